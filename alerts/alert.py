@@ -1,0 +1,61 @@
+"""An alert: what is flagged, why, and the life it may lead."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AlertState(StrEnum):
+    """Where an alert stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    DISMISSED = "dismissed"
+    SUPERSEDED = "superseded"
+
+
+class AlertEvent(StrEnum):
+    """What can happen to an alert."""
+
+    ACKNOWLEDGE = "acknowledge"
+    DISMISS = "dismiss"
+    SUPERSEDE = "supersede"
+    REOPEN = "reopen"
+
+
+ALERT_TRANSITIONS: dict[tuple[AlertState, AlertEvent], AlertState] = {
+    # a reader has seen the case and takes it up
+    (AlertState.OPEN, AlertEvent.ACKNOWLEDGE): AlertState.ACKNOWLEDGED,
+    # a reader has seen the case and finds nothing to act upon
+    (AlertState.OPEN, AlertEvent.DISMISS): AlertState.DISMISSED,
+    (AlertState.ACKNOWLEDGED, AlertEvent.DISMISS): AlertState.DISMISSED,
+    # a newer result of the same series no longer meets the policy
+    (AlertState.OPEN, AlertEvent.SUPERSEDE): AlertState.SUPERSEDED,
+    (AlertState.ACKNOWLEDGED, AlertEvent.SUPERSEDE): AlertState.SUPERSEDED,
+    # a newer result meets the policy again
+    (AlertState.SUPERSEDED, AlertEvent.REOPEN): AlertState.OPEN,
+}
+
+
+class Category(StrEnum):
+    """ACR actionable-finding category (RADLEX RID49480, RID49481, RID49482)."""
+
+    CATEGORY_1 = "1"
+    CATEGORY_2 = "2"
+    CATEGORY_3 = "3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """COVID-like opacities that policy finds worth a reader's eyes. Not a diagnosis.
+
+    ``headline`` and ``reasons`` are for people; they never name the patient.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    revision: int
+    category: Category
+    incidental: bool
+    headline: str
+    reasons: tuple[str, ...]
+    burden_percent: float
