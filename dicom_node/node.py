@@ -1,0 +1,147 @@
+"""The running node: the composition root. One process a role, none of which shares an interpreter with another.
+
+``python -m dicom_node.node ROLE`` is the child that the supervisor starts; see :mod:`dicom_node.supervisor` for
+what passes between the two.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from dicom_node.settings import Settings
+from dicom_node.supervisor import STOP_GRACE_S, Role, Supervisor
+
+__all__ = ["main", "prepare", "run_node", "run_worker"]
+
+_LOG = structlog.stdlib.get_logger()
+
+EXIT_OVERDUE = 70
+"""Exit status of a process that did not end in time after it was told to (EX_SOFTWARE of sysexits.h)."""
+
+RECEIVER, WORKER, SCHEDULER = (Role(name=name, arguments=(name,)) for name in ("receiver", "worker", "scheduler"))
+
+
+def run_node(settings: Settings, stop: threading.Event, on_ready: Callable[[int], None]) -> None:
+    """Run all roles on this machine until ``stop`` is set.
+
+    ``on_ready`` gets the receiver's port once every role is ready to work. A receiver that is started again
+    keeps the port that was chosen for the first.
+    """
+    prepare(settings)
+    readiness = _Readiness(frozenset({"receiver", "worker", "scheduler"}), on_ready)
+    Supervisor(settings, (RECEIVER, WORKER, SCHEDULER), on_ready=readiness.report, refine=readiness.keep_port).run(stop)
+
+
+def run_worker(settings: Settings, stop: threading.Event) -> None:
+    """Run one worker under supervision: past a job's time limit its process ends, and a new one takes its place."""
+    Supervisor(settings, (WORKER,)).run(stop)
+
+
+def prepare(settings: Settings) -> None:
+    """Make the folders, and bring the database's schema to this version."""
+    from db import upgrade  # noqa: PLC0415 - a child that never prepares need not load the migrations
+
+    for folder in (settings.node.data_dir, settings.archive_dir, settings.results_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    upgrade(settings.database_url)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the role that is named until the parent says, or goes."""
+    from dicom_node.logs import configure  # noqa: PLC0415 - only a child sets up its process
+
+    (role,) = arguments
+    settings = Settings.model_validate_json(sys.stdin.readline())
+    configure(settings.logging, role=role)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the parent, which then tells us
+    threading.Thread(target=_end_with_parent, args=(stop,), name="parent", daemon=True).start()
+    threading.Thread(target=_end_in_time, args=(stop,), name="deadline", daemon=True).start()
+    _RUN[role](settings, stop)
+    return 0
+
+
+def _receiver(settings: Settings, stop: threading.Event) -> None:
+    from dicom_node.receiver import run_receiver  # noqa: PLC0415 - one role a process, and only what it needs
+
+    run_receiver(settings, ready=lambda port: _report_ready(port=port), stop=stop)
+
+
+def _worker(settings: Settings, stop: threading.Event) -> None:
+    from dicom_node.worker import build_worker  # noqa: PLC0415 - loads the model: never in another role's process
+
+    worker = build_worker(settings)
+    _report_ready()
+    worker.run(stop)
+
+
+def _scheduler(settings: Settings, stop: threading.Event) -> None:
+    from dicom_node.scheduler import run_scheduler  # noqa: PLC0415
+
+    run_scheduler(settings, stop, ready=_report_ready)
+
+
+_RUN: Mapping[str, Callable[[Settings, threading.Event], None]] = {
+    "receiver": _receiver,
+    "worker": _worker,
+    "scheduler": _scheduler,
+}
+
+
+def _report_ready(**details: object) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone; its end is noticed elsewhere
+        sys.stdout.write(json.dumps({"ready": True, **details}) + "\n")
+        sys.stdout.flush()
+
+
+def _end_with_parent(stop: threading.Event) -> None:
+    while sys.stdin.read(1):
+        pass
+    stop.set()
+
+
+def _end_in_time(stop: threading.Event) -> None:
+    stop.wait()
+    threading.Event().wait(STOP_GRACE_S)
+    _LOG.error("process.overdue", after_s=STOP_GRACE_S)
+    os._exit(EXIT_OVERDUE)
+
+
+class _Readiness:
+    """Waits for every role, then tells the receiver's port, once."""
+
+    def __init__(self, roles: frozenset[str], on_ready: Callable[[int], None]) -> None:
+        self._lock = threading.Lock()
+        self._awaited = set(roles)
+        self._on_ready = on_ready
+        self._port: int | None = None
+        self._told = False
+
+    def report(self, role: str, details: Mapping[str, object]) -> None:
+        with self._lock:
+            port = details.get("port")
+            if isinstance(port, int):
+                self._port = port
+            self._awaited.discard(role)
+            if self._awaited or self._told or self._port is None:
+                return
+            self._told = True
+        self._on_ready(self._port)
+
+    def keep_port(self, role: str, settings: Settings) -> Settings:
+        """The settings with the port that the first receiver took, for one that replaces it."""
+        if role != "receiver" or self._port is None:
+            return settings
+        receiver = settings.receiver.model_copy(update={"port": self._port})
+        return settings.model_copy(update={"receiver": receiver})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""The node's settings: one TOML file and LUNGSENTRY_ variables, frozen, nothing unknown accepted.
+
+A variable names its section and field with two underscores: ``LUNGSENTRY_RECEIVER__PORT=104``. A secret may
+instead stand in a file that ``LUNGSENTRY_DATABASE__URL_FILE`` names.
+"""
+
+from dicom_node.settings.document import document, shown
+from dicom_node.settings.sections import (
+    AETitle,
+    Completion,
+    Database,
+    Destination,
+    Logging,
+    Node,
+    Policy,
+    ProfilePolicy,
+    Receiver,
+    Retention,
+    Settings,
+    SettingsError,
+    Worker,
+)
+from dicom_node.settings.sources import CONFIG_VARIABLE, SEARCH_PATH, find_file, load
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "SEARCH_PATH",
+    "AETitle",
+    "Completion",
+    "Database",
+    "Destination",
+    "Logging",
+    "Node",
+    "Policy",
+    "ProfilePolicy",
+    "Receiver",
+    "Retention",
+    "Settings",
+    "SettingsError",
+    "Worker",
+    "document",
+    "find_file",
+    "load",
+    "shown",
+]

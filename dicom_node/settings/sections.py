@@ -1,0 +1,185 @@
+"""Everything that can be set, by section: the values, their defaults, limits and descriptions."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+AETitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[!-\[\]-~ ]+$")
+]
+"""An application entity title: 1 to 16 characters, no backslash or control character (PS3.5 section 6.2)."""
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names the field, the value and what would do."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Node(_Section):
+    """Who the node is and where it keeps everything."""
+
+    ae_title: AETitle = Field(default="LUNGSENTRY", description="AE title the node answers to and calls with.")
+    data_dir: Path = Field(
+        default=Path("lungsentry-data"), description="Folder of the archive, the results and the SQLite file."
+    )
+
+
+class Database(_Section):
+    """Where state is held."""
+
+    url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL (postgresql+psycopg://user@host/name); none means SQLite in the data folder.",
+    )
+    url_file: Path | None = Field(
+        default=None, description="File whose first line is the URL, for a password that must not stand here."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.url and self.url_file:
+            raise ValueError("give url or url_file, not both")
+        return self
+
+
+class Receiver(_Section):
+    """The Storage SCP."""
+
+    host: str = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104 - scanners are on the hospital's network
+    port: int = Field(default=11112, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    max_associations: int = Field(
+        default=50, ge=1, description="Associations open at once; more are rejected as transient."
+    )
+    max_pdu_bytes: int = Field(default=131072, ge=16384, description="Largest PDU that is negotiated.")
+    max_instance_bytes: int = Field(
+        default=2_147_483_648, ge=1_048_576, description="Largest dataset that is accepted."
+    )
+    acse_timeout_s: float = Field(default=30, gt=0, description="Time a peer has to finish the handshake.")
+    network_timeout_s: float = Field(
+        default=60, gt=0, description="Silence on an association after which it is aborted."
+    )
+    disk_watermark_bytes: int = Field(
+        default=1_073_741_824, ge=0, description="Free space below which instances are refused (0xA700)."
+    )
+    accept_unknown_peers: bool = Field(
+        default=False, description="Take associations from any peer. For a test bench only."
+    )
+
+
+class Completion(_Section):
+    """When a series counts as complete."""
+
+    quiet_s: float = Field(default=5, ge=0, description="Quiet time after the last instance of a volume without gaps.")
+    incomplete_quiet_s: float = Field(
+        default=120, ge=0, description="Quiet time after which a volume with gaps is taken as it is."
+    )
+    sweep_s: float = Field(default=1, gt=0, description="Seconds between looks at what is complete.")
+
+
+class Worker(_Section):
+    """How jobs are run."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the model; none means all cores.")
+    lease_s: float = Field(default=60, gt=0, description="Seconds after which a silent worker loses its job.")
+    time_limit_s: float = Field(default=900, gt=0, description="Seconds a job may take.")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts before a job goes to the dead letters.")
+    retry_base_s: float = Field(
+        default=10, gt=0, description="Back-off before the second attempt; doubles, with jitter."
+    )
+    poll_s: float = Field(default=0.5, gt=0, description="Seconds between looks at the queue.")
+
+
+class ProfilePolicy(_Section):
+    """When a result of one profile becomes an alert."""
+
+    burden_percent: float = Field(gt=0, le=100, description="Burden at and above which the examination is flagged.")
+    lesion_volume_ml: float = Field(gt=0, description="Least volume of opacity that is flagged, whatever the share.")
+
+
+class Policy(_Section):
+    """Alert policy by profile."""
+
+    chest_ct: ProfilePolicy = ProfilePolicy(burden_percent=1.0, lesion_volume_ml=5.0)
+    ctac: ProfilePolicy = ProfilePolicy(burden_percent=2.0, lesion_volume_ml=10.0)
+    expected_words: tuple[str, ...] = Field(
+        default=("covid", "sars-cov", "pneumonia", "pneumonitis", "corona"),
+        description="Words of the request or description that make opacities expected, not incidental.",
+    )
+
+
+class Destination(_Section):
+    """A DICOM node that results are sent to."""
+
+    ae_title: AETitle = Field(description="AE title of the PACS that takes the results.")
+    host: str = Field(min_length=1, description="Its host name or address.")
+    port: int = Field(ge=1, le=65535, description="Its port.")
+    kinds: tuple[Literal["sr"], ...] = Field(default=("sr",), description="Which results it gets.")
+
+
+class Retention(_Section):
+    """How long instances are kept once their series has ended; results and alerts stay."""
+
+    keep_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days after which the instances of analysed or excluded series are removed; none keeps them.",
+    )
+    sweep_s: float = Field(default=3600, gt=0, description="Seconds between looks at what may go.")
+
+
+class Logging(_Section):
+    """What is logged, and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least level that is written."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, JSON lines elsewhere."
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Read once, at the command line, and handed on."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="LUNGSENTRY_", env_nested_delimiter="__")
+
+    node: Node = Node()
+    database: Database = Database()
+    receiver: Receiver = Receiver()
+    completion: Completion = Completion()
+    worker: Worker = Worker()
+    policy: Policy = Policy()
+    destinations: tuple[Destination, ...] = ()
+    retention: Retention = Retention()
+    logging: Logging = Logging()
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in force; may hold a password, so it is never printed."""
+        if self.database.url_file:
+            try:
+                first_line = self.database.url_file.read_text(encoding="utf-8").partition("\n")[0].strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"database.url_file: {self.database.url_file} cannot be read") from error
+            if not first_line:
+                raise SettingsError(f"database.url_file: the first line of {self.database.url_file} is empty")
+            return first_line
+        if self.database.url:
+            return self.database.url
+        return f"sqlite:///{self.node.data_dir.resolve() / 'lungsentry.sqlite3'}"
+
+    @property
+    def archive_dir(self) -> Path:
+        """Where received instances lie, as received."""
+        return self.node.data_dir / "archive"
+
+    @property
+    def results_dir(self) -> Path:
+        """Where reports and pictures lie."""
+        return self.node.data_dir / "results"

@@ -1,0 +1,106 @@
+"""Where settings come from: a TOML file, found or named, and variables of the environment above it."""
+
+import os
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError as UnparsableVariable
+
+from dicom_node.settings.sections import Settings, SettingsError
+
+CONFIG_VARIABLE = "LUNGSENTRY_CONFIG"
+SEARCH_PATH = (Path("lungsentry.toml"), Path("/etc/lungsentry/lungsentry.toml"))
+
+_PREFIX = "LUNGSENTRY_"
+_SECRET_FIELDS = frozenset({"database.url"})
+
+
+def find_file(path: Path | None = None) -> Path | None:
+    """The settings file in force: the one given, the one LUNGSENTRY_CONFIG names, else the first of SEARCH_PATH."""
+    named = path or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        if not named.is_file():
+            source = "" if path else f" (named by {CONFIG_VARIABLE})"
+            raise SettingsError(f"there is no settings file {named}{source}; `lungsentry config init` writes one")
+        return named
+    return next((candidate for candidate in SEARCH_PATH if candidate.is_file()), None)
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings: defaults, the file over them, LUNGSENTRY_ variables over both.
+
+    Raises:
+        SettingsError: names the field, its value (never a secret) and what would do.
+    """
+    file = find_file(path)
+    _refuse_unknown_sections()
+    try:
+        settings = Settings.model_validate(_reading(file)().model_dump())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}") from error
+    except UnparsableVariable as error:
+        raise SettingsError(f"a {_PREFIX} variable cannot be parsed: {error}; lists are written as JSON") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not UTF-8 text") from error
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise SettingsError(_explain(error, file)) from None  # the cause would hold the secret that is hidden here
+    _ = settings.database_url  # a url_file that cannot be read is told now, not at the first query
+    return settings
+
+
+def _reading(file: Path | None) -> type[Settings]:
+    """Settings whose sources are the environment and the given file."""
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            if file is None:
+                return init_settings, env_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    return Sourced
+
+
+def _refuse_unknown_sections() -> None:
+    """A misspelt variable is an error: it would otherwise be silently without effect."""
+    for name in os.environ:
+        if name.upper().startswith(_PREFIX) and "__" in name:
+            section = name[len(_PREFIX) :].split("__", 1)[0].lower()
+            if section not in Settings.model_fields:
+                sections = ", ".join(Settings.model_fields)
+                raise SettingsError(f"{name}: there is no section {section!r}; sections are {sections}")
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    """One line a field: its name, what it was, what would do."""
+    lines: list[str] = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        secret = field in _SECRET_FIELDS or (problem["type"] == "value_error" and field == "database")
+        value = "" if secret else f" = {problem['input']!r}"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{field}{value}: there is no such setting; {_siblings(field)}")
+        else:
+            lines.append(f"{field}{value}: {problem['msg']}")
+    source = f"{file} and {_PREFIX} variables" if file else f"{_PREFIX} variables"
+    return f"the settings ({source}) cannot be used: " + "; ".join(lines)
+
+
+def _siblings(field: str) -> str:
+    section, _, _ = field.rpartition(".")
+    info = Settings.model_fields.get(section)
+    fields = getattr(info.annotation, "model_fields", None) if info else None
+    names = ", ".join(fields if fields is not None else Settings.model_fields)
+    return f"{section or 'the file'} has {names}"
