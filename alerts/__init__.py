@@ -1,1 +1,46 @@
-"""Alerts."""
+"""From findings to an alert: policy, wording, life cycles, the delivery contract and DICOM reports (``reports``)."""
+
+from alerts.alert import (
+    ALERT_TRANSITIONS,
+    Alert,
+    AlertEvent,
+    AlertState,
+    Category,
+    IllegalTransition,
+    next_alert_state,
+)
+from alerts.delivery import (
+    DELIVERY_TRANSITIONS,
+    Delivery,
+    DeliveryEvent,
+    DeliveryKind,
+    DeliveryState,
+    next_delivery_state,
+)
+from alerts.description import describe
+from alerts.policy import AlertPolicy, PolicyDecision, ProfileThresholds, RequestContext, evaluate
+from alerts.severity import Presence, Severity
+
+__all__ = [
+    "ALERT_TRANSITIONS",
+    "DELIVERY_TRANSITIONS",
+    "Alert",
+    "AlertEvent",
+    "AlertPolicy",
+    "AlertState",
+    "Category",
+    "Delivery",
+    "DeliveryEvent",
+    "DeliveryKind",
+    "DeliveryState",
+    "IllegalTransition",
+    "PolicyDecision",
+    "Presence",
+    "ProfileThresholds",
+    "RequestContext",
+    "Severity",
+    "describe",
+    "evaluate",
+    "next_alert_state",
+    "next_delivery_state",
+]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
 class AlertState(StrEnum):
@@ -34,6 +35,25 @@ ALERT_TRANSITIONS: dict[tuple[AlertState, AlertEvent], AlertState] = {
     # a newer result meets the policy again
     (AlertState.SUPERSEDED, AlertEvent.REOPEN): AlertState.OPEN,
 }
+
+
+class IllegalTransition(Exception):  # noqa: N818 - errors are named by what happened
+    """The state machine has no such arrow."""
+
+    transient: ClassVar[bool] = False
+
+    def __init__(self, state: StrEnum, event: StrEnum) -> None:
+        self.state = state
+        self.event = event
+        super().__init__(f"{type(self).__doc__} {type(state).__name__} {state.value!r} does not allow {event.value!r}.")
+
+
+def next_alert_state(state: AlertState, event: AlertEvent) -> AlertState:
+    """The state an alert enters when ``event`` happens in ``state``; ``IllegalTransition`` where there is no arrow."""
+    try:
+        return ALERT_TRANSITIONS[state, event]
+    except KeyError as cause:
+        raise IllegalTransition(state, event) from cause
 
 
 class Category(StrEnum):

@@ -1,0 +1,83 @@
+"""What is to be delivered, to whom, and the life of a delivery. The channels themselves live in ``dicom_node``."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from alerts.alert import IllegalTransition
+
+
+class DeliveryKind(StrEnum):
+    """What a delivery carries."""
+
+    SR = "sr"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DeliveryEvent(StrEnum):
+    """What can happen to a delivery."""
+
+    START = "start"
+    CONFIRM = "confirm"
+    RETRY = "retry"
+    GIVE_UP = "give_up"
+    CANCEL = "cancel"
+    REQUEUE = "requeue"
+
+
+DELIVERY_TRANSITIONS: dict[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
+    # a sender takes it up
+    (DeliveryState.PENDING, DeliveryEvent.START): DeliveryState.SENDING,
+    # the destination has confirmed receipt
+    (DeliveryState.SENDING, DeliveryEvent.CONFIRM): DeliveryState.SENT,
+    # a transient failure, or the sender fell silent: try again later
+    (DeliveryState.SENDING, DeliveryEvent.RETRY): DeliveryState.PENDING,
+    # a permanent failure, or too many attempts: a dead letter
+    (DeliveryState.SENDING, DeliveryEvent.GIVE_UP): DeliveryState.FAILED,
+    # a newer result replaces what was to be sent, or an administrator withdraws it
+    (DeliveryState.PENDING, DeliveryEvent.CANCEL): DeliveryState.CANCELLED,
+    (DeliveryState.FAILED, DeliveryEvent.CANCEL): DeliveryState.CANCELLED,
+    # an administrator sends a dead letter, or something sent already, again
+    (DeliveryState.FAILED, DeliveryEvent.REQUEUE): DeliveryState.PENDING,
+    (DeliveryState.SENT, DeliveryEvent.REQUEUE): DeliveryState.PENDING,
+}
+
+
+def next_delivery_state(state: DeliveryState, event: DeliveryEvent) -> DeliveryState:
+    """The state a delivery enters when ``event`` happens; ``IllegalTransition`` where there is no arrow."""
+    try:
+        return DELIVERY_TRANSITIONS[state, event]
+    except KeyError as cause:
+        raise IllegalTransition(state, event) from cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One object for one destination.
+
+    ``kind`` is a value of ``DeliveryKind``, ``destination`` an AE title, ``path`` POSIX and relative to the folder
+    of results. ``ValueError`` for an unknown kind, a blank destination or a path that leaves that folder.
+    """
+
+    kind: str
+    destination: str
+    path: str
+    sop_instance_uid: str
+    sop_class_uid: str
+
+    def __post_init__(self) -> None:
+        DeliveryKind(self.kind)
+        if not self.destination.strip():
+            raise ValueError("a delivery needs a destination")
+        path = PurePosixPath(self.path)
+        if not path.parts or path.is_absolute() or ".." in path.parts:
+            raise ValueError("a delivery's path is relative to the folder of results")

@@ -1,0 +1,60 @@
+"""A result as text for people: what ``analyze`` prints and a message carries. It never names the patient."""
+
+from alerts import wording
+from alerts.policy import PolicyDecision
+from alerts.severity import Presence
+from analysis.findings import Findings, RegionFindings
+
+_COLUMNS = f"{'':<20}{'lung mL':>9}{'GGO mL':>9}{'high mL':>9}{'burden %':>10}"
+
+
+def describe(findings: Findings, decision: PolicyDecision) -> str:
+    """Findings and decision in plain lines: conclusion, figures by region, quality, model, research use."""
+    alert = decision.alert
+    lines = [alert.headline if alert else wording.negative_result(decision.presence)]
+    if alert:
+        lines.append(f"ACR category {alert.category.value}; severity {decision.severity or 'not graded'} by extent.")
+    lines += [decision.explanation, "", _COLUMNS]
+    lines += [_row(name, region) for name, region in _regions(findings)]
+    lines += ["", *_figures(findings)]
+    if decision.presence is not Presence.UNDETERMINED:
+        lines.append(wording.quality_sentence(findings.quality))
+    provenance = findings.provenance
+    lines.append(
+        f"Model {provenance.model_name} {provenance.model_version} (weights SHA-256 {provenance.weights_sha256[:12]}), "
+        f"{provenance.runtime} on {provenance.device}, software {provenance.software_version}."
+    )
+    lines.append(wording.RESEARCH_USE)
+    return "\n".join(lines)
+
+
+def _regions(findings: Findings) -> list[tuple[str, RegionFindings]]:
+    lobes = [(wording.LOBE_NAMES[lobe], region) for lobe, region in findings.lobes.items()]
+    return [
+        ("Both lungs", findings.both_lungs),
+        ("Right lung", findings.right_lung),
+        ("Left lung", findings.left_lung),
+        *lobes,
+    ]
+
+
+def _row(name: str, region: RegionFindings) -> str:
+    return (
+        f"{name:<20}{region.lung_volume_ml:>9.0f}{region.ggo_volume_ml:>9.1f}"
+        f"{region.high_opacity_volume_ml:>9.1f}{region.burden_percent:>10.1f}"
+    )
+
+
+def _figures(findings: Findings) -> list[str]:
+    whole = findings.both_lungs
+    lines = [
+        f"PO {whole.po_percent:.1f} %, PHO {whole.pho_percent:.1f} % by class and "
+        f"{whole.pho_hu_percent:.1f} % above -200 HU."
+    ]
+    if findings.lss is not None and findings.lhos is not None:
+        lines.append(f"LSS {findings.lss} of 20, LHOS {findings.lhos} of 20.")
+    else:
+        lines.append(wording.NO_LOBES)
+    if findings.lesion_mean_hu is not None:
+        lines.append(f"{findings.lesion_count} separate opacities, mean {findings.lesion_mean_hu:.0f} HU.")
+    return lines

@@ -1,0 +1,99 @@
+"""Every sentence that people read about a result, in one place. It speaks of opacity and never of a diagnosis."""
+
+from alerts.severity import Presence
+from analysis.findings import Findings, Lobe, Profile, Quality, QualityLevel
+
+RESEARCH_USE = "Research use only. Not a medical device. Measures opacity; does not diagnose."
+HIGH_OPACITY = "High opacity (consolidation or pleural effusion)"
+GGO = "Ground-glass opacity"
+NO_LOBES = "The lobes were not told apart in this series: lung severity scores (LSS, LHOS) are not given."
+_MOST_DECIMALS = 6
+
+_PROFILE_NAMES = {Profile.CHEST_CT: "chest CT", Profile.CTAC: "CT attenuation-correction map"}
+_QUALITY_CLAIMS = {
+    QualityLevel.DIAGNOSTIC: "Image quality: sufficient for the measurement.",
+    QualityLevel.LIMITED: "Image quality: limited; read the measurement with care.",
+    QualityLevel.NOT_ANALYSABLE: "Image quality: not analysable; the figures cannot be relied upon.",
+}
+LOBE_NAMES = {
+    Lobe.RIGHT_UPPER: "Right upper lobe",
+    Lobe.RIGHT_MIDDLE: "Right middle lobe",
+    Lobe.RIGHT_LOWER: "Right lower lobe",
+    Lobe.LEFT_UPPER: "Left upper lobe",
+    Lobe.LEFT_LOWER: "Left lower lobe",
+}
+
+
+def profile_name(profile: Profile) -> str:
+    """What people call the kind of examination."""
+    return _PROFILE_NAMES[profile]
+
+
+def headline(findings: Findings, *, incidental: bool) -> str:
+    """One line for a worklist or the subject of a message; no patient, no diagnosis."""
+    kind = "Incidental" if incidental else "Expected by the request:"
+    return (
+        f"{kind} COVID-like opacities on {profile_name(findings.profile)}: "
+        f"{findings.burden_percent:.1f} % of the lung, {findings.both_lungs.lesion_volume_ml:.0f} mL"
+    )
+
+
+def threshold_reasons(findings: Findings, *, burden_percent: float, lesion_volume_ml: float) -> tuple[str, str]:
+    """How burden and volume of opacity stand to their thresholds, with digits enough to see the difference."""
+    whole = findings.both_lungs
+    return (
+        f"Opacity takes up {_compared(whole.burden_percent, burden_percent, '%')}.",
+        f"Volume of opacity is {_compared(whole.lesion_volume_ml, lesion_volume_ml, 'mL')}.",
+    )
+
+
+def quality_reasons(quality: Quality) -> tuple[str, ...]:
+    """What a reader must know about image quality before relying on the figures; nothing where it is sufficient."""
+    if quality.level is QualityLevel.DIAGNOSTIC:
+        return ()
+    return (quality_sentence(quality),)
+
+
+def quality_sentence(quality: Quality) -> str:
+    """Image quality in a sentence, with its reasons."""
+    details = "; ".join(reason.rstrip(".") for reason in quality.reasons)
+    claim = _QUALITY_CLAIMS[quality.level]
+    return f"{claim} {details}." if details else claim
+
+
+def expectation_reason(expectation: tuple[str, str] | None) -> str:
+    """Whether somebody was looking for opacities: the expected word and the text that names it, or None."""
+    if expectation is None:
+        return "Incidental: neither request nor descriptions name what was found."
+    word, text = expectation
+    return f'Not incidental: the {text} names "{word}".'
+
+
+def flagged(reasons: tuple[str, ...]) -> str:
+    """Why there is an alert."""
+    return " ".join(("Flagged for review.", *reasons))
+
+
+def not_flagged(presence: Presence, reasons: tuple[str, ...]) -> str:
+    """Why there is no alert."""
+    claim = {
+        Presence.ABSENT: "Not flagged: opacity does not reach the thresholds.",
+        Presence.UNDETERMINED: "Not flagged: the images do not allow an answer.",
+    }.get(presence, "Not flagged.")
+    return " ".join((claim, *reasons))
+
+
+def negative_result(presence: Presence) -> str:
+    """The sentence of a report without an alert; it promises nothing about the patient."""
+    if presence is Presence.UNDETERMINED:
+        return "Presence of opacity is undetermined: the images do not allow an answer."
+    return "No opacity at or above the thresholds was measured. This does not exclude disease."
+
+
+def _compared(value: float, threshold: float, unit: str) -> str:
+    """Value and threshold with decimals enough that a value below its threshold never prints as equal to it."""
+    decimals = 1
+    while decimals < _MOST_DECIMALS and value != threshold and f"{value:.{decimals}f}" == f"{threshold:.{decimals}f}":
+        decimals += 1
+    relation = "at or above" if value >= threshold else "below"
+    return f"{value:.{decimals}f} {unit}, {relation} the threshold of {threshold:g} {unit}"
