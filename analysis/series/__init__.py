@@ -1,1 +1,34 @@
-"""Series."""
+"""From files to a screened series on the patient's geometry."""
+
+from analysis.series.reading import read_series
+from analysis.series.reconstruction import (
+    ReconstructionChoice,
+    acquisition_key,
+    choose_reconstruction,
+    group_acquisitions,
+)
+from analysis.series.screening import screen_headers, screen_volume
+from analysis.series.series import FrameGeometry, InstanceHeader, Series, SeriesReading, StudyContext
+from analysis.series.verdicts import Outcome, RuleResult, Screening
+from analysis.series.volume import NativeGrid, Volume, assemble
+
+__all__ = [
+    "FrameGeometry",
+    "InstanceHeader",
+    "NativeGrid",
+    "Outcome",
+    "ReconstructionChoice",
+    "RuleResult",
+    "Screening",
+    "Series",
+    "SeriesReading",
+    "StudyContext",
+    "Volume",
+    "acquisition_key",
+    "assemble",
+    "choose_reconstruction",
+    "group_acquisitions",
+    "read_series",
+    "screen_headers",
+    "screen_volume",
+]

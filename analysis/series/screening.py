@@ -1,46 +1,63 @@
-"""Which series are analysed, and why the others are not: rules, the values they saw, their outcomes."""
+"""Which series are analysed, and why the others are not: all rules, in order, and the profile they lead to."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from analysis.findings import Profile
+from analysis.series import rules
+from analysis.series.geometry import Stack, planes, slice_headers, stack
+from analysis.series.pixel_rules import check_hounsfield_scale, check_lung_present
+from analysis.series.profile import CTAC_CUES, CtacCues, tell_profile
+from analysis.series.series import Series
+from analysis.series.verdicts import Outcome, RuleResult, Screening
+from analysis.series.volume import Volume
 
+if TYPE_CHECKING:
+    from analysis.anatomy.lungs import Lungs  # at run time anatomy builds upon series, not the other way round
 
-class Outcome(StrEnum):
-    """What a rule made of the value it saw."""
-
-    PASSED = "passed"
-    NOTED = "noted"
-    EXCLUDED = "excluded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleResult:
-    """One rule applied: what it looked at, what it wanted, what came of it."""
-
-    rule: str
-    value: str
-    expected: str
-    outcome: Outcome
+__all__ = ["Outcome", "RuleResult", "Screening", "screen_headers", "screen_volume"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Screening:
-    """Every rule that was applied to a series. Eligible when none excluded it; then ``profile`` is known."""
+def screen_headers(series: Series, *, cues: CtacCues = CTAC_CUES) -> Screening:
+    """Apply every rule that needs no pixels; the profile is told when none of them excludes the series.
 
-    results: tuple[RuleResult, ...]
-    profile: Profile | None
-    profile_cues: tuple[str, ...] = ()
+    All rules are applied, also after one has excluded the series, as far as they make sense: geometry is looked at
+    only in images of a class that can be analysed.
+    """
+    results = [rules.check_sop_class(series), rules.check_modality(series)]
+    if _eligible(results):
+        results += [rules.check_image_type(series), rules.check_description(series), rules.check_body_part(series)]
+        results += _geometry_results(series)
+        results.append(rules.check_rescale(series))
+    if not _eligible(results):
+        return Screening(results=tuple(results), profile=None)
+    profile, found = tell_profile(series, cues)
+    return Screening(results=tuple(results), profile=profile, profile_cues=found)
 
-    @property
-    def eligible(self) -> bool:
-        """Whether no rule excluded the series."""
-        return all(result.outcome is not Outcome.EXCLUDED for result in self.results)
 
-    @property
-    def reason(self) -> str | None:
-        """The first rule that excluded the series, with the value it saw, as a sentence for people."""
-        for result in self.results:
-            if result.outcome is Outcome.EXCLUDED:
-                return f"{result.rule}: {result.value} (expected {result.expected})"
-        return None
+def screen_volume(volume: Volume, lungs: "Lungs") -> tuple[RuleResult, ...]:
+    """Apply the rules that need pixels: the scale is HU, and there is lung."""
+    return (check_hounsfield_scale(volume), check_lung_present(volume, lungs))
+
+
+def _geometry_results(series: Series) -> list[RuleResult]:
+    headers = slice_headers(series)
+    members = planes(headers)
+    results = [rules.check_matrix(headers), rules.check_plane_attributes(headers, members)]
+    whole = stack(members)
+    if whole is None or not _eligible(results):
+        return results
+    checks: tuple[Callable[[Stack], RuleResult], ...] = (
+        rules.check_orientation,
+        rules.check_tilt,
+        rules.check_distinct_positions,
+        rules.check_alignment,
+        rules.check_steps,
+        rules.check_contact,
+        rules.check_extent,
+        rules.check_field_of_view,
+    )
+    return results + [check(whole) for check in checks]
+
+
+def _eligible(results: list[RuleResult]) -> bool:
+    return all(result.outcome is not Outcome.EXCLUDED for result in results)

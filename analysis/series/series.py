@@ -1,6 +1,5 @@
 """A CT series as its headers tell it: one frozen header an instance, grouped by Series Instance UID."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +49,7 @@ class InstanceHeader:
     exposure_mas: float | None
     contrast_bolus_agent: str
     frames: tuple["FrameGeometry", ...] = ()
+    acquisition_time: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,9 @@ class Series:
             raise ValueError("a series has at least one instance")
 
 
-def read_series(paths: Iterable[Path]) -> tuple[tuple[Series, ...], tuple[tuple[Path, str], ...]]:
-    """Read the headers below the given files and group them into series; also return (path, why) of unreadable ones."""
-    raise NotImplementedError
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesReading:
+    """What was found below some paths: the series, and every file that is not an instance, with the reason."""
+
+    series: tuple[Series, ...]
+    unreadable: tuple[tuple[Path, str], ...]

@@ -1,0 +1,179 @@
+"""Where the slices of a series lie: planes in order along their normal, steps, gaps and repeats."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from analysis.series.series import InstanceHeader, Series
+
+Vector = tuple[float, float, float]
+
+LEFT_OUT_IMAGE_TYPES = frozenset(
+    {
+        "LOCALIZER",
+        "SCOUT",
+        "REFORMATTED",
+        "MPR",
+        "MIP",
+        "MINIP",
+        "MAX_IP",
+        "MIN_IP",
+        "VRT",
+        "CPR",
+        "CURVED",
+        "PROJECTION IMAGE",
+        "SCREEN SAVE",
+        "SECONDARY",
+    }
+)
+"""Words of Image Type, in any position, that mark an image which is not an axial slice as reconstructed."""
+
+GAP_RATIO = 1.5
+"""A step this many times the usual one has lost a slice."""
+
+SAME_POSITION_MM = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """One slice: an instance, or a frame of one, with its geometry in the patient's coordinates (mm, LPS)."""
+
+    header: InstanceHeader
+    frame_number: int | None
+    position_mm: Vector
+    row_cosines: Vector
+    column_cosines: Vector
+    spacing_mm: tuple[float, float]
+    thickness_mm: float | None
+    slope: float | None
+    intercept: float | None
+
+    @property
+    def normal(self) -> Vector:
+        """Unit vector across the slice, turned to the head."""
+        (a, b, c), (d, e, f) = self.row_cosines, self.column_cosines
+        normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+        length = math.hypot(*normal)
+        sign = -1.0 if normal[2] < 0 else 1.0
+        return (sign * normal[0] / length, sign * normal[1] / length, sign * normal[2] / length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Planes from feet to head, with their positions along the normal of the first (mm)."""
+
+    planes: tuple[Plane, ...]
+    positions_mm: tuple[float, ...]
+
+    @property
+    def steps_mm(self) -> tuple[float, ...]:
+        """Distances of neighbours, in order."""
+        return tuple(b - a for a, b in zip(self.positions_mm, self.positions_mm[1:], strict=False))
+
+    @property
+    def step_mm(self) -> float | None:
+        """The usual distance of neighbours; None for a single slice."""
+        steps = [step for step in self.steps_mm if step > SAME_POSITION_MM]
+        return median(steps) if steps else None
+
+    @property
+    def repeated_positions(self) -> int:
+        """How many slices lie where another one already is."""
+        return sum(step <= SAME_POSITION_MM for step in self.steps_mm)
+
+    @property
+    def missing_positions_mm(self) -> tuple[float, ...]:
+        """Where slices should lie, going by the usual step, and do not."""
+        usual = self.step_mm
+        if usual is None:
+            return ()
+        missing: list[float] = []
+        for start, step in zip(self.positions_mm, self.steps_mm, strict=False):
+            if step >= GAP_RATIO * usual:
+                count = max(1, round(step / usual) - 1)
+                missing.extend(start + step * (index + 1) / (count + 1) for index in range(count))
+        return tuple(missing)
+
+    @property
+    def extent_mm(self) -> float:
+        """Length that the slices stand for, from the lower face of the first to the upper face of the last."""
+        end = self.step_mm or self.planes[0].thickness_mm or 0.0
+        return self.positions_mm[-1] - self.positions_mm[0] + end
+
+    @property
+    def in_plane_drift_mm(self) -> float:
+        """Largest sideways offset between neighbouring slices; tilt causes one of step times the tilt's tangent."""
+        drift = 0.0
+        for lower, upper in zip(self.planes, self.planes[1:], strict=False):
+            offset = _difference(upper.position_mm, lower.position_mm)
+            along = _dot(offset, lower.normal)
+            drift = max(drift, math.sqrt(max(0.0, _dot(offset, offset) - along * along)))
+        return drift
+
+
+def slice_headers(series: Series) -> tuple[InstanceHeader, ...]:
+    """Give the instances that count as slices: a localizer that shares the series of its slices is left out."""
+    kept = tuple(header for header in series.headers if not LEFT_OUT_IMAGE_TYPES.intersection(header.image_type))
+    return kept if 2 * len(kept) > len(series.headers) else series.headers
+
+
+def planes(headers: Sequence[InstanceHeader]) -> tuple[Plane, ...]:
+    """Every slice whose geometry is complete; fewer than the instances where some lack theirs."""
+    found: list[Plane] = []
+    for header in headers:
+        if header.frames:
+            found.extend(
+                Plane(
+                    header=header,
+                    frame_number=frame.frame_number,
+                    position_mm=frame.image_position_patient_mm,
+                    row_cosines=frame.image_orientation_patient[:3],
+                    column_cosines=frame.image_orientation_patient[3:],
+                    spacing_mm=frame.pixel_spacing_mm,
+                    thickness_mm=frame.slice_thickness_mm,
+                    slope=frame.rescale_slope,
+                    intercept=frame.rescale_intercept,
+                )
+                for frame in header.frames
+            )
+        elif (
+            header.number_of_frames == 1
+            and header.image_position_patient_mm
+            and header.image_orientation_patient
+            and header.pixel_spacing_mm
+        ):
+            found.append(
+                Plane(
+                    header=header,
+                    frame_number=None,
+                    position_mm=header.image_position_patient_mm,
+                    row_cosines=header.image_orientation_patient[:3],
+                    column_cosines=header.image_orientation_patient[3:],
+                    spacing_mm=header.pixel_spacing_mm,
+                    thickness_mm=header.slice_thickness_mm,
+                    slope=header.rescale_slope,
+                    intercept=header.rescale_intercept,
+                )
+            )
+    return tuple(found)
+
+
+def stack(members: Sequence[Plane]) -> Stack | None:
+    """Put planes in order from feet to head along the normal of the first; None when there are none."""
+    if not members:
+        return None
+    normal = members[0].normal
+    located = sorted(
+        ((_dot(plane.position_mm, normal), plane) for plane in members),
+        key=lambda pair: (round(pair[0], 3), pair[1].header.sop_instance_uid, pair[1].frame_number or 0),
+    )
+    return Stack(planes=tuple(plane for _, plane in located), positions_mm=tuple(position for position, _ in located))
+
+
+def _dot(one: Vector, other: Vector) -> float:
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+
+
+def _difference(one: Vector, other: Vector) -> Vector:
+    return (one[0] - other[0], one[1] - other[1], one[2] - other[2])

@@ -1,0 +1,296 @@
+"""The rules that look at headers. Each gives the value it saw, what it wanted and what came of it."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    NuclearMedicineImageStorage,
+    PositronEmissionTomographyImageStorage,
+    UID,
+)
+
+from analysis.series.geometry import LEFT_OUT_IMAGE_TYPES, Plane, Stack, slice_headers
+from analysis.series.series import InstanceHeader, Series
+from analysis.series.verdicts import Outcome, RuleResult
+
+ANALYSED_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
+CONTEXT_SOP_CLASSES = frozenset(
+    {
+        PositronEmissionTomographyImageStorage,
+        EnhancedPETImageStorage,
+        LegacyConvertedEnhancedPETImageStorage,
+        NuclearMedicineImageStorage,
+    }
+)
+
+LEFT_OUT_DESCRIPTION = re.compile(
+    r"(?<![a-z0-9])"
+    r"(topogram|scout|localizer|localiser|surview|scanogram|dose report|patient protocol|screen ?save|mip|minip|mpr|vrt)"
+    r"(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""Whole words of a series description: "Compressed" contains "mpr" and is not a reformat."""
+
+CHEST_BODY_PARTS = frozenset(
+    {"CHEST", "THORAX", "LUNG", "HEART", "CHESTABDOMEN", "CHESTABDPELVIS", "WHOLEBODY", "BODY"}
+)
+
+MINIMUM_NORMAL_COSINE = 0.99
+"""The slice normal lies along the body axis within 0.01, so under a tilt of up to 8.1 degrees."""
+NOTED_TILT_DEG = 0.5
+MAXIMUM_STEP_MM = 12.5
+MINIMUM_SLICES = 8
+MINIMUM_EXTENT_MM = 60.0
+WHOLE_CHEST_EXTENT_MM = 200.0
+REGULAR_STEP_SHARE = 0.01
+"""Steps that differ from the usual one by less than this share count as equal."""
+CONTACT_RATIO = 1.1
+"""Slices further apart than this many thicknesses leave tissue between them that nobody has imaged."""
+MAXIMUM_DRIFT_SHARE = 0.1
+MINIMUM_MATRIX = 64
+MINIMUM_FIELD_OF_VIEW_MM = 120.0
+WHOLE_CHEST_FIELD_OF_VIEW_MM = 280.0
+_NAMED_POSITIONS = 6
+
+
+def check_sop_class(series: Series) -> RuleResult:
+    """CT, Enhanced CT and Legacy Converted Enhanced CT are analysed; PT and NM are kept as context."""
+    classes = {header.sop_class_uid for header in series.headers}
+    names = ", ".join(sorted(UID(uid).name for uid in classes))
+    passed = classes <= ANALYSED_SOP_CLASSES
+    if classes <= CONTEXT_SOP_CLASSES:
+        names += ", kept as context"
+    return _result("SOP class", names, "CT Image or Enhanced CT", passed=passed)
+
+
+def check_modality(series: Series) -> RuleResult:
+    """The modality is CT."""
+    modalities = sorted({header.modality or "absent" for header in series.headers})
+    return _result("modality", ", ".join(modalities), "CT", passed=modalities == ["CT"])
+
+
+def check_image_type(series: Series) -> RuleResult:
+    """No word of Image Type, in any position, marks a localizer, a reformat or a projection; DERIVED is fine."""
+    kept = slice_headers(series)
+    words = sorted({word for header in kept for word in header.image_type} & LEFT_OUT_IMAGE_TYPES)
+    expected = "none of " + ", ".join(sorted(LEFT_OUT_IMAGE_TYPES))
+    if words:
+        return _result("image type", ", ".join(words), expected, passed=False)
+    value = "\\".join(kept[0].image_type) or "absent"
+    dropped = len(series.headers) - len(kept)
+    if dropped:
+        return _noted("image type", f"{value}; {dropped} other image(s) in the series left out", expected)
+    return _result("image type", value, expected, passed=True)
+
+
+def check_description(series: Series) -> RuleResult:
+    """No whole word of the series description marks a localizer, a reformat or a report."""
+    description = series.headers[0].series_description
+    found = LEFT_OUT_DESCRIPTION.search(description)
+    value = f'"{found.group(0)}" in "{description}"' if found else description or "absent"
+    return _result("description", value, "no word for a localizer, reformat or report", passed=not found)
+
+
+def check_body_part(series: Series) -> RuleResult:
+    """Body Part Examined is a hint only: it is wrong too often to exclude anything."""
+    part = series.headers[0].body_part_examined
+    expected = "the chest (a hint only)"
+    if part.replace(" ", "") in CHEST_BODY_PARTS:
+        return _result("body part", part, expected, passed=True)
+    return _noted("body part", part or "absent", expected)
+
+
+def check_matrix(headers: Sequence[InstanceHeader]) -> RuleResult:
+    """All slices have the same, sensible matrix and pixel spacing."""
+    expected = f"one matrix of at least {MINIMUM_MATRIX} x {MINIMUM_MATRIX}, one pixel spacing"
+    matrices = sorted({(header.rows or 0, header.columns or 0) for header in headers})
+    spacings = sorted({_rounded(plane) for header in headers if (plane := header.pixel_spacing_mm)})
+    value = "; ".join(f"{rows} x {columns}" for rows, columns in matrices[:4])
+    value += " of " + "; ".join(f"{row:g} x {column:g} mm" for row, column in spacings[:4]) if spacings else ""
+    passed = len(matrices) == 1 and len(spacings) <= 1 and min(matrices[0]) >= MINIMUM_MATRIX
+    return _result("matrix", value, expected, passed=passed)
+
+
+def check_plane_attributes(headers: Sequence[InstanceHeader], members: Sequence[Plane]) -> RuleResult:
+    """Every slice has a position, an orientation and a pixel spacing."""
+    total = sum(header.number_of_frames for header in headers)
+    expected = "position, orientation and pixel spacing in every slice"
+    lacking = total - len(members)
+    value = f"{lacking} of {total} slices lack them" if lacking else f"all {total} slices have them"
+    return _result("plane attributes", value, expected, passed=lacking == 0 and total > 0)
+
+
+def check_orientation(whole: Stack) -> RuleResult:
+    """Slices are axial, and all of them lie alike."""
+    first = whole.planes[0]
+    value = "slice normal ({:.3f}, {:.3f}, {:.3f})".format(*first.normal)
+    expected = "axial, normal along z within 0.01, the same in all slices"
+    if not _alike(whole.planes):
+        return _result("orientation", f"{value}, not the same in all slices", expected, passed=False)
+    # a gantry tilt turns the normal about the patient's left-right axis alone, and the table still moves along z
+    tilted = _gantry_tilt_deg(whole) is not None
+    return _result("orientation", value, expected, passed=first.normal[2] >= MINIMUM_NORMAL_COSINE or tilted)
+
+
+def check_tilt(whole: Stack) -> RuleResult:
+    """The gantry was tilted by no more than 8 degrees; under such a tilt volumes stay exact, as steps are measured across slices."""
+    header = whole.planes[0].header
+    expected = f"at most {math.degrees(math.acos(MINIMUM_NORMAL_COSINE)):.1f} degrees"
+    tilt = _angle_deg(whole.planes[0])
+    value = f"{tilt:.1f} degrees"
+    stated = header.gantry_detector_tilt_deg
+    if stated is not None and abs(abs(stated) - tilt) > 1.0:
+        value += f" by the slices' orientation, {stated:.1f} by Gantry/Detector Tilt"
+        return (
+            _result("gantry tilt", value, expected, passed=False)
+            if _too_tilted(tilt)
+            else _noted("gantry tilt", value, expected)
+        )
+    if _too_tilted(tilt):
+        return _result("gantry tilt", value, expected, passed=False)
+    return (
+        _noted("gantry tilt", value, expected)
+        if tilt > NOTED_TILT_DEG
+        else _result("gantry tilt", value, expected, passed=True)
+    )
+
+
+def check_distinct_positions(whole: Stack) -> RuleResult:
+    """No two slices lie in the same place, as phases of one acquisition or two reconstructions in one series would."""
+    repeated = whole.repeated_positions
+    value = f"{len(whole.planes)} slices, {len(whole.planes) - repeated} positions"
+    return _result("slice positions", value, "one slice a position", passed=repeated == 0)
+
+
+def check_alignment(whole: Stack) -> RuleResult:
+    """Slices lie above one another: none is shifted sideways (more than a tilted table's feed explains)."""
+    drift = whole.in_plane_drift_mm
+    tilt = math.radians(_angle_deg(whole.planes[0]))
+    step = whole.step_mm or 0.0
+    allowed = step * (math.tan(tilt) + MAXIMUM_DRIFT_SHARE) + 1.0
+    value = f"largest sideways step {drift:.2f} mm"
+    return _result("alignment", value, f"at most {allowed:.2f} mm", passed=drift <= allowed)
+
+
+def check_steps(whole: Stack) -> RuleResult:
+    """Slices follow each other at one step; where one is missing the series is left out, with its position."""
+    step = whole.step_mm
+    expected = f"a uniform step of at most {MAXIMUM_STEP_MM:g} mm, none missing"
+    if step is None:
+        return _result("slice step", "a single slice", expected, passed=False)
+    missing = whole.missing_positions_mm
+    if missing:
+        named = ", ".join(f"{position:.1f}" for position in missing[:_NAMED_POSITIONS])
+        more = f" and {len(missing) - _NAMED_POSITIONS} more" if len(missing) > _NAMED_POSITIONS else ""
+        value = f"gap: {len(missing)} slice(s) missing at {named}{more} mm (step {step:.2f} mm)"
+        return _result("slice step", value, expected, passed=False)
+    if step > MAXIMUM_STEP_MM:
+        return _result("slice step", f"{step:.2f} mm", expected, passed=False)
+    steps = whole.steps_mm
+    if max(abs(one - step) for one in steps) > REGULAR_STEP_SHARE * step:
+        value = f"{min(steps):.2f} to {max(steps):.2f} mm; each slice is weighed by the space it stands for"
+        return _noted("slice step", value, expected)
+    return _result("slice step", f"{step:.2f} mm", expected, passed=True)
+
+
+def check_contact(whole: Stack) -> RuleResult:
+    """Slices touch or overlap; where they do not, lesions between them go unseen, which is noted."""
+    thickness, step = whole.planes[0].thickness_mm, whole.step_mm
+    expected = "slices as thick as their step, or thicker"
+    if thickness is None or step is None:
+        return _noted("slice contact", "slice thickness absent", expected)
+    value = f"{thickness:g} mm thick, {step:.2f} mm apart"
+    if step > CONTACT_RATIO * thickness:
+        return _noted("slice contact", f"slices do not touch: {value}", expected)
+    return _result("slice contact", value, expected, passed=True)
+
+
+def check_extent(whole: Stack) -> RuleResult:
+    """The slices reach far enough to hold a good part of the lungs, as a cardiac CTAC does (judged in mm, not slices)."""
+    count, extent = len(whole.planes), whole.extent_mm
+    value = f"{count} slices over {extent:.0f} mm"
+    expected = f"at least {MINIMUM_SLICES} slices over {MINIMUM_EXTENT_MM:g} mm"
+    if count < MINIMUM_SLICES or extent < MINIMUM_EXTENT_MM:
+        return _result("extent", f"too short: {value}", expected, passed=False)
+    if extent < WHOLE_CHEST_EXTENT_MM:
+        return _noted("extent", f"{value}, so part of the lungs at best", expected)
+    return _result("extent", value, expected, passed=True)
+
+
+def check_field_of_view(whole: Stack) -> RuleResult:
+    """The field of view is wide enough to hold the lungs."""
+    plane = whole.planes[0]
+    sides = ((plane.header.rows or 0) * plane.spacing_mm[0], (plane.header.columns or 0) * plane.spacing_mm[1])
+    value = f"{sides[0]:.0f} x {sides[1]:.0f} mm"
+    expected = f"at least {MINIMUM_FIELD_OF_VIEW_MM:g} mm"
+    if min(sides) < MINIMUM_FIELD_OF_VIEW_MM:
+        return _result("field of view", value, expected, passed=False)
+    if max(sides) < WHOLE_CHEST_FIELD_OF_VIEW_MM:
+        return _noted("field of view", f"{value}, so the lungs may be cut off at the sides", expected)
+    return _result("field of view", value, expected, passed=True)
+
+
+def check_rescale(series: Series) -> RuleResult:
+    """Stored values can be turned to Hounsfield units."""
+    headers = slice_headers(series)
+    expected = "Rescale Slope and Intercept in every slice, in HU"
+    lacking = sum(not header.rescale_slope or header.rescale_intercept is None for header in headers)
+    if lacking:
+        return _result("rescale", f"{lacking} of {len(headers)} instances lack them", expected, passed=False)
+    pairs = Counter((header.rescale_slope, header.rescale_intercept) for header in headers)
+    (slope, intercept), _ = pairs.most_common(1)[0]
+    kinds = sorted({header.rescale_type.upper() for header in headers} - {""})
+    value = f"slope {slope:g}, intercept {intercept:g}" + (f", type {', '.join(kinds)}" if kinds else "")
+    if len(pairs) > 1:
+        value += f", {len(pairs)} different pairs"
+    if kinds and kinds != ["HU"]:
+        return _noted("rescale", f"{value}; the pixels decide", expected)
+    return _result("rescale", value, expected, passed=True)
+
+
+def _rounded(spacing: tuple[float, float]) -> tuple[float, float]:
+    return (round(spacing[0], 3), round(spacing[1], 3))
+
+
+def _alike(members: Sequence[Plane]) -> bool:
+    first = members[0]
+    same = 1e-3
+    return all(
+        max(abs(one - other) for one, other in zip(plane.row_cosines, first.row_cosines, strict=True)) < same
+        and max(abs(one - other) for one, other in zip(plane.column_cosines, first.column_cosines, strict=True)) < same
+        for plane in members
+    )
+
+
+def _angle_deg(plane: Plane) -> float:
+    return math.degrees(math.acos(min(1.0, plane.normal[2])))
+
+
+def _too_tilted(tilt_deg: float) -> bool:
+    return math.cos(math.radians(tilt_deg)) < MINIMUM_NORMAL_COSINE
+
+
+def _gantry_tilt_deg(whole: Stack) -> float | None:
+    """Tilt in degrees when the slices are leaning but the table moved along z; None for straight or oblique slices."""
+    plane, largest_gantry_tilt_deg = whole.planes[0], 31.0
+    tilt = _angle_deg(plane)
+    lean_about_x = abs(plane.normal[0]) < math.sqrt(1 - MINIMUM_NORMAL_COSINE**2) / 5
+    travels_along_z = whole.in_plane_drift_mm > 0.5 * (whole.step_mm or 0.0) * math.tan(math.radians(tilt))
+    stated = plane.header.gantry_detector_tilt_deg
+    agrees = stated is not None and abs(abs(stated) - tilt) < 1.0
+    return tilt if tilt <= largest_gantry_tilt_deg and lean_about_x and (travels_along_z or agrees) else None
+
+
+def _result(rule: str, value: str, expected: str, *, passed: bool) -> RuleResult:
+    return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.PASSED if passed else Outcome.EXCLUDED)
+
+
+def _noted(rule: str, value: str, expected: str) -> RuleResult:
+    return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.NOTED)
