@@ -6,7 +6,6 @@ from alerts.alert import (
     AlertEvent,
     AlertState,
     Category,
-    IllegalTransition,
     next_alert_state,
 )
 from alerts.delivery import (
@@ -18,6 +17,7 @@ from alerts.delivery import (
     next_delivery_state,
 )
 from alerts.description import describe
+from alerts.errors import AlertsError, IllegalTransition, ReportNotWritten, UnusableEvidence
 from alerts.policy import AlertPolicy, PolicyDecision, ProfileThresholds, RequestContext, evaluate
 from alerts.severity import Presence, Severity
 
@@ -28,6 +28,7 @@ __all__ = [
     "AlertEvent",
     "AlertPolicy",
     "AlertState",
+    "AlertsError",
     "Category",
     "Delivery",
     "DeliveryEvent",
@@ -37,8 +38,10 @@ __all__ = [
     "PolicyDecision",
     "Presence",
     "ProfileThresholds",
+    "ReportNotWritten",
     "RequestContext",
     "Severity",
+    "UnusableEvidence",
     "describe",
     "evaluate",
     "next_alert_state",

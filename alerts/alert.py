@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+
+from alerts.errors import IllegalTransition
 
 
 class AlertState(StrEnum):
@@ -35,17 +36,6 @@ ALERT_TRANSITIONS: dict[tuple[AlertState, AlertEvent], AlertState] = {
     # a newer result meets the policy again
     (AlertState.SUPERSEDED, AlertEvent.REOPEN): AlertState.OPEN,
 }
-
-
-class IllegalTransition(Exception):  # noqa: N818 - errors are named by what happened
-    """The state machine has no such arrow."""
-
-    transient: ClassVar[bool] = False
-
-    def __init__(self, state: StrEnum, event: StrEnum) -> None:
-        self.state = state
-        self.event = event
-        super().__init__(f"{type(self).__doc__} {type(state).__name__} {state.value!r} does not allow {event.value!r}.")
 
 
 def next_alert_state(state: AlertState, event: AlertEvent) -> AlertState:

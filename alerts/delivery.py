@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from alerts.alert import IllegalTransition
+from alerts.errors import IllegalTransition
 
 
 class DeliveryKind(StrEnum):

@@ -47,10 +47,8 @@ def _row(name: str, region: RegionFindings) -> str:
 
 def _figures(findings: Findings) -> list[str]:
     whole = findings.both_lungs
-    lines = [
-        f"PO {whole.po_percent:.1f} %, PHO {whole.pho_percent:.1f} % by class and "
-        f"{whole.pho_hu_percent:.1f} % above -200 HU."
-    ]
+    opacity = f"PO {whole.po_percent:.1f} %, PHO {whole.pho_percent:.1f} % by class"
+    lines = [f"{opacity} and {whole.pho_hu_percent:.1f} % above -200 HU."]
     if findings.lss is not None and findings.lhos is not None:
         lines.append(f"LSS {findings.lss} of 20, LHOS {findings.lhos} of 20.")
     else:

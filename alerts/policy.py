@@ -58,7 +58,8 @@ class RequestContext:
 class PolicyDecision:
     """Whether there is an alert, and the explanation either way.
 
-    ``presence`` is undetermined, and ``severity`` None, where the images do not allow an answer.
+    ``presence`` is undetermined, and ``severity`` None, where the images do not allow an answer. ``thresholds`` are
+    those that were applied.
     """
 
     alert: Alert | None
@@ -66,6 +67,7 @@ class PolicyDecision:
     explanation: str
     presence: Presence = Presence.UNDETERMINED
     severity: Severity | None = None
+    thresholds: ProfileThresholds | None = None
 
 
 def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -> PolicyDecision:
@@ -88,6 +90,7 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
             explanation=wording.not_flagged(presence, reasons),
             presence=presence,
             severity=severity,
+            thresholds=thresholds,
         )
     expectation = _find_expectation(request, policy.expected_words)
     reasons = (*measured, wording.expectation_reason(expectation), *quality)
@@ -108,6 +111,7 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
         explanation=wording.flagged(reasons),
         presence=presence,
         severity=severity,
+        thresholds=thresholds,
     )
 
 

@@ -1,0 +1,306 @@
+"""The content tree of a report: TID 1500 Measurement Report, its measurement groups and its image library.
+
+Every group follows TID 1501. TID 1411 would ask each for a segment or contour to refer to; where a segmentation is
+written beside the report, the groups of regions and lesions are the ones to become TID 1411.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    ContainerContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    ImageContentItem,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.sr.coding import Code
+
+from alerts import wording
+from alerts.policy import PolicyDecision
+from alerts.reports import codes
+from alerts.reports.identity import ReportIdentity, device_uid
+from analysis.findings import Findings, KeySlice, Provenance, RegionFindings
+
+MANUFACTURER = "Lungsentry project"
+PRODUCT = "Lungsentry"
+_DECIMALS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Region:
+    """A part of the lungs with its findings and the codes of where it is."""
+
+    name: str
+    findings: RegionFindings
+    anatomy: Code
+    laterality: Code
+
+    def site(self) -> FindingSite:
+        return FindingSite(anatomic_location=self.anatomy, laterality=self.laterality)
+
+
+def build_content(
+    findings: Findings, decision: PolicyDecision, identity: ReportIdentity, sop_classes: Mapping[str, str]
+) -> MeasurementReport:
+    """The whole tree. ``sop_classes`` gives the SOP Class UID of every instance that may be referred to.
+
+    Volumes and percentages are rounded to three decimals: 1 mm3, and far below what the method resolves.
+    """
+    groups = [_study_group(findings, decision, identity, sop_classes)]
+    for region in _regions(findings):
+        groups.append(_region_group(region, findings, identity))
+        groups += [_lesion_group(region, lesion, findings, identity) for lesion in _lesions(region.findings)]
+    groups.append(_opacity_group(findings, identity))
+    report = MeasurementReport(
+        observation_context=_observer(findings.provenance),
+        procedure_reported=codes.PROCEDURE,
+        imaging_measurements=groups,
+        title=codes.REPORT,
+    )
+    root = report[0].ContentSequence
+    if findings.key_slices:
+        # TID 1500 has the library before the measurements, which are last so far
+        root.insert(len(root) - 1, _image_library(findings.key_slices, sop_classes))
+    root.append(_evaluations(findings, decision))
+    return report
+
+
+def _observer(provenance: Provenance) -> ObservationContext:
+    return ObservationContext(
+        observer_device_context=ObserverContext(
+            observer_type=codes.DEVICE,
+            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+                uid=device_uid(provenance.software_version),
+                name=PRODUCT,
+                manufacturer_name=MANUFACTURER,
+                model_name=f"{PRODUCT} {provenance.software_version}",
+            ),
+        )
+    )
+
+
+def _regions(findings: Findings) -> Iterator[_Region]:
+    lungs = (
+        ("Both lungs", findings.both_lungs, codes.BOTH),
+        ("Right lung", findings.right_lung, codes.RIGHT),
+        ("Left lung", findings.left_lung, codes.LEFT),
+    )
+    for name, region, laterality in lungs:
+        yield _Region(name=name, findings=region, anatomy=codes.LUNG, laterality=laterality)
+    for lobe, (anatomy, laterality) in codes.LOBES.items():
+        if lobe in findings.lobes:
+            yield _Region(
+                name=wording.LOBE_NAMES[lobe], findings=findings.lobes[lobe], anatomy=anatomy, laterality=laterality
+            )
+
+
+def _lesions(region: RegionFindings) -> tuple[tuple[str, Code, float, float], ...]:
+    """Name, code, volume (mL) and percent of the region for each class of lesion."""
+    return (
+        (wording.GGO, codes.GROUND_GLASS_OPACITY, region.ggo_volume_ml, region.ggo_percent),
+        (wording.HIGH_OPACITY, codes.HIGH_OPACITY, region.high_opacity_volume_ml, region.pho_percent),
+    )
+
+
+def _study_group(
+    findings: Findings, decision: PolicyDecision, identity: ReportIdentity, sop_classes: Mapping[str, str]
+) -> MeasurementsAndQualitativeEvaluations:
+    """The figures and judgements of the series as a whole, with the slices worth looking at."""
+    whole = findings.both_lungs
+    percentages = (
+        (codes.BURDEN, whole.burden_percent),
+        (codes.GGO_PERCENT, whole.ggo_percent),
+        (codes.HIGH_OPACITY_PERCENT, whole.pho_percent),
+        (codes.PO, whole.po_percent),
+        (codes.PHO, whole.pho_percent),
+        (codes.PHO_HU, whole.pho_hu_percent),
+        (codes.LUNG_COVERAGE, findings.quality.lung_coverage_percent),
+    )
+    measurements = [_number(name, value, codes.PERCENT) for name, value in percentages if value is not None]
+    scores = ((codes.LSS, findings.lss), (codes.LHOS, findings.lhos))
+    measurements += [_number(name, value, codes.SCORE) for name, value in scores if value is not None]
+    if findings.quality.noise_hu is not None:
+        measurements.append(_number(codes.IMAGE_NOISE, findings.quality.noise_hu, codes.HOUNSFIELD))
+    judgements = [
+        (codes.ABNORMAL_OPACITY, codes.PRESENCES[decision.presence]),
+        (codes.IMAGE_QUALITY, codes.QUALITIES[findings.quality.level]),
+    ]
+    if decision.severity is not None:
+        judgements.append((codes.SEVERITY, codes.SEVERITIES[decision.severity]))
+    if decision.alert is not None:
+        judgements.append((codes.ACTIONABLE, codes.CATEGORIES[decision.alert.category]))
+        judgements.append((codes.INCIDENTAL, codes.YES if decision.alert.incidental else codes.NO))
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking("Lungs as a whole", identity),
+        finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
+        finding_type=codes.ABNORMAL_OPACITY,
+        finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
+        algorithm_id=_algorithm(findings.provenance, parameters=tuple(_parameters(findings, decision))),
+        measurements=measurements,
+        qualitative_evaluations=[QualitativeEvaluation(name=name, value=value) for name, value in judgements],
+        source_images=[
+            SourceImageForMeasurementGroup(
+                referenced_sop_class_uid=sop_classes[slice_.sop_instance_uid],
+                referenced_sop_instance_uid=slice_.sop_instance_uid,
+                referenced_frame_numbers=_frames(slice_),
+            )
+            for slice_ in findings.key_slices
+        ]
+        or None,
+    )
+
+
+def _region_group(
+    region: _Region, findings: Findings, identity: ReportIdentity
+) -> MeasurementsAndQualitativeEvaluations:
+    """A lung or lobe: its volume, lesions included, and how much of it is opaque."""
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(region.name, identity),
+        finding_category=codes.ANATOMICAL_STRUCTURE,
+        finding_type=region.anatomy,
+        finding_sites=[region.site()],
+        algorithm_id=_algorithm(findings.provenance),
+        measurements=[
+            _volume(region.findings.lung_volume_ml),
+            _number(codes.PERCENT_OF_LUNG, region.findings.burden_percent, codes.PERCENT),
+        ],
+    )
+
+
+def _lesion_group(
+    region: _Region, lesion: tuple[str, Code, float, float], findings: Findings, identity: ReportIdentity
+) -> MeasurementsAndQualitativeEvaluations:
+    """One class of lesion in one region: its volume and its share of that region."""
+    name, finding, volume_ml, percent = lesion
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(f"{name}, {region.name.lower()}", identity),
+        finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
+        finding_type=finding,
+        finding_sites=[region.site()],
+        algorithm_id=_algorithm(findings.provenance),
+        measurements=[_volume(volume_ml), _number(codes.PERCENT_OF_LUNG, percent, codes.PERCENT)],
+    )
+
+
+def _opacity_group(findings: Findings, identity: ReportIdentity) -> MeasurementsAndQualitativeEvaluations:
+    """All opacities together: volume, number and, where there is any, attenuation."""
+    attenuation = (
+        (codes.MEAN_ATTENUATION, findings.lesion_mean_hu),
+        (codes.SD_ATTENUATION, findings.lesion_sd_hu),
+    )
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking("All opacities, both lungs", identity),
+        finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
+        finding_type=codes.ABNORMAL_OPACITY,
+        finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
+        algorithm_id=_algorithm(findings.provenance),
+        measurements=[
+            _volume(findings.both_lungs.lesion_volume_ml),
+            _number(codes.OPACITY_COUNT, findings.lesion_count, codes.NO_UNITS),
+            *(_number(name, value, codes.HOUNSFIELD) for name, value in attenuation if value is not None),
+        ],
+    )
+
+
+def _evaluations(findings: Findings, decision: PolicyDecision) -> ContainerContentItem:
+    """What a person should read: conclusion, why, quality, what is missing, and what this report is not."""
+    texts = [decision.alert.headline if decision.alert else wording.negative_result(decision.presence)]
+    texts += [decision.explanation, wording.quality_sentence(findings.quality)]
+    if findings.lss is None or findings.lhos is None:
+        texts.append(wording.NO_LOBES)
+    texts.append(wording.RESEARCH_USE)
+    container = _container(codes.QUALITATIVE_EVALUATIONS)
+    container.ContentSequence.extend(
+        TextContentItem(name=codes.COMMENT, value=_ascii(text), relationship_type=RelationshipTypeValues.CONTAINS)
+        for text in texts
+    )
+    return container
+
+
+def _image_library(key_slices: Iterable[KeySlice], sop_classes: Mapping[str, str]) -> ContainerContentItem:
+    """One entry for each instance that the report refers to, not one for each of the series."""
+    group = _container(codes.IMAGE_LIBRARY_GROUP)
+    group.ContentSequence.append(
+        CodeContentItem(
+            name=codes.MODALITY,
+            value=codes.COMPUTED_TOMOGRAPHY,
+            relationship_type=RelationshipTypeValues.HAS_ACQ_CONTEXT,
+        )
+    )
+    for uid in dict.fromkeys(slice_.sop_instance_uid for slice_ in key_slices):
+        group.ContentSequence.append(
+            ImageContentItem(
+                name=codes.SOURCE,
+                referenced_sop_class_uid=sop_classes[uid],
+                referenced_sop_instance_uid=uid,
+                relationship_type=RelationshipTypeValues.CONTAINS,
+            )
+        )
+    library = _container(codes.IMAGE_LIBRARY)
+    library.ContentSequence.append(group)
+    return library
+
+
+def _container(name: Code) -> ContainerContentItem:
+    container = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
+    container.ContentSequence = ContentSequence()
+    return container
+
+
+def _algorithm(provenance: Provenance, *, parameters: tuple[str, ...] | None = None) -> AlgorithmIdentification:
+    return AlgorithmIdentification(
+        name=_ascii(provenance.model_name),
+        version=_ascii(provenance.model_version),
+        manufacturer=MANUFACTURER,
+        parameters=parameters,
+    )
+
+
+def _parameters(findings: Findings, decision: PolicyDecision) -> Iterator[str]:
+    """What is needed to make the result again; in the group of the series only, to keep the report small."""
+    provenance = findings.provenance
+    yield f"Weights SHA-256: {provenance.weights_sha256}"
+    for name, value in sorted(provenance.thresholds.items()):
+        yield _ascii(f"Threshold {name}: {value:g}")
+    yield _ascii(f"Runtime: {provenance.runtime}; device: {provenance.device}")
+    yield _ascii(f"Software: {PRODUCT} {provenance.software_version}")
+    yield _ascii(f"Profile: {findings.profile.value}; cues: {', '.join(findings.profile_cues) or 'none'}")
+    yield f"Revision of the series: {findings.revision}; slices: {findings.slice_count}"
+    applied = decision.thresholds
+    if applied is not None:
+        yield f"Alert thresholds: {applied.burden_percent:g} % and {applied.lesion_volume_ml:g} mL"
+
+
+def _volume(volume_ml: float) -> Measurement:
+    return _number(codes.VOLUME, volume_ml, codes.CUBIC_CENTIMETER, method=codes.SUM_OF_VOXELS)
+
+
+def _number(name: Code, value: float, unit: Code, *, method: Code | None = None) -> Measurement:
+    exact = value if isinstance(value, int) else round(float(value), _DECIMALS)
+    return Measurement(name=name, value=exact, unit=unit, method=method)
+
+
+def _tracking(identifier: str, identity: ReportIdentity) -> TrackingIdentifier:
+    return TrackingIdentifier(uid=identity.tracking_uid(identifier), identifier=identifier)
+
+
+def _frames(slice_: KeySlice) -> list[int] | None:
+    return None if slice_.frame_number is None else [slice_.frame_number]
+
+
+def _ascii(text: str) -> str:
+    """Text that every Specific Character Set of a source can hold."""
+    return text.encode("ascii", "replace").decode("ascii")

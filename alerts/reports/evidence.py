@@ -1,0 +1,171 @@
+"""The source instances of a report: what it refers to, and the patient and study that it inherits."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pydicom
+from pydicom import config
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from alerts.errors import UnusableEvidence
+
+_MOMENTS: Final = (("ContentDate", "ContentTime"), ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"))
+_STUDY_MOMENT: Final = ("StudyDate", "StudyTime")
+_IDENTIFIERS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_TAGS: Final = [*_IDENTIFIERS, *(keyword for moment in (*_MOMENTS, _STUDY_MOMENT) for keyword in moment)]
+# type 2 of the Patient and General Study modules (PS3.3, C.7.1.1 and C.7.2.1): present, and empty where not known
+_TYPE_2: Final = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
+_TEXT_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"})
+# before any CT examination, so that nobody takes it for a real date
+UNKNOWN_MOMENT: Final = ("19000101", "000000")
+
+
+@contextmanager
+def as_received() -> Iterator[None]:
+    """Values of the source pass unchecked and without a word: they are not ours to mend, nor to log."""
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceInstance:
+    """One instance of the series that was measured."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    moment: tuple[str, str]
+
+    def stand_in(self) -> Dataset:
+        """The instance as a report refers to it, without anything about the patient."""
+        dataset = Dataset()
+        dataset.SOPClassUID = self.sop_class_uid
+        dataset.SOPInstanceUID = self.sop_instance_uid
+        dataset.StudyInstanceUID = self.study_instance_uid
+        dataset.SeriesInstanceUID = self.series_instance_uid
+        for keyword in _TYPE_2:
+            setattr(dataset, keyword, "")
+        return dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The instances in order of their UIDs, and the file whose patient and study the report takes over."""
+
+    instances: tuple[SourceInstance, ...]
+    first_path: Path
+
+    @property
+    def moment(self) -> tuple[str, str]:
+        """Date (DA) and time (TM) of the last image."""
+        return max(instance.moment for instance in self.instances)
+
+
+def read_evidence(paths: Sequence[Path], *, series_instance_uid: str) -> Evidence:
+    """The instances in ``paths``, once each; ``UnusableEvidence`` unless all are of the series and can be read."""
+    found: dict[str, tuple[SourceInstance, Path]] = {}
+    for path in paths:
+        instance = _read_instance(path)
+        if instance.series_instance_uid != series_instance_uid:
+            raise UnusableEvidence("An instance belongs to another series.")
+        found.setdefault(instance.sop_instance_uid, (instance, path))
+    if not found:
+        raise UnusableEvidence("There is no instance.")
+    ordered = [found[uid] for uid in sorted(found)]
+    if len({instance.study_instance_uid for instance, _ in ordered}) > 1:
+        raise UnusableEvidence("The instances belong to several studies.")
+    return Evidence(instances=tuple(instance for instance, _ in ordered), first_path=ordered[0][1])
+
+
+def copy_patient_and_study(report: Dataset, first_path: Path) -> None:
+    """Give ``report`` the patient and study attributes of a source file, byte for byte where they are text.
+
+    Attributes of type 2 that the source lacks are present and empty. ``report`` is a highdicom object.
+    """
+    decoded = pydicom.dcmread(first_path, stop_before_pixels=True)
+    original = pydicom.dcmread(first_path, stop_before_pixels=True)
+    own = set(report.keys())
+    for keyword in _TYPE_2:
+        setattr(report, keyword, "")
+    if "SpecificCharacterSet" in decoded:
+        report.SpecificCharacterSet = decoded.SpecificCharacterSet
+    if "TimezoneOffsetFromUTC" in decoded:
+        report.TimezoneOffsetFromUTC = decoded.TimezoneOffsetFromUTC
+    report.copy_patient_and_study_information(decoded)
+    _drop_broken_references(report)
+    inherited = {pydicom.tag.Tag(keyword) for keyword in _TYPE_2} | (set(report.keys()) - own)
+    for tag in inherited & set(original.keys()):
+        element = original.get_item(tag)
+        if not isinstance(element, RawDataElement) or tag.is_private:
+            continue
+        vr = element.VR or dictionary_VR(tag)
+        if vr in _TEXT_VRS and element.value is not None:
+            report[tag] = element._replace(VR=vr, is_implicit_VR=False, is_little_endian=True)
+
+
+def _drop_broken_references(report: Dataset) -> None:
+    """Leave out references to a study that lack one of their UIDs: optional, useless, and an error in the report."""
+    references = report.get("ReferencedStudySequence")
+    if references is None:
+        return
+    whole = [item for item in references if item.get("ReferencedSOPClassUID") and item.get("ReferencedSOPInstanceUID")]
+    if whole:
+        report.ReferencedStudySequence = whole
+    else:
+        del report.ReferencedStudySequence
+
+
+def _read_instance(path: Path) -> SourceInstance:
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+    except (OSError, InvalidDicomError, EOFError) as cause:
+        raise UnusableEvidence("An instance cannot be read.") from cause
+    values = {keyword: str(header.get(keyword) or "") for keyword in _IDENTIFIERS}
+    missing = [keyword for keyword, value in values.items() if not value]
+    if missing:
+        raise UnusableEvidence(f"An instance lacks {', '.join(missing)}.")
+    return SourceInstance(
+        sop_class_uid=values["SOPClassUID"],
+        sop_instance_uid=values["SOPInstanceUID"],
+        study_instance_uid=values["StudyInstanceUID"],
+        series_instance_uid=values["SeriesInstanceUID"],
+        moment=_moment(header),
+    )
+
+
+def _moment(header: Dataset) -> tuple[str, str]:
+    """When the image was made, as exactly as its header tells: content, acquisition, series, else study."""
+    for date_keyword, time_keyword in (*_MOMENTS, _STUDY_MOMENT):
+        day = _digits(header.get(date_keyword), "%Y%m%d")
+        if day:
+            clock = str(header.get(time_keyword) or "").partition(".")[0].replace(":", "")
+            return day, _digits(clock, "%H%M%S") or UNKNOWN_MOMENT[1]
+    return UNKNOWN_MOMENT
+
+
+def _digits(value: object, pattern: str) -> str | None:
+    """The value as the date or time it states; None where it states none."""
+    try:
+        return datetime.strptime(str(value or "").strip(), pattern).replace(tzinfo=UTC).strftime(pattern)
+    except ValueError:
+        return None
