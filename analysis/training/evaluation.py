@@ -1,0 +1,139 @@
+"""Evaluates a network on cases of the cache at 256x256: Dice, burden, and what is needed to pool them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from analysis.model.network import GROUND_GLASS, HIGH_OPACITY
+from analysis.training.augment import SliceStore
+from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Case, Source
+
+_CEILING_HU = 600.0
+_CLASS_NAMES = {GROUND_GLASS: "ggo", HIGH_OPACITY: "high_opacity"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Pixels of a label: in both, predicted, true."""
+
+    both: int
+    predicted: int
+    true: int
+
+    @property
+    def dice(self) -> float | None:
+        """Dice; none where neither holds the label."""
+        total = self.predicted + self.true
+        return 2 * self.both / total if total else None
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module,
+    store: SliceStore,
+    case: Case,
+    *,
+    mean_hu: float,
+    sd_hu: float,
+    context: bool = True,
+    batch: int = 32,
+    flips: bool = False,
+) -> NDArray[np.float32]:
+    """Class probabilities ``(slice, class, row, column)``; without context the centre slice stands in for all."""
+    steps = torch.tensor([-1, 0, 1] if context else [0, 0, 0], device=store.device)
+    parts: list[Tensor] = []
+    for start in range(case.start, case.stop, batch):
+        index = torch.arange(start, min(start + batch, case.stop), device=store.device)
+        hu = store.hu(store.neighbours(index, steps.expand(len(index), -1))).clamp(max=_CEILING_HU)
+        windows = ((hu - mean_hu) / sd_hu).contiguous(memory_format=torch.channels_last)
+        probability = network(windows).softmax(1)
+        if flips:
+            probability = (probability + network(windows.flip(-1)).softmax(1).flip(-1)) / 2
+        parts.append(probability.float().cpu())
+    return torch.cat(parts).numpy()
+
+
+def _counts(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Counts:
+    return Counts(both=int((predicted & true).sum()), predicted=int(predicted.sum()), true=int(true.sum()))
+
+
+def evaluate_case(probability: NDArray[np.float32], mask: NDArray[np.uint8], case: Case) -> dict[str, object]:
+    """The figures of one case, by the keys of ``lungsentry evaluate``, plus pixel counts to pool them by."""
+    labels = probability.argmax(1)
+    classes, lung = mask & CLASS_BITS, (mask & LUNG) > 0
+    found = labels > 0
+    result: dict[str, object] = {"case": case.name, "set": case.source.value, "fold": case.fold, "slices": len(mask)}
+    if case.source is Source.MEDSEG:
+        pairs = {"lesion": _counts(found, classes > 0)}
+        pairs |= {name: _counts(labels == kind, classes == kind) for kind, name in _CLASS_NAMES.items()}
+        for name, counts in pairs.items():
+            result[f"{name}_dice"] = counts.dice if counts.true else None
+            result[f"{name}_counts"] = [counts.both, counts.predicted, counts.true]
+        return result
+    clipped = found & lung
+    lung_pixels = max(1, int(lung.sum()))
+    result["burden_percent"] = 100.0 * int(clipped.sum()) / lung_pixels
+    result["true_burden_percent"] = 100.0 * int((classes > 0).sum()) / lung_pixels
+    result["high_opacity_percent"] = 100.0 * int(((labels == HIGH_OPACITY) & lung).sum()) / lung_pixels
+    result["outside_lung_percent"] = 100.0 * int((found & ~lung).sum()) / lung_pixels
+    if case.source is Source.COVID20:
+        result["lesion_dice"] = _counts(clipped, classes > 0).dice
+        result["lesion_dice_unclipped"] = _counts(found, classes > 0).dice
+    return result
+
+
+def evaluate_cases(
+    network: nn.Module, cache: Cache, store: SliceStore, cases: Sequence[Case], *, mean_hu: float, sd_hu: float
+) -> list[dict[str, object]]:
+    """The figures of each case; ``*_no_context`` are those with the centre slice in its neighbours' place."""
+    results: list[dict[str, object]] = []
+    network.eval()
+    for case in cases:
+        mask = cache.mask[case.start : case.stop]
+        result = evaluate_case(predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu), mask, case)
+        if case.source is not Source.MEDSEG:
+            alone = predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, context=False)
+            blind = evaluate_case(alone, mask, case)
+            for key in ("lesion_dice", "burden_percent"):
+                if key in blind:
+                    result[f"{key}_no_context"] = blind[key]
+            mirrored = evaluate_case(
+                predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, flips=True), mask, case
+            )
+            for key in ("lesion_dice", "burden_percent"):
+                if key in mirrored:
+                    result[f"{key}_flips"] = mirrored[key]
+        results.append(result)
+    return results
+
+
+def summarise(results: Sequence[Mapping[str, object]]) -> dict[str, float]:
+    """Means over cases by set, burden's Pearson R², and medseg's Dice per slice and pooled."""
+    summary: dict[str, float] = {}
+    covid = [r for r in results if r["set"] == Source.COVID20]
+    for key in ("lesion_dice", "lesion_dice_unclipped", "lesion_dice_no_context", "lesion_dice_flips"):
+        if values := [float(v) for r in covid if isinstance(v := r.get(key), float)]:
+            summary[f"covid20_{key}"] = float(np.mean(values))
+            summary[f"covid20_{key}_worst"] = min(values)
+    if len(covid) > 2:  # noqa: PLR2004 - a correlation of two points says nothing
+        pairs = np.array([[float(str(r["burden_percent"])), float(str(r["true_burden_percent"]))] for r in covid])
+        spread = pairs.std(axis=0).min() > 0
+        summary["covid20_burden_r2"] = float(np.corrcoef(pairs.T)[0, 1] ** 2) if spread else 0.0
+        summary["covid20_burden_error"] = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
+    controls = [r for r in results if r["set"] == Source.LCTSC]
+    for key in ("burden_percent", "burden_percent_no_context", "burden_percent_flips"):
+        if values := [float(v) for r in controls if isinstance(v := r.get(key), float)]:
+            summary[f"lctsc_{key}"] = float(np.mean(values))
+            summary[f"lctsc_{key}_worst"] = max(values)
+    pictures = [r for r in results if r["set"] == Source.MEDSEG]
+    for name in ("lesion", *_CLASS_NAMES.values()):
+        if values := [float(v) for r in pictures if isinstance(v := r.get(f"{name}_dice"), float)]:
+            summary[f"medseg_{name}_dice"] = float(np.mean(values))
+        if pictures:
+            both, predicted, true = np.array([r[f"{name}_counts"] for r in pictures]).sum(axis=0).tolist()
+            summary[f"medseg_{name}_dice_pooled"] = 2 * both / max(1, predicted + true)
+    return summary

@@ -1,0 +1,175 @@
+"""Builds the training cache from the data sets on disk: ``python -m analysis.training.prepare --data DIR --out FILE``.
+
+Reads ``covid20/*.zip``, ``medseg/*/Imgs`` with ``GT`` and ``lctsc/*.npz``. Every slice is cropped to the lung box of
+its scan with :data:`MARGIN_PERCENT` around it, in all slices alike, and resampled to 256x256, as the segmenter does.
+"""
+
+import argparse
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from analysis.model.crop import LungBox, lung_box
+from analysis.training.datasets import (
+    KNOWN,
+    LESION_OF_OPEN_CLASS,
+    LUNG,
+    SIZE,
+    Cache,
+    Case,
+    Source,
+    encode_hu,
+    fold_of,
+    save_cache,
+)
+
+_SOFT_TISSUE_HU = 40.0  # what lies around a crop of the lungs
+_AERATED_HU = -930.0  # the darkest lung and the airways
+_SATURATED = 250
+_PLAUSIBLE_LESION = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scan:
+    """A scan: HU float32, class uint8, lung bool and known bool, all ``(slice, row, column)``."""
+
+    name: str
+    hu: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    lung: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+
+
+def read_covid20(path: Path) -> _Scan:
+    """A case of covid20 (its README names the layout); lesions are of open class, lung includes them."""
+    with zipfile.ZipFile(path) as archive:
+        meta = json.loads(archive.read("meta.json"))
+        label = np.load(io.BytesIO(archive.read("label.npz")))["label"]
+        grey = np.zeros(meta["shape"], np.float32)
+        known = np.zeros(meta["shape"], bool)
+        for k, (top, bottom, left, right) in enumerate(meta["boxes"]):
+            picture = np.asarray(Image.open(io.BytesIO(archive.read(f"slices/{k:03d}.jpg"))))
+            picture = picture[:, ::-1] if meta["mirror_columns_first"] else picture
+            picture = np.ascontiguousarray(np.rot90(picture, meta["rot90"]))
+            if picture.shape != (bottom - top, right - left):
+                picture = np.asarray(
+                    Image.fromarray(picture).resize((right - left, bottom - top), Image.Resampling.LANCZOS)
+                )
+            grey[k, top:bottom, left:right] = picture[::-1] if meta["flip_rows_last"] else picture
+            known[k, top:bottom, left:right] = True
+    hu = grey * np.float32(meta["hu_slope"]) + np.float32(meta["hu_intercept"])
+    hu[~known] = _SOFT_TISSUE_HU
+    lesion = (label > 1).astype(np.uint8) * np.uint8(LESION_OF_OPEN_CLASS)
+    return _Scan(name=meta["case"], hu=hu, label=lesion, lung=label > 0, known=known)
+
+
+def read_lctsc(path: Path) -> _Scan:
+    """A control of lctsc: the slices that hold lung; no lesion anywhere; nothing is known outside the lung's box."""
+    with np.load(path) as stored:
+        inside = stored["lung"].any(axis=(1, 2))
+        hu = stored["hu"][inside].astype(np.float32)
+        lung = stored["lung"][inside]
+    return _Scan(
+        name=f"lctsc_{path.stem}", hu=hu, label=np.zeros(hu.shape, np.uint8), lung=lung, known=np.ones_like(lung)
+    )
+
+
+def read_medseg(picture: Path, truth: Path) -> _Scan:
+    """A picture of medseg with both classes; grey values are put on an HU scale by soft tissue and aerated lung."""
+    grey = np.asarray(Image.open(picture).convert("L")).T.astype(np.float32)
+    label = np.ascontiguousarray(np.asarray(Image.open(truth)).T).astype(np.uint8)
+    smooth = cv2.GaussianBlur(np.ascontiguousarray(grey), (0, 0), 1.5)
+    counts = np.bincount(np.rint(smooth).astype(int).ravel(), minlength=256)
+    counts[:140] = 0
+    bright = float(np.argmax(np.convolve(counts, np.ones(7), mode="same")))
+    bright = min(bright, float(_SATURATED))
+    dark = float(np.percentile(smooth, 2))
+    hu = _AERATED_HU + (grey - dark) * (_SOFT_TISSUE_HU - _AERATED_HU) / (bright - dark)
+    shape = (1, *label.shape)
+    return _Scan(
+        name=f"{picture.parent.parent.name}_{picture.stem}",
+        hu=np.ascontiguousarray(hu).reshape(shape),
+        label=label.reshape(shape),
+        lung=np.zeros(shape, bool),
+        known=np.ones(shape, bool),
+    )
+
+
+def _resampled(scan: _Scan, box: LungBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Grey and mask bytes of a scan at 256x256 inside its box; outside the scan is soft tissue, and not known."""
+    rows, columns = scan.hu.shape[1:]
+    pad = ((max(0, -box.top), max(0, box.bottom - rows)), (max(0, -box.left), max(0, box.right - columns)))
+    window = (slice(box.top + pad[0][0], box.bottom + pad[0][0]), slice(box.left + pad[1][0], box.right + pad[1][0]))
+
+    def crop(plane: NDArray[np.float32], fill: float) -> NDArray[np.float32]:
+        wide = np.pad(plane, pad, constant_values=fill)[window]
+        shrinking = wide.shape[0] > SIZE or wide.shape[1] > SIZE
+        return np.asarray(
+            cv2.resize(wide, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR), np.float32
+        )
+
+    grey = np.empty((len(scan.hu), SIZE, SIZE), np.uint8)
+    mask = np.zeros_like(grey)
+    for k, plane in enumerate(scan.hu):
+        grey[k] = encode_hu(crop(np.clip(plane, -1024, 600), _SOFT_TISSUE_HU))
+        for value in np.unique(scan.label[k][scan.label[k] > 0]):
+            mask[k][crop((scan.label[k] == value).astype(np.float32), 0) >= 0.5] = value  # noqa: PLR2004 - the majority
+        for bit, region in ((LUNG, scan.lung[k]), (KNOWN, scan.known[k])):
+            mask[k][crop(region.astype(np.float32), 0) >= 0.5] |= np.uint8(bit)  # noqa: PLR2004
+    return grey, mask
+
+
+def _scans(data: Path) -> Iterator[tuple[Source, int, int, _Scan]]:
+    volumes = sorted((data / "covid20").glob("*.zip"))
+    for index, path in enumerate(volumes):
+        yield Source.COVID20, index, len(volumes), read_covid20(path)
+    controls = sorted((data / "lctsc").glob("*.npz"))
+    for index, path in enumerate(controls):
+        yield Source.LCTSC, index, len(controls), read_lctsc(path)
+    pictures = sorted((data / "medseg").glob("*/Imgs/*.jpg"), key=lambda path: int(path.stem))
+    for index, path in enumerate(pictures):
+        yield Source.MEDSEG, index, len(pictures), read_medseg(path, path.parent.parent / "GT" / f"{path.stem}.png")
+
+
+def build_cache(data: Path) -> Cache:
+    """The cache of every data set found under ``data``."""
+    greys: list[NDArray[np.uint8]] = []
+    masks: list[NDArray[np.uint8]] = []
+    cases: list[Case] = []
+    at = 0
+    for source, index, count, scan in _scans(data):
+        whole = LungBox(top=0, bottom=scan.hu.shape[1], left=0, right=scan.hu.shape[2])
+        box = whole if source is Source.MEDSEG else lung_box(scan.lung)
+        grey, mask = _resampled(scan, box)
+        fold = fold_of(source, index, count)
+        cases.append(Case(name=scan.name, source=source, fold=fold, start=at, stop=at + len(grey)))
+        at += len(grey)
+        greys.append(grey)
+        masks.append(mask)
+    if not cases:
+        raise FileNotFoundError("no data set of a known layout in the folder of --data")
+    return Cache(grey=np.concatenate(greys), mask=np.concatenate(masks), cases=tuple(cases))
+
+
+def main() -> None:
+    """Read the command line, build and write the cache."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path(".train/cache.npz"))
+    arguments = parser.parse_args()
+    cache = build_cache(arguments.data)
+    save_cache(cache, arguments.out)
+    size = arguments.out.stat().st_size / 2**20
+    print(f"{len(cache.cases)} cases, {len(cache.grey)} slices, {size:.1f} MiB in {arguments.out}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
