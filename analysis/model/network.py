@@ -195,7 +195,7 @@ class ConvLstmNetwork(nn.Module):
     """Main branch, attention branch and the gate that joins them.
 
     Main: dense trunk on the three centre slices, up-sampled, segmentation head. Attention: ConvLSTM over all slices;
-    its last state feeds the gate's head (sigmoid: alpha) and, joined with the centre slices, a second segmentation head.
+    its last state feeds the gate's head (sigmoid: alpha) and, joined with the centre slices, a second head.
     Joined logits: (1 - alpha) * main + alpha * attended (equation 7 of the paper).
     """
 
