@@ -14,14 +14,7 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from analysis.series.series import FrameGeometry, InstanceHeader, Series, SeriesReading, StudyContext
 
-_TAGS = (
-    "SpecificCharacterSet SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality "
-    "ImageType SeriesNumber InstanceNumber AcquisitionNumber AcquisitionTime SeriesDescription StudyDescription "
-    "ProtocolName RequestedProcedureDescription BodyPartExamined PatientPosition ConvolutionKernel Manufacturer "
-    "ManufacturerModelName Rows Columns NumberOfFrames PixelSpacing ImageOrientationPatient ImagePositionPatient "
-    "SliceThickness GantryDetectorTilt RescaleSlope RescaleIntercept RescaleType ReconstructionDiameter KVP Exposure "
-    "ContrastBolusAgent SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
-).split()
+_TAGS = ["SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "ImageType", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "SeriesDescription", "StudyDescription", "ProtocolName", "RequestedProcedureDescription", "BodyPartExamined", "PatientPosition", "ConvolutionKernel", "Manufacturer", "ManufacturerModelName", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness", "GantryDetectorTilt", "RescaleSlope", "RescaleIntercept", "RescaleType", "ReconstructionDiameter", "KVP", "Exposure", "ContrastBolusAgent", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 
 # What pydicom raises on bytes that are not DICOM, or not any more, and on values that contradict their VR.
 _READ_ERRORS = (

@@ -111,7 +111,7 @@ def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
 
 def sharpness(kernel: str) -> Sharpness:
     """Rank a Convolution Kernel by the makers' naming: Siemens B30f/Br40/I70f, GE STANDARD/LUNG, Philips B/L, Canon FC08/FC51."""
-    name = kernel.split("\\")[0].strip().upper()
+    name = kernel.split("\\", maxsplit=1)[0].strip().upper()
     if name in _GE_KERNELS:
         return Sharpness[_GE_KERNELS[name]]
     if name.startswith(("BONE", "EDGE", "ULTRA", "YB", "YC", "YD")):

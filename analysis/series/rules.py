@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedPETImageStorage,
@@ -13,7 +14,6 @@ from pydicom.uid import (
     LegacyConvertedEnhancedPETImageStorage,
     NuclearMedicineImageStorage,
     PositronEmissionTomographyImageStorage,
-    UID,
 )
 
 from analysis.series.geometry import LEFT_OUT_IMAGE_TYPES, Plane, Stack, slice_headers
