@@ -1,25 +1,34 @@
 """The whole story: a series of files in, findings or a reasoned exclusion out."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.anatomy.lungs import Lungs
-from analysis.findings import Findings
-from analysis.model import Segmenter
+from analysis.anatomy.lungs import Lungs, segment_lungs
+from analysis.errors import OutOfMemory
+from analysis.findings import Findings, Profile, Provenance
+from analysis.measure import Measurements, assess_quality, measure
+from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import Series
 from analysis.series.verdicts import Screening
-from analysis.series.volume import Volume
+from analysis.series.volume import Volume, assemble
+
+if TYPE_CHECKING:
+    from analysis.findings import Quality
+    from analysis.model import Segmenter  # torch is loaded by whoever has loaded the model, not by this module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AnalysedSeries:
     """What an analysis found, and what the report, the segmentation and the pictures are made of.
 
-    ``labels`` is uint8 (slice, row, column) on the canonical axes of ``volume``: 0 background, 1 GGO, 2 high opacity.
-    ``seconds`` tells how long each step took.
+    ``labels`` is uint8 (slice, row, column) on the canonical axes of ``volume``: 0 background, 1 GGO, 2 high opacity;
+    it is 0 outside the lungs. ``seconds`` tells how long each step took.
     """
 
     findings: Findings
@@ -39,7 +48,98 @@ class ExcludedSeries:
 
 
 def analyse(
-    series: Series, *, segmenter: Segmenter, progress: Callable[[str], None] | None = None
+    series: Series, *, segmenter: "Segmenter", progress: Callable[[str], None] | None = None
 ) -> AnalysedSeries | ExcludedSeries:
-    """Stub."""
-    raise NotImplementedError
+    """Screen, assemble, find the lungs, segment and measure one series; ``progress`` hears each step as it begins.
+
+    Memory: about five bytes a voxel beside the model's own.
+
+    Raises:
+        AnalysisError: files or pixels cannot be read, do not form a volume, or memory is short.
+    """
+    steps = _Steps(progress)
+    try:
+        return _analyse(series, segmenter, steps)
+    except MemoryError as error:
+        raise OutOfMemory from error
+
+
+def _analyse(series: Series, segmenter: "Segmenter", steps: "_Steps") -> AnalysedSeries | ExcludedSeries:
+    with steps("screening"):
+        screening = screen_headers(series)
+    if screening.profile is None:
+        return ExcludedSeries(screening=screening, seconds=steps.seconds)
+    with steps("volume"):
+        volume = assemble(series)
+    with steps("lungs"):
+        lungs = segment_lungs(volume)
+        screening = _with_pixel_rules(screening, volume, lungs)
+    if screening.profile is None:
+        return ExcludedSeries(screening=screening, seconds=steps.seconds)
+    with steps("model"):
+        mask = lungs.mask
+        labels = segmenter.segment(volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm)
+        labels = np.where(mask, labels, 0).astype(np.uint8)
+    with steps("measures"):
+        measurements = measure(volume, lungs, labels)
+        quality = assess_quality(volume, lungs, screening.profile, screening)
+    provenance = segmenter.provenance(screening.profile)
+    findings = _findings(series, screening, screening.profile, len(volume.hu), measurements, quality, provenance)
+    return AnalysedSeries(
+        findings=findings, screening=screening, volume=volume, lungs=lungs, labels=labels, seconds=steps.seconds
+    )
+
+
+def _with_pixel_rules(screening: Screening, volume: Volume, lungs: Lungs) -> Screening:
+    """Add the pixel rules; a series that they exclude has no profile any more."""
+    screened = replace(screening, results=screening.results + screen_volume(volume, lungs))
+    return screened if screened.eligible else replace(screened, profile=None)
+
+
+def _findings(
+    series: Series,
+    screening: Screening,
+    profile: Profile,
+    slice_count: int,
+    measurements: Measurements,
+    quality: "Quality",
+    provenance: Provenance,
+) -> Findings:
+    return Findings(
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        revision=series.revision,
+        profile=profile,
+        profile_cues=screening.profile_cues,
+        slice_count=slice_count,
+        both_lungs=measurements.both_lungs,
+        right_lung=measurements.right_lung,
+        left_lung=measurements.left_lung,
+        lobes=measurements.lobes,
+        lss=measurements.lss,
+        lhos=measurements.lhos,
+        lesion_count=measurements.lesion_count,
+        lesion_mean_hu=measurements.lesion_mean_hu,
+        lesion_sd_hu=measurements.lesion_sd_hu,
+        key_slices=measurements.key_slices,
+        quality=quality,
+        provenance=provenance,
+    )
+
+
+class _Steps:
+    """Announces each step and keeps how long it took."""
+
+    def __init__(self, progress: Callable[[str], None] | None) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        if self._progress is not None:
+            self._progress(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - start

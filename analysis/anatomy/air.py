@@ -22,6 +22,7 @@ _MINIMUM_ML = 30.0
 _ISLAND_ML = 0.5
 _ISLAND_DISTANCE_MM = 12.0
 _ISLAND_NEAR_SHARE = 0.6
+_SAMPLED_VOXELS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,8 +48,8 @@ class Grid:
 def body_air(grid: Grid) -> tuple[Mask, Mask]:
     """Tell air inside the body, and the filled body, slice by slice; both (slice, row, column).
 
-    The body is the largest piece of tissue in a slice. Air that touches the border of the image is outside, unless it is too
-    dense for room air: then it is lung that the field of view cuts off.
+    The body is the largest piece of tissue in a slice. Air that touches the border of the image is outside, unless it
+    is too dense for room air: then it is lung that the field of view cuts off.
     """
     air, body = np.zeros(grid.hu.shape, bool), np.zeros(grid.hu.shape, bool)
     kernel = np.ones((3, 3), np.uint8)
@@ -93,7 +94,7 @@ def _cut_off_lung(pixels: npt.NDArray[np.float32], filled: npt.NDArray[np.uint8]
 def keep_lung_components(grid: Grid, air: Mask) -> npt.NDArray[np.uint32]:
     """Label the connected pieces of air that are lung; the rest (bowel gas, what is left of airways) becomes 0.
 
-    Kept are pieces of at least 3 % of the largest, and small islands beside them, as aerated remnants in consolidation are.
+    Kept are the largest piece, its fellow, and small islands beside them, as aerated remnants in consolidation are.
     """
     components = cc3d.connected_components(air, connectivity=6).astype(np.uint32)
     if not air.any():
@@ -123,8 +124,7 @@ def _lower_quartiles(grid: Grid, components: npt.NDArray[np.uint32], labels: npt
     rank[labels] = True
     flat = components.reshape(-1)
     chosen = np.flatnonzero(rank[flat])
-    if chosen.size > 2_000_000:
-        chosen = chosen[:: chosen.size // 1_000_000]
+    chosen = chosen[:: max(1, chosen.size // _SAMPLED_VOXELS)]
     owner, values = flat[chosen], grid.hu.reshape(-1)[chosen]
     order = np.argsort(owner, kind="stable")
     owner, values = owner[order], values[order]

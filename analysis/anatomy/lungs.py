@@ -1,4 +1,4 @@
-"""Lungs by classical means: air inside the body, less airways and bowel gas, closed over consolidation, split in two."""
+"""Lungs by classical means: air inside the body, less airways and bowel gas, closed over dense lung, split in two."""
 
 from dataclasses import dataclass
 

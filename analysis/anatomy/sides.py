@@ -12,13 +12,14 @@ RIGHT, LEFT = 1, 2
 
 _BOTH_SIDES_SHARE = 0.12
 _CORE_SHARE = 0.2
+_HALF = 0.5
 _EROSIONS_MM = (1.5, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0)
 
 Labels = npt.NDArray[np.uint8]
 
 
 def split_sides(grid: Grid, components: npt.NDArray[np.uint32], body: Mask) -> Labels:
-    """Label pieces of lung right (1) or left (2) of the body's midline; a piece that spans both is cut where it is thinnest.
+    """Label pieces of lung right (1) or left (2) of the midline; a piece that spans both is cut where it is thinnest.
 
     Columns run from the patient's right to left.
     """
@@ -35,13 +36,16 @@ def split_sides(grid: Grid, components: npt.NDArray[np.uint32], body: Mask) -> L
         for label in np.flatnonzero(voxels)
         if min(right_share[label], 1 - right_share[label]) > _BOTH_SIDES_SHARE and voxels[label] > 0.2 * len(owner)
     ]
-    table = np.where(right_share >= 0.5, RIGHT, LEFT).astype(np.uint8)  # noqa: PLR2004 - more than half
-    table[0] = 0
-    sides[slices, rows, columns] = table[owner]
+    sides[slices, rows, columns] = _side_of(right_share)[owner]
     for label in spanning:
         piece = components == label
         sides[piece] = _cut(grid, piece, midline)[piece]
     return sides
+
+
+def _side_of(right_share: npt.NDArray[np.float64]) -> Labels:
+    """Side on which most of a piece lies."""
+    return np.where(right_share >= _HALF, RIGHT, LEFT).astype(np.uint8)
 
 
 def _midline(grid: Grid, components: npt.NDArray[np.uint32], body: Mask) -> float:
@@ -58,22 +62,23 @@ def _midline(grid: Grid, components: npt.NDArray[np.uint32], body: Mask) -> floa
 
 
 def _cut(grid: Grid, piece: Mask, midline: float) -> Labels:
-    """Cut one piece in two: erode it until it falls apart left and right, then give each voxel to the nearer core."""
+    """Cut one piece in two: erode it until it falls apart, then give each voxel to the nearer core."""
     depth = np.zeros(piece.shape, np.float32)
     for index in np.flatnonzero(piece.any(axis=(1, 2))):
         depth[index] = cv2.distanceTransform(piece[index].astype(np.uint8), cv2.DIST_L2, 3) * grid.pixel_mm
+    # every other row and column tell as well where a lung falls apart, in a quarter of the time
+    coarse = np.ascontiguousarray(depth[:, ::2, ::2])
     for radius in _EROSIONS_MM:
-        cores = cc3d.connected_components(depth > radius, connectivity=6)
+        cores = cc3d.connected_components(coarse > radius, connectivity=6)
         slices, rows, columns = np.nonzero(cores)
         owner = cores[slices, rows, columns]
         voxels = np.bincount(owner)
-        right = np.bincount(owner, weights=columns < midline) / np.maximum(voxels, 1)
+        right = np.bincount(owner, weights=2 * columns < midline) / np.maximum(voxels, 1)
         large = voxels > _CORE_SHARE * voxels.max(initial=0)
         mixed = large & (np.minimum(right, 1 - right) > _BOTH_SIDES_SHARE)
         if np.count_nonzero(large) > 1 and not mixed.any():
-            table = np.where(right >= 0.5, RIGHT, LEFT).astype(np.uint8)
             markers = np.zeros(piece.shape, np.uint8)
-            markers[slices, rows, columns] = table[owner]
+            markers[slices, 2 * rows, 2 * columns] = _side_of(right)[owner]
             return _nearest(piece, markers, midline)
     return np.where(piece, np.where(np.arange(piece.shape[2]) < midline, RIGHT, LEFT), 0).astype(np.uint8)
 

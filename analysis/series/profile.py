@@ -13,13 +13,13 @@ class CtacCues:
     """What speaks for a CTAC, and from how many points on a series counts as one.
 
     ``descriptions`` and ``models`` are regular expressions without regard to case. A matching description is enough
-    by itself; the scanner's model, the kernel, the dose, the thickness and the field of view only together with others, as
-    PET/CT scanners make diagnostic series too.
+    by itself; the scanner's model, the kernel, the dose, the thickness and the field of view only together with
+    others, as PET/CT scanners make diagnostic series too.
     """
 
     descriptions: str = (
-        r"(?<![a-z])(ac[ _-]?ct|ct[ _-]?ac|ctac|ct[ _-]?attn|attn[ _-]?corr|attenuation|acct|ld[ _-]?ct|low[ _-]?dose[ _-]?ac|wb[ _-]?ctac)"
-        r"(?![a-z])|ctac|attn corr|attenuation corr"
+        r"(?<![a-z])(ac[ _-]?ct|ct[ _-]?ac|ct[ _-]?attn|attn[ _-]?corr|acct|ld[ _-]?ct|low[ _-]?dose[ _-]?ac)(?![a-z])"
+        r"|ctac|attenuation[ _-]?corr"
     )
     models: str = r"biograph|symbia|infinia|gemini|brightview|intevo|vereos|ingenuity tf|discovery (?!ct)"
     kernels: frozenset[str] = frozenset({"B19F", "B31S", "STANDARD", "A", "B"})

@@ -1,4 +1,4 @@
-"""Headers of DICOM files, grouped into series. A file that cannot be read is named with its reason; nothing is raised."""
+"""Headers of DICOM files, grouped into series. A file that cannot be read is named with its reason, not raised."""
 
 import math
 import struct
@@ -14,7 +14,46 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from analysis.series.series import FrameGeometry, InstanceHeader, Series, SeriesReading, StudyContext
 
-_TAGS = ["SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "ImageType", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "SeriesDescription", "StudyDescription", "ProtocolName", "RequestedProcedureDescription", "BodyPartExamined", "PatientPosition", "ConvolutionKernel", "Manufacturer", "ManufacturerModelName", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness", "GantryDetectorTilt", "RescaleSlope", "RescaleIntercept", "RescaleType", "ReconstructionDiameter", "KVP", "Exposure", "ContrastBolusAgent", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+_TAGS = [
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "ImageType",
+    "SeriesNumber",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "SeriesDescription",
+    "StudyDescription",
+    "ProtocolName",
+    "RequestedProcedureDescription",
+    "BodyPartExamined",
+    "PatientPosition",
+    "ConvolutionKernel",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "SliceThickness",
+    "GantryDetectorTilt",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ReconstructionDiameter",
+    "KVP",
+    "Exposure",
+    "ContrastBolusAgent",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
 
 # What pydicom raises on bytes that are not DICOM, or not any more, and on values that contradict their VR.
 _READ_ERRORS = (
@@ -100,16 +139,11 @@ def _grouped(headers: Iterable[InstanceHeader], revision: int) -> tuple[Series, 
 
 
 def _read_header(path: Path) -> InstanceHeader | str:
+    """Read the header of a file, or say why there is none."""
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-    except InvalidDicomError:
-        return "not a DICOM file"
-    except FileNotFoundError:
-        return "no such file"
-    except PermissionError:
-        return "may not be read"
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
     except _READ_ERRORS as error:
-        return f"cannot be parsed ({type(error).__name__})"
+        return _why_unreadable(error)
     meta_class = _text(getattr(dataset, "file_meta", None), "MediaStorageSOPClassUID")
     if meta_class == MediaStorageDirectoryStorage:
         return "a DICOMDIR, not an instance"
@@ -121,6 +155,18 @@ def _read_header(path: Path) -> InstanceHeader | str:
     if missing:
         return f"has no {', '.join(missing)}"
     return _header(path, dataset)
+
+
+def _why_unreadable(error: BaseException) -> str:
+    match error:
+        case InvalidDicomError():
+            return "not a DICOM file"
+        case FileNotFoundError():
+            return "no such file"
+        case PermissionError():
+            return "may not be read"
+        case _:
+            return f"cannot be parsed ({type(error).__name__})"
 
 
 def _header(path: Path, dataset: Dataset) -> InstanceHeader:

@@ -48,8 +48,8 @@ class ReconstructionChoice:
 def acquisition_key(series: Series) -> tuple[str, ...]:
     """Name the acquisition: series with equal keys, and overlapping slices, are reconstructions of one acquisition.
 
-    Study, frame of reference, acquisition number and contrast; scanners that give no acquisition number are told apart by
-    the time of their first slice.
+    Study, frame of reference, acquisition number and contrast; where a scanner gives no acquisition number, the time of
+    the first slice takes its place.
     """
     header = slice_headers(series)[0]
     numbers = {one.acquisition_number for one in slice_headers(series)} - {None}
@@ -97,7 +97,7 @@ def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
         one.series_instance_uid: RuleResult(
             rule="other reconstruction chosen",
             value=f"{_describe(one)}: {_against(one, best, longest)}",
-            expected=f"the best of {len(ranked)} reconstructions, series {best.headers[0].series_number} ({_describe(best)})",
+            expected=f"the best of {len(ranked)}, series {best.headers[0].series_number}: {_describe(best)}",
             outcome=Outcome.EXCLUDED,
         )
         for one in ranked[1:]
@@ -105,12 +105,12 @@ def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
     return ReconstructionChoice(
         chosen=best.series_instance_uid,
         rejected=MappingProxyType(rejected),
-        reason=f"{_describe(best)}, chosen from {len(ranked)} reconstructions: the others are {_against(ranked[1], best, longest)}",
+        reason=f"{_describe(best)}: the next of {len(ranked)} is {_against(ranked[1], best, longest)}",
     )
 
 
 def sharpness(kernel: str) -> Sharpness:
-    """Rank a Convolution Kernel by the makers' naming: Siemens B30f/Br40/I70f, GE STANDARD/LUNG, Philips B/L, Canon FC08/FC51."""
+    """Rank a Convolution Kernel by the makers' names: Siemens B30f, Br40, I70f; GE STANDARD; Philips B, L; Canon FC08."""
     name = kernel.split("\\", maxsplit=1)[0].strip().upper()
     if name in _GE_KERNELS:
         return Sharpness[_GE_KERNELS[name]]

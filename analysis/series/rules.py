@@ -140,7 +140,7 @@ def check_orientation(whole: Stack) -> RuleResult:
 
 
 def check_tilt(whole: Stack) -> RuleResult:
-    """The gantry was tilted by no more than 8 degrees; under such a tilt volumes stay exact, as steps are measured across slices."""
+    """The gantry was tilted by no more than 8 degrees; volumes stay exact then, as steps are measured across slices."""
     header = whole.planes[0].header
     expected = f"at most {math.degrees(math.acos(MINIMUM_NORMAL_COSINE)):.1f} degrees"
     tilt = _angle_deg(whole.planes[0])
@@ -213,7 +213,7 @@ def check_contact(whole: Stack) -> RuleResult:
 
 
 def check_extent(whole: Stack) -> RuleResult:
-    """The slices reach far enough to hold a good part of the lungs, as a cardiac CTAC does (judged in mm, not slices)."""
+    """The slices reach far enough to hold a good part of the lungs, as a cardiac CTAC does (in mm, not slices)."""
     count, extent = len(whole.planes), whole.extent_mm
     value = f"{count} slices over {extent:.0f} mm"
     expected = f"at least {MINIMUM_SLICES} slices over {MINIMUM_EXTENT_MM:g} mm"

@@ -86,9 +86,9 @@ class Volume:
 def assemble(series: Series) -> Volume:
     """Decode a series to Hounsfield units on the patient's axes.
 
-    Stored values are cast before they are rescaled, slice by slice, with each slice's own slope and intercept. Padding, and
-    whatever lies under -1024 HU, becomes -1024 HU. Memory: two bytes a voxel, and one slice (or one multi-frame instance)
-    more while it is decoded; time grows with the pixels, most of it in the codec.
+    Stored values are cast before they are rescaled, slice by slice, with each slice's own slope and intercept.
+    Padding, and whatever lies under -1024 HU, becomes -1024 HU. Memory: two bytes a voxel, and one slice (or one
+    multi-frame instance) more a thread while it is decoded; time grows with the pixels, most of it in the codec.
 
     Raises:
         InconsistentGeometry: the instances do not form one stack of like slices.
