@@ -10,14 +10,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from dicom_node.logs import configure
 from dicom_node.settings import Settings
 from dicom_node.supervisor import STOP_GRACE_S, Role, Supervisor
 
-__all__ = ["main", "prepare", "run_node", "run_worker"]
+__all__ = ["prepare", "report_ready", "run_child", "run_node", "run_worker"]
 
 _LOG = structlog.stdlib.get_logger()
 
@@ -27,15 +28,21 @@ EXIT_OVERDUE = 70
 RECEIVER, WORKER, SCHEDULER = (Role(name=name, arguments=(name,)) for name in ("receiver", "worker", "scheduler"))
 
 
-def run_node(settings: Settings, stop: threading.Event, on_ready: Callable[[int], None]) -> None:
+def run_node(
+    settings: Settings,
+    stop: threading.Event,
+    on_ready: Callable[[int], None],
+    *,
+    roles: Sequence[Role] = (RECEIVER, WORKER, SCHEDULER),
+) -> None:
     """Run all roles on this machine until ``stop`` is set.
 
     ``on_ready`` gets the receiver's port once every role is ready to work. A receiver that is started again
     keeps the port that was chosen for the first.
     """
     prepare(settings)
-    readiness = _Readiness(frozenset({"receiver", "worker", "scheduler"}), on_ready)
-    Supervisor(settings, (RECEIVER, WORKER, SCHEDULER), on_ready=readiness.report, refine=readiness.keep_port).run(stop)
+    readiness = _Readiness(frozenset(role.name for role in roles), on_ready)
+    Supervisor(settings, roles, on_ready=readiness.report, refine=readiness.keep_port).run(stop)
 
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
@@ -52,11 +59,8 @@ def prepare(settings: Settings) -> None:
     upgrade(settings.database_url)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the role that is named until the parent says, or goes."""
-    from dicom_node.logs import configure  # noqa: PLC0415 - only a child sets up its process
-
-    (role,) = arguments
+def run_child(role: str, run: Callable[[Settings, threading.Event], None]) -> int:
+    """Be the process of a role: take the settings from the parent, and run until it says stop, or goes."""
     settings = Settings.model_validate_json(sys.stdin.readline())
     configure(settings.logging, role=role)
     stop = threading.Event()
@@ -64,28 +68,35 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the parent, which then tells us
     threading.Thread(target=_end_with_parent, args=(stop,), name="parent", daemon=True).start()
     threading.Thread(target=_end_in_time, args=(stop,), name="deadline", daemon=True).start()
-    _RUN[role](settings, stop)
+    run(settings, stop)
     return 0
+
+
+def report_ready(**details: object) -> None:
+    """Tell the parent that this role is ready to work, and what it needs to know of it."""
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone; its end is noticed elsewhere
+        sys.stdout.write(json.dumps({"ready": True, **details}) + "\n")
+        sys.stdout.flush()
 
 
 def _receiver(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.receiver import run_receiver  # noqa: PLC0415 - one role a process, and only what it needs
 
-    run_receiver(settings, ready=lambda port: _report_ready(port=port), stop=stop)
+    run_receiver(settings, ready=lambda port: report_ready(port=port), stop=stop)
 
 
 def _worker(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.worker import build_worker  # noqa: PLC0415 - loads the model: never in another role's process
 
     worker = build_worker(settings)
-    _report_ready()
+    report_ready()
     worker.run(stop)
 
 
 def _scheduler(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.scheduler import run_scheduler  # noqa: PLC0415
 
-    run_scheduler(settings, stop, ready=_report_ready)
+    run_scheduler(settings, stop, ready=report_ready)
 
 
 _RUN: Mapping[str, Callable[[Settings, threading.Event], None]] = {
@@ -93,12 +104,6 @@ _RUN: Mapping[str, Callable[[Settings, threading.Event], None]] = {
     "worker": _worker,
     "scheduler": _scheduler,
 }
-
-
-def _report_ready(**details: object) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone; its end is noticed elsewhere
-        sys.stdout.write(json.dumps({"ready": True, **details}) + "\n")
-        sys.stdout.flush()
 
 
 def _end_with_parent(stop: threading.Event) -> None:
@@ -144,4 +149,4 @@ class _Readiness:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_child(sys.argv[1], _RUN[sys.argv[1]]))

@@ -1,0 +1,98 @@
+"""The scheduler: sweeps at intervals, by the one scheduler that leads. A sweep never overlaps itself."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from db import Store
+from dicom_node.backoff import is_transient
+from dicom_node.delivery.sender import Sender
+from dicom_node.logs import cause_of
+from dicom_node.retention import Retention
+from dicom_node.settings import Settings
+from dicom_node.sweep import Sweep, Unit
+from dicom_node.triage import Triage
+
+__all__ = ["Sweeps", "run_scheduler"]
+
+_LOG = structlog.stdlib.get_logger()
+
+LEASES_EVERY_S = 2.0
+DELIVERIES_EVERY_S = 1.0
+
+
+class Sweeps:
+    """Runs sweeps until told to stop; only while ``leads`` says so, and one failure does not end the next look."""
+
+    def __init__(self, sweeps: Sequence[Sweep], *, leads: Callable[[], bool]) -> None:
+        self._sweeps = sweeps
+        self._leads = leads
+
+    def run(self, stop: threading.Event) -> None:
+        """Sweep until ``stop`` is set; a sweep that is at work then is awaited."""
+        scheduler = BackgroundScheduler(
+            timezone="UTC",
+            executors={"default": ThreadPoolExecutor(len(self._sweeps))},
+            job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
+        )
+        for sweep in self._sweeps:
+            scheduler.add_job(self.tick, "interval", args=[sweep], seconds=sweep.every_s, id=sweep.name)
+        scheduler.start()
+        try:
+            stop.wait()
+        finally:
+            scheduler.shutdown(wait=True)
+
+    def tick(self, sweep: Sweep) -> None:
+        """One look. Whatever goes wrong is logged with its cause; the next unit and the next look come all the same."""
+        units: list[Unit] = []
+
+        def look() -> None:
+            if self._leads():
+                units.extend(sweep.units())
+
+        _attempt(sweep, Unit(run=look))
+        for unit in units:
+            _attempt(sweep, unit)
+
+
+def _attempt(sweep: Sweep, unit: Unit) -> None:
+    try:
+        unit.run()
+    except Exception as error:  # noqa: BLE001 - boundary: the scheduler's tick
+        cause = cause_of(error)
+        _LOG.error("sweep.failed", sweep=sweep.name, cause=cause)
+        if unit.give_up and not is_transient(error):
+            _attempt(sweep, Unit(run=partial(unit.give_up, cause)))
+
+
+def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
+    """Sweep as the settings say until ``stop`` is set; ``ready`` is called before the first look."""
+    with Store.open(settings.database_url) as store:
+        sweeps = Sweeps(_sweeps(settings, store), leads=store.leads)
+        if ready:
+            ready()
+        sweeps.run(stop)
+
+
+def _sweeps(settings: Settings, store: Store) -> tuple[Sweep, ...]:
+    triage = Triage(settings=settings, store=store)
+    sender = Sender(settings=settings, store=store)
+    retention = Retention(settings=settings, store=store)
+    return (
+        Sweep(name="completion", every_s=settings.completion.sweep_s, units=triage.completions),
+        Sweep(name="screening", every_s=settings.completion.sweep_s, units=triage.screenings),
+        Sweep(name="leases", every_s=LEASES_EVERY_S, units=lambda: [Unit(run=partial(_release_lapsed, store))]),
+        Sweep(name="deliveries", every_s=DELIVERIES_EVERY_S, units=sender.units),
+        Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),
+    )
+
+
+def _release_lapsed(store: Store) -> None:
+    for job in store.jobs.release_lapsed(datetime.now(UTC)):
+        _LOG.warning("job.lapsed", job_id=job.id, series_instance_uid=job.series_instance_uid, state=job.state)

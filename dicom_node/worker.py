@@ -1,0 +1,156 @@
+"""The worker: claims a job, analyses its series, records everything that came of it in one transaction, goes on.
+
+Its process holds the model and nothing of the network. The analysis cannot be interrupted, so a job past its time
+limit, or in the way of a stop, ends with the process; the supervisor starts the next.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from analysis.model import Segmenter
+from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
+from analysis.series import Series
+from db import Job, StaleState, Store, StoreError
+from dicom_node.archived import read_archived
+from dicom_node.backoff import is_transient, retry_delay_s
+from dicom_node.logs import cause_of
+from dicom_node.publishing import publish
+from dicom_node.settings import Settings
+from dicom_node.watch import JobGone, Watch
+
+__all__ = ["Analyse", "Worker", "build_worker"]
+
+_LOG = structlog.stdlib.get_logger()
+
+EXIT_GIVEN_UP = 75
+"""Exit status after a job that had to be given up with the process (EX_TEMPFAIL of sysexits.h)."""
+BEATS_A_LEASE = 3
+
+Analyse = Callable[[Series, Callable[[str], None]], AnalysedSeries | ExcludedSeries]
+"""From a series to what was found; the second argument is told each step that begins."""
+
+
+def build_worker(settings: Settings) -> "Worker":
+    """The worker of this process, its model loaded once."""
+    segmenter = Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
+
+    def analyse_with_model(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
+        return analyse(series, segmenter=segmenter, progress=progress)
+
+    return Worker(settings=settings, store=Store.open(settings.database_url), analyse=analyse_with_model)
+
+
+class Worker:
+    """Runs jobs one after another."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        analyse: Analyse,
+        name: str | None = None,
+        end_process: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._analyse = analyse
+        self._name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._end_process = end_process
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set."""
+        while not stop.is_set():
+            try:
+                job = self._store.jobs.claim(self._name, self._settings.worker.lease_s)
+                if job is None:
+                    self._store.jobs.wait(self._settings.worker.poll_s)
+            except StoreError as error:
+                _LOG.error("queue.unreachable", cause=cause_of(error))
+                stop.wait(self._settings.worker.retry_base_s)
+                continue
+            if job is not None:
+                self.run_job(job, stop)
+
+    def run_job(self, job: Job, stop: threading.Event) -> None:
+        """Bring one claimed job to its end: recorded, or failed with its cause. Nothing is raised."""
+        structlog.contextvars.bind_contextvars(
+            job_id=job.id, series_instance_uid=job.series_instance_uid, revision=job.revision, attempt=job.attempt
+        )
+        _LOG.info("job.started")
+        try:
+            with self._watch(job, stop) as watch:
+                self._work(job, watch.progress)
+        except (JobGone, StaleState):
+            _LOG.warning("job.lost")
+        except Exception as error:  # noqa: BLE001 - boundary: whatever a job raises becomes its cause
+            self._fail(job, cause_of(error), transient=is_transient(error))
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+    def _work(self, job: Job, progress: Callable[[str], None]) -> None:
+        settings = self._settings
+        progress("reading headers")
+        series = read_archived(self._store, settings.archive_dir, job.series_instance_uid, job.revision)
+        analysed = self._analyse(series, progress)
+        progress("recording")
+        if isinstance(analysed, ExcludedSeries):
+            self._store.results.record_exclusion(job, self._name, analysed.screening, analysed.seconds)
+            _LOG.info("series.excluded", reason=analysed.screening.reason)
+            return
+        published = publish(
+            analysed,
+            series,
+            policy=settings.policy,
+            destinations=settings.destinations,
+            results_dir=settings.results_dir,
+        )
+        self._store.results.record(
+            job,
+            self._name,
+            findings=analysed.findings,
+            screening=analysed.screening,
+            decision=published.decision,
+            report=published.report,
+            pictures=published.picture_paths,
+            deliveries=published.deliveries,
+            seconds=analysed.seconds,
+        )
+        _LOG.info(
+            "series.analysed",
+            burden_percent=round(analysed.findings.burden_percent, 2),
+            alert=published.decision.alert is not None,
+            seconds={step: round(seconds, 2) for step, seconds in analysed.seconds.items()},
+        )
+
+    def _watch(self, job: Job, stop: threading.Event) -> Watch:
+        worker = self._settings.worker
+
+        def give_up(cause: str) -> None:
+            try:
+                self._fail(job, cause, transient=True)
+            finally:
+                self._end_process(EXIT_GIVEN_UP)
+
+        return Watch(
+            beat=lambda: self._store.jobs.heartbeat(job.id, self._name, worker.lease_s),
+            beat_every_s=worker.lease_s / BEATS_A_LEASE,
+            limit_s=worker.time_limit_s,
+            stop=stop,
+            give_up=give_up,
+        )
+
+    def _fail(self, job: Job, cause: str, *, transient: bool) -> None:
+        """Tell the queue. Where it cannot be reached the lease lapses, and the job comes back by itself."""
+        delay_s = retry_delay_s(job.attempt, self._settings.worker.retry_base_s)
+        _LOG.error("job.failed", cause=cause, transient=transient)
+        try:
+            self._store.jobs.fail(job, cause, transient=transient, retry_delay_s=delay_s)
+        except StaleState:
+            _LOG.warning("job.lost")
+        except StoreError as error:
+            _LOG.error("job.unrecorded", cause=cause_of(error))
