@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
+    CodedConcept,
     ContainerContentItem,
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
@@ -32,7 +33,8 @@ from alerts import wording
 from alerts.policy import PolicyDecision
 from alerts.reports import codes
 from alerts.reports.identity import ReportIdentity, device_uid
-from analysis.findings import Findings, KeySlice, Provenance, RegionFindings
+from alerts.severity import Presence
+from analysis.findings import Findings, KeySlice, Provenance, QualityLevel, RegionFindings
 
 MANUFACTURER = "Lungsentry project"
 PRODUCT = "Lungsentry"
@@ -81,7 +83,7 @@ def build_content(
 def _observer(provenance: Provenance) -> ObservationContext:
     return ObservationContext(
         observer_device_context=ObserverContext(
-            observer_type=codes.DEVICE,
+            observer_type=CodedConcept.from_code(codes.DEVICE),
             observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
                 uid=device_uid(provenance.software_version),
                 name=PRODUCT,
@@ -192,6 +194,7 @@ def _lesion_group(
         finding_sites=[region.site()],
         algorithm_id=_algorithm(findings.provenance),
         measurements=[_volume(volume_ml), _number(codes.PERCENT_OF_LUNG, percent, codes.PERCENT)],
+        qualitative_evaluations=_absence(finding, volume_ml, findings),
     )
 
 
@@ -212,7 +215,22 @@ def _opacity_group(findings: Findings, identity: ReportIdentity) -> Measurements
             _number(codes.OPACITY_COUNT, findings.lesion_count, codes.NO_UNITS),
             *(_number(name, value, codes.HOUNSFIELD) for name, value in attenuation if value is not None),
         ],
+        qualitative_evaluations=_absence(codes.ABNORMAL_OPACITY, findings.both_lungs.lesion_volume_ml, findings),
     )
+
+
+def _absence(finding: Code, volume_ml: float, findings: Findings) -> list[QualitativeEvaluation] | None:
+    """That a finding is absent, or undetermined, for readers who look at names and not at volumes.
+
+    Whether a volume above zero counts as present is for the policy, and is said once, in the group of the series.
+    """
+    if findings.quality.level is QualityLevel.NOT_ANALYSABLE:
+        presence = Presence.UNDETERMINED
+    elif volume_ml == 0:
+        presence = Presence.ABSENT
+    else:
+        return None
+    return [QualitativeEvaluation(name=finding, value=codes.PRESENCES[presence])]
 
 
 def _evaluations(findings: Findings, decision: PolicyDecision) -> ContainerContentItem:

@@ -1,7 +1,7 @@
 """The source instances of a report: what it refers to, and the patient and study that it inherits."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,10 +10,12 @@ from typing import Final
 
 import pydicom
 from pydicom import config
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 
 from alerts.errors import UnusableEvidence
 
@@ -39,7 +41,7 @@ UNKNOWN_MOMENT: Final = ("19000101", "000000")
 
 
 @contextmanager
-def as_received() -> Iterator[None]:
+def as_received() -> Generator[None]:
     """Values of the source pass unchecked and without a word: they are not ours to mend, nor to log."""
     with config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,7 +115,7 @@ def copy_patient_and_study(report: Dataset, first_path: Path) -> None:
         report.TimezoneOffsetFromUTC = decoded.TimezoneOffsetFromUTC
     report.copy_patient_and_study_information(decoded)
     _drop_broken_references(report)
-    inherited = {pydicom.tag.Tag(keyword) for keyword in _TYPE_2} | (set(report.keys()) - own)
+    inherited = {Tag(keyword) for keyword in _TYPE_2} | (set(report.keys()) - own)
     for tag in inherited & set(original.keys()):
         element = original.get_item(tag)
         if not isinstance(element, RawDataElement) or tag.is_private:
@@ -121,6 +123,13 @@ def copy_patient_and_study(report: Dataset, first_path: Path) -> None:
         vr = element.VR or dictionary_VR(tag)
         if vr in _TEXT_VRS and element.value is not None:
             report[tag] = element._replace(VR=vr, is_implicit_VR=False, is_little_endian=True)
+    # what is raw and in the encoding that is about to be written goes to the file untouched
+    declared = report.get("SpecificCharacterSet")
+    report.set_original_encoding(
+        is_implicit_vr=False,
+        is_little_endian=True,
+        character_encoding=convert_encodings(declared) if declared else default_encoding,
+    )
 
 
 def _drop_broken_references(report: Dataset) -> None:

@@ -100,5 +100,7 @@ def _build(findings: Findings, decision: PolicyDecision, sources: Evidence) -> C
     # the time of writing: optional, and different on every run
     del report.InstanceCreationDate
     del report.InstanceCreationTime
+    for equipment in report.ContributingEquipmentSequence:
+        equipment.pop("ContributionDateTime", None)
     copy_patient_and_study(report, sources.first_path)
     return report
