@@ -433,13 +433,21 @@ def test_a_disk_that_refuses_leaves_the_old_report(sources: list[Path], tmp_path
     assert not list(tmp_path.glob(".*"))
 
 
-def test_no_patient_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even from the libraries beneath, at any level."""
+@pytest.mark.parametrize("name", ["Findable", "Findable^M\u00fcller", "Findable^B^C^D^E^F^G" * 9])
+@pytest.mark.parametrize("label", [b"ISO_IR 100", b"ISO_IR 192", b"ISO_IR 999"])
+def test_no_patient_in_the_log(
+    name: str, label: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not even from the libraries beneath, at any level, where a name cannot be decoded or does not conform."""
+    source = _write_source(tmp_path / "a.dcm", 1, PatientName=name, PatientID="HIDDEN7", PatientBirthDate="19HIDDEN7")
+    source.write_bytes(source.read_bytes().replace(b"ISO_IR 100", label))
     caplog.set_level("DEBUG")
-    source = _write_source(tmp_path / "a.dcm", 1, PatientName="Findable", PatientID="HIDDEN7")
-    _write(_findings(), [source], tmp_path / "sr.dcm")
-    assert "Findable" not in caplog.text
-    assert "HIDDEN7" not in caplog.text
+    caplog.clear()
+    write_sr(_findings(), _decide(_findings()), evidence=[source], out=tmp_path / "sr.dcm")
+    streams = capfd.readouterr()
+    for text in (caplog.text, streams.out, streams.err):
+        assert "Findable" not in text
+        assert "HIDDEN7" not in text
 
 
 def _dciodvfy(path: Path) -> str:
