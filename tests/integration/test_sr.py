@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from alerts import (
     AlertPolicy,
@@ -281,6 +281,20 @@ def test_the_library_holds_referenced_slices_and_the_evidence_all(sources: list[
     assert uids == [f"{SERIES}.2", f"{SERIES}.3"]
     listed = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert [item.ReferencedSOPInstanceUID for item in listed] == [f"{SERIES}.{number}" for number in (1, 2, 3)]
+
+
+def test_key_slices_of_a_multi_frame_image_name_their_frames(tmp_path: Path) -> None:
+    """One library entry for the image; each reference says which frame is meant."""
+    source = _write_source(tmp_path / "a.dcm", 1, SOPClassUID=EnhancedCTImageStorage)
+    slices = tuple(replace(_key_slice(f"{SERIES}.1", index), frame_number=index + 1) for index in (4, 9))
+    written, report = _write(_findings(key_slices=slices), [source], tmp_path / "sr.dcm")
+    library = next(item for item in _items(report) if _name(item) == "126200")
+    assert len([item for item in library.ContentSequence if item.ValueType == "IMAGE"]) == 1
+    group = _groups(report)["Lungs as a whole"]
+    references = [item.ReferencedSOPSequence[0] for item in group.ContentSequence if item.ValueType == "IMAGE"]
+    assert [reference.ReferencedFrameNumber for reference in references] == [5, 10]
+    assert {reference.ReferencedSOPClassUID for reference in references} == {EnhancedCTImageStorage}
+    assert "Error" not in _dciodvfy(written.path)
 
 
 def test_the_same_input_gives_the_same_bytes(sources: list[Path], tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def _findings(header: pydicom.Dataset) -> Findings:
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_pixelmed_finds_no_error(shared_data: Path, tmp_path: Path) -> None:
-    """A report with everything in it follows its templates, by the text of the validator: its exit code says nothing."""
+    """A report with everything in it follows its templates, by what the validator prints: its exit code is mute."""
     if shutil.which("java") is None or not JAR.exists():
         if os.environ.get("CI"):
             pytest.fail("PixelMed's validator (Debian package pixelmed-apps) is missing")
