@@ -1,0 +1,106 @@
+"""The root command: global options, the nouns below it, and the one place where expected errors become exit codes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from dicom_node.cli import (
+    alerts,
+    analyze,
+    config,
+    database,
+    demo,
+    doctor,
+    jobs,
+    network,
+    peers,
+    requeue,
+    roles,
+    series,
+    simulate,
+    status,
+    studies,
+)
+from dicom_node.cli.failures import reported
+from dicom_node.cli.invocation import Invocation
+from dicom_node.cli.manual import ALL_EXIT_CODES, RESEARCH_USE, epilog
+
+
+class _ReportingGroup(TyperGroup):
+    """The root group: an expected error anywhere below is one red line on standard error and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command below; see ``reported`` for what becomes of errors."""
+        with reported():
+            return super().invoke(ctx)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - only this option needs it
+
+        typer.echo(f"lungsentry {version('lungsentry')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="lungsentry",
+    cls=_ReportingGroup,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=f"A DICOM node that measures pneumonia burden on chest CT and flags incidental opacities.\n\n{RESEARCH_USE}",
+    epilog=epilog(
+        "lungsentry peers allow SCANNER1 --address 10.1.2.0/24",
+        "lungsentry serve",
+        "lungsentry analyze ./ct-series --json",
+        codes=ALL_EXIT_CODES,
+    ),
+)
+
+
+@app.callback()
+def _global_options(  # pyright: ignore[reportUnusedFunction] - Typer calls it
+    ctx: typer.Context,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Settings file. Without it: $LUNGSENTRY_CONFIG, ./lungsentry.toml, /etc/lungsentry/lungsentry.toml.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log to standard error what the command does; -vv: more.")
+    ] = 0,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    ctx.obj = Invocation(config_file=config_file, verbosity=verbose)
+
+
+roles.register(app)
+status.register(app)
+app.add_typer(studies.app, name="studies")
+app.add_typer(series.app, name="series")
+series.register(app)
+requeue.register(app)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(peers.app, name="peers")
+network.register(app)
+simulate.register(app)
+analyze.register(app)
+app.add_typer(config.app, name="config")
+app.add_typer(database.app, name="db")
+doctor.register(app)
+demo.register(app)
+
+
+def main() -> None:
+    """Run ``lungsentry``; never returns."""
+    app()

@@ -1,0 +1,235 @@
+"""What ``doctor`` looks at: each check says ok, warn or fail, what it saw, and what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from db import SchemaOutOfDate, StoreError
+from dicom_node.cli.invocation import is_sqlite, open_store, sqlite_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dicom_node.settings import Settings
+
+_LOWEST_PYTHON, _ABOVE_PYTHON = (3, 11), (3, 14)
+_ROOM_FACTOR = 5
+"""Free space below this many watermarks is worth a warning."""
+_CONNECT_S = 1.0
+_TIMEDATECTL_S = 3.0
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not listened on
+_SYNTAXES = (
+    "ImplicitVRLittleEndian",
+    "ExplicitVRLittleEndian",
+    "DeflatedExplicitVRLittleEndian",
+    "RLELossless",
+    "JPEGLossless",
+    "JPEGLosslessSV1",
+    "JPEGLSLossless",
+    "JPEGLSNearLossless",
+    "JPEG2000Lossless",
+    "JPEG2000",
+    "HTJ2KLossless",
+    "HTJ2KLosslessRPCL",
+    "HTJ2K",
+)
+
+
+class Level(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of ``doctor``."""
+
+    name: str
+    level: Level
+    saw: str
+    do: str | None = None
+
+
+def _ok(name: str, saw: str) -> Check:
+    return Check(name=name, level=Level.OK, saw=saw)
+
+
+def _warn(name: str, saw: str, do: str) -> Check:
+    return Check(name=name, level=Level.WARN, saw=saw, do=do)
+
+
+def _fail(name: str, saw: str, do: str) -> Check:
+    return Check(name=name, level=Level.FAIL, saw=saw, do=do)
+
+
+def python_version(_settings: Settings) -> Iterator[Check]:
+    """The interpreter is one that the distribution supports, and torch is there."""
+    seen = ".".join(str(part) for part in sys.version_info[:3])
+    if _LOWEST_PYTHON <= sys.version_info[:2] < _ABOVE_PYTHON:
+        yield _ok("python", seen)
+    else:
+        yield _fail("python", seen, "install Python 3.11, 3.12 or 3.13 and make the environment again")
+    for package in ("torch", "pynetdicom", "pydicom", "highdicom"):
+        try:
+            yield _ok(package, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            yield _fail(package, "not installed", "install lungsentry again in this environment")
+
+
+def codecs(_settings: Settings) -> Iterator[Check]:
+    """Pixels can be decoded in every transfer syntax that the receiver accepts."""
+    import pydicom.uid  # noqa: PLC0415
+    from pydicom.pixels.decoders import get_decoder  # noqa: PLC0415
+
+    for keyword in _SYNTAXES:
+        syntax: pydicom.uid.UID = getattr(pydicom.uid, keyword)
+        decoder = get_decoder(syntax)
+        if decoder.is_available:
+            yield _ok(f"codec {keyword}", syntax)
+        else:
+            needed = " or ".join(decoder.missing_dependencies)
+            yield _fail(f"codec {keyword}", f"{syntax} cannot be decoded", f"install {needed}")
+
+
+def disk(settings: Settings) -> Iterator[Check]:
+    """The data folder can be written to and has room above the watermark."""
+    folder = settings.node.data_dir.resolve()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        yield _fail(
+            "data folder", f"{existing} cannot be written to", "let the node's user write there, or set node.data_dir"
+        )
+        return
+    free, watermark = shutil.disk_usage(existing).free, settings.receiver.disk_watermark_bytes
+    saw = f"{folder}{'' if existing == folder else ' (made by serve)'}, {free / 1e9:.1f} GB free"
+    if free <= watermark:
+        yield _fail(
+            "data folder", f"{saw}: below the watermark of {watermark / 1e9:.1f} GB, instances are refused", "make room"
+        )
+    elif free < _ROOM_FACTOR * watermark:
+        yield _warn("data folder", saw, "make room, or set retention.keep_days")
+    else:
+        yield _ok("data folder", saw)
+
+
+def database_and_peers(settings: Settings) -> Iterator[Check]:
+    """The database answers with the schema of this version, and some peer may send."""
+    if is_sqlite(settings) and not sqlite_file(settings).exists():
+        yield _warn("database", f"{sqlite_file(settings)} does not exist yet", "`lungsentry serve` makes it")
+        return
+    try:
+        with open_store(settings) as store:
+            yield _ok("database", "SQLite" if is_sqlite(settings) else "PostgreSQL")
+            yield _peers(settings, len(store.peers.list()), sum(1 for _ in store.peers.refusals()))
+            yield from _clock_against(store.status().last_received_at)
+    except SchemaOutOfDate as error:
+        yield _fail("database", str(error), "stop the node and run `lungsentry db upgrade`")
+    except StoreError as error:
+        yield _fail("database", str(error), "check database.url and that the server runs")
+
+
+def _peers(settings: Settings, allowed: int, refused: int) -> Check:
+    if settings.receiver.accept_unknown_peers:
+        return _warn("peers", "any peer may send", "set receiver.accept_unknown_peers = false outside a test bench")
+    if not allowed:
+        do = "`lungsentry peers refused` shows who tried" if refused else "`lungsentry peers allow AE_TITLE`"
+        return _warn("peers", "none is allowed: every association is refused", do)
+    return _ok("peers", f"{allowed} allowed")
+
+
+def _clock_against(last_received_at: datetime | None) -> Iterator[Check]:
+    if last_received_at is not None and last_received_at > datetime.now(UTC) + _CLOCK_TOLERANCE:
+        yield _fail("clock", "instances were received in the future: the clock was set back", "synchronise it (NTP)")
+
+
+def weights(_settings: Settings) -> Iterator[Check]:
+    """The shipped weights are there and have the SHA-256 that their manifest names."""
+    from analysis.errors import UntrustedWeights  # noqa: PLC0415
+    from analysis.model import verify_weights  # noqa: PLC0415
+
+    try:
+        yield _ok("weights", verify_weights())
+    except UntrustedWeights as error:
+        yield _fail("weights", str(error), "install lungsentry again; never copy weights by hand")
+
+
+def port(settings: Settings) -> Iterator[Check]:
+    """The receiver's port is either free or listened on."""
+    host, number = settings.receiver.host, settings.receiver.port
+    name = f"port {number}"
+    if number == 0:
+        yield _warn(name, "a free port is taken at every start", "set receiver.port, so that scanners find the node")
+        return
+    target = _WILDCARDS.get(host, host)
+    try:
+        with socket.create_connection((target, number), timeout=_CONNECT_S):
+            yield _ok(name, f"something listens on {host}; `lungsentry echo` asks whether it is the node")
+            return
+    except OSError:
+        """Nothing listens: then it has to be free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except PermissionError:
+            yield _fail(name, "needs privileges", "set receiver.port above 1023, or grant CAP_NET_BIND_SERVICE")
+        except OSError as error:
+            yield _fail(name, f"cannot be bound on {host}: {error.strerror}", "set receiver.host or receiver.port")
+        else:
+            yield _ok(name, f"free on {host}; the node is not running")
+
+
+def clock(_settings: Settings) -> Iterator[Check]:
+    """The clock is later than the software it runs, and synchronised where the system can say so."""
+    now = datetime.now().astimezone()
+    built = datetime.fromtimestamp(Path(__file__).stat().st_mtime, tz=UTC)
+    if now < built - timedelta(days=1):
+        yield _fail("clock", f"{now:%Y-%m-%d %H:%M %Z} is before this software was made", "set the clock, use NTP")
+    elif _synchronised() is False:
+        yield _warn("clock", f"{now:%Y-%m-%d %H:%M %Z}, not synchronised", "run an NTP client, such as chrony")
+    else:
+        yield _ok("clock", f"{now:%Y-%m-%d %H:%M %Z}")
+
+
+def _synchronised() -> bool | None:
+    """Whether systemd finds the clock synchronised; None where there is no systemd to ask."""
+    timedatectl = shutil.which("timedatectl")
+    if timedatectl is None:
+        return None
+    try:
+        answer = subprocess.run(  # noqa: S603 - a fixed command
+            [timedatectl, "show", "--property=NTPSynchronized", "--value"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEDATECTL_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"yes": True, "no": False}.get(answer.stdout.strip())
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+    python_version,
+    codecs,
+    weights,
+    disk,
+    database_and_peers,
+    port,
+    clock,
+)

@@ -1,0 +1,49 @@
+"""``db``: bring the schema to this version, and copy the database while the node runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.failures import CommandError
+from dicom_node.cli.invocation import Invocation, is_sqlite, sqlite_file
+from dicom_node.cli.manual import epilog
+from dicom_node.cli.options import Json
+from dicom_node.cli.output import print_json, say
+
+app = typer.Typer(no_args_is_help=True, help="The database: its schema and a copy of it.")
+
+
+@app.command(epilog=epilog("lungsentry db upgrade"))
+def upgrade(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Make the database if there is none, and bring its schema to this version. Stop the node before, on PostgreSQL."""
+    settings = Invocation.of(ctx).settings()
+    import db  # noqa: PLC0415
+
+    if is_sqlite(settings):
+        sqlite_file(settings).parent.mkdir(parents=True, exist_ok=True)
+        before = db.current_revision(settings.database_url) if sqlite_file(settings).exists() else None
+    else:
+        before = db.current_revision(settings.database_url)
+    db.upgrade(settings.database_url)
+    now = db.current_revision(settings.database_url)
+    if as_json:
+        print_json({"before": before, "now": now})
+    elif before == now:
+        say(f"the schema is up to date ({now})")
+    else:
+        say(f"the schema was {before or 'empty'} and is now {now}")
+
+
+@app.command(epilog=epilog("lungsentry db backup /var/backups/lungsentry.sqlite3"))
+def backup(
+    ctx: typer.Context, file: Annotated[Path, typer.Argument(help="Where the copy goes; it must not exist.")]
+) -> None:
+    """Copy a SQLite database, consistent and while the node runs. For PostgreSQL: says which pg_dump does it."""
+    settings = Invocation.of(ctx).settings()
+    import db  # noqa: PLC0415
+
+    if file.exists():
+        raise CommandError(f"{file} exists; name a new file")
+    db.backup(settings.database_url, file)
+    say(f"copied to {file} ({file.stat().st_size / 1e6:.1f} MB); the instances in {settings.archive_dir} are not in it")

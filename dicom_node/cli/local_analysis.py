@@ -1,0 +1,128 @@
+"""Analysis of a folder without a node: screening, choice of reconstruction, findings, alert, and what would be sent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alerts import evaluate
+from analysis.errors import AnalysisError
+from analysis.model import Segmenter
+from analysis.pipeline import AnalysedSeries, analyse
+from analysis.series import choose_reconstruction, group_acquisitions, screen_headers
+from dicom_node.publishing import alert_policy, publish, request_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from alerts.alert import Alert
+    from analysis.findings import Findings
+    from analysis.series import Screening, Series
+    from dicom_node.settings import Settings
+
+ANALYSED, EXCLUDED, FAILED = "analysed", "excluded", "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalResult:
+    """What became of one series: analysed, excluded or failed, and why; ``files`` are those written."""
+
+    series_instance_uid: str
+    status: str
+    reason: str | None
+    profile: str | None
+    findings: Findings | None = None
+    alert: Alert | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    files: tuple[Path, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The series as ``analyze --json`` prints it."""
+        return {
+            "series_instance_uid": self.series_instance_uid,
+            "status": self.status,
+            "reason": self.reason,
+            "profile": self.profile,
+            "findings": None if self.findings is None else self.findings.summary(),
+            "alert": self.alert,
+            "seconds": self.seconds,
+        }
+
+
+def analyse_locally(
+    series: Sequence[Series], settings: Settings, *, out: Path | None, progress: Callable[[str], None]
+) -> Iterator[LocalResult]:
+    """Yield what became of each series; the model is loaded when the first one is eligible.
+
+    Raises:
+        UntrustedWeights: the model cannot be loaded; nothing could be analysed.
+    """
+    eligible: list[Series] = []
+    for one in series:
+        screening = screen_headers(one)
+        if screening.eligible:
+            eligible.append(one)
+        else:
+            yield _excluded(one, screening.reason, screening)
+    segmenter: Segmenter | None = None
+    for group in group_acquisitions(eligible):
+        choice = choose_reconstruction(group)
+        for one in group:
+            if one.series_instance_uid != choice.chosen:
+                rule = choice.rejected[one.series_instance_uid]
+                yield _excluded(one, f"{rule.rule}: {rule.value} (expected {rule.expected})", screen_headers(one))
+                continue
+            if segmenter is None:
+                progress("loading the model")
+                segmenter = Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
+            yield _analysed(one, segmenter, settings, out, progress)
+
+
+def _excluded(
+    series: Series, reason: str | None, screening: Screening, seconds: Mapping[str, float] | None = None
+) -> LocalResult:
+    return LocalResult(
+        series_instance_uid=series.series_instance_uid,
+        status=EXCLUDED,
+        reason=reason,
+        profile=screening.profile.value if screening.profile else None,
+        seconds=seconds or {},
+    )
+
+
+def _analysed(
+    series: Series, segmenter: Segmenter, settings: Settings, out: Path | None, progress: Callable[[str], None]
+) -> LocalResult:
+    started = time.perf_counter()
+    try:
+        outcome = analyse(series, segmenter=segmenter, progress=progress)
+    except AnalysisError as error:
+        return LocalResult(
+            series_instance_uid=series.series_instance_uid,
+            status=FAILED,
+            reason=str(error),
+            profile=None,
+            seconds={"total": time.perf_counter() - started},
+        )
+    if not isinstance(outcome, AnalysedSeries):
+        return _excluded(series, outcome.screening.reason, outcome.screening, outcome.seconds)
+    if out is None:
+        decision = evaluate(outcome.findings, request_context(series), alert_policy(settings.policy))
+        files: tuple[Path, ...] = ()
+    else:
+        progress("writing report and pictures")
+        published = publish(outcome, series, policy=settings.policy, destinations=(), results_dir=out)
+        decision = published.decision
+        files = tuple(out / path for path in (published.report_path, *published.picture_paths))
+    return LocalResult(
+        series_instance_uid=series.series_instance_uid,
+        status=ANALYSED,
+        reason=None,
+        profile=outcome.findings.profile.value,
+        findings=outcome.findings,
+        alert=decision.alert,
+        seconds={"total": time.perf_counter() - started, **outcome.seconds},
+        files=files,
+    )

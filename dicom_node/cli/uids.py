@@ -1,0 +1,43 @@
+"""UIDs as people type and read them: shortened to an end that tells them apart, found again from either end."""
+
+from collections.abc import Collection, Iterable
+
+from dicom_node.cli.failures import CommandError
+
+_LEAST_SHOWN = 10
+_MOST_NAMED = 5
+_ELLIPSIS = "…"
+
+
+def resolve_uid(given: str, known: Iterable[str], what: str) -> str:
+    """The one known UID that is ``given``, or ends or begins with it; ``what`` names its kind in the error.
+
+    Raises:
+        CommandError: no UID, or more than one, fits.
+    """
+    typed = given.strip().strip(_ELLIPSIS).removeprefix("...").removesuffix("...")
+    uids = frozenset(known)
+    if typed in uids:
+        return typed
+    fitting = sorted(uid for uid in uids if typed and (uid.endswith(typed) or uid.startswith(typed)))
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise CommandError(f"there is no {what} {given}; `lungsentry {_LISTING[what]} list` shows what there is")
+    named = ", ".join(fitting[:_MOST_NAMED]) + (
+        f" and {len(fitting) - _MOST_NAMED} more" if len(fitting) > _MOST_NAMED else ""
+    )
+    raise CommandError(f"{given} fits {len(fitting)} UIDs; give more of it: {named}")
+
+
+_LISTING = {"study": "studies", "series": "series"}
+
+
+def shortened(uids: Collection[str]) -> dict[str, str]:
+    """Each UID by the shortest end, of at least ten characters, that tells all of these apart."""
+    distinct = frozenset(uids)
+    longest = max((len(uid) for uid in distinct), default=0)
+    length = _LEAST_SHOWN
+    while length < longest and len({uid[-length:] for uid in distinct}) < len(distinct):
+        length += 1
+    return {uid: uid if len(uid) <= length + 1 else _ELLIPSIS + uid[-length:] for uid in distinct}
