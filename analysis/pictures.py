@@ -66,8 +66,10 @@ def coronal_png(volume: Volume, lungs: Lungs, labels: _Labels, key_slices: tuple
     for key in key_slices:
         level = round((len(volume.hu) - key.slice_index - 0.5) / len(volume.hu) * height)
         level = min(max(level, 8), height - 8)
-        cv2.line(marked, (marked.shape[1] - 22, level), (marked.shape[1] - 2, level), _TEXT, 3, cv2.LINE_AA)
-        _text(marked, str(key.slice_index + 1), (marked.shape[1] - 62, level + 5), 0.42, _TEXT)
+        right = marked.shape[1]
+        cv2.rectangle(marked, (right - 62, level - 10), (right, level + 10), _BACKGROUND, cv2.FILLED)
+        cv2.line(marked, (right - 22, level), (right - 4, level), _TEXT, 3, cv2.LINE_AA)
+        _text(marked, str(key.slice_index + 1), (right - 56, level + 5), 0.42, _TEXT)
     for panel in (plain, marked):
         _letters(panel, left="R", right="", top="H", bottom="F")
         _scale_bar(panel, scale)
@@ -138,13 +140,17 @@ def _letters(panel: Image, *, left: str, right: str, top: str, bottom: str) -> N
         (top, (width // 2 - 7, 24)),
         (bottom, (width // 2 - 7, height - 10)),
     ):
-        _text(panel, letter, place, 0.65, _TEXT)
+        if letter:
+            x, y = place
+            cv2.rectangle(panel, (x - 5, y - 19), (x + _width(letter, 0.6) + 5, y + 5), _BACKGROUND, cv2.FILLED)
+            _text(panel, letter, place, 0.6, _TEXT)
 
 
 def _scale_bar(panel: Image, pixels_per_mm: float) -> None:
     length, bottom = round(_SCALE_BAR_MM * pixels_per_mm), panel.shape[0] - 14
+    cv2.rectangle(panel, (6, bottom - 26), (18 + length, bottom + 8), _BACKGROUND, cv2.FILLED)
     cv2.line(panel, (12, bottom), (12 + length, bottom), _TEXT, 2, cv2.LINE_AA)
-    _text(panel, f"{_SCALE_BAR_MM / 10:g} cm", (12, bottom - 8), 0.42, _TEXT)
+    _text(panel, f"{_SCALE_BAR_MM / 10:g} cm", (12, bottom - 9), 0.42, _TEXT)
 
 
 def _page(panels: list[Image], title: str, amounts: dict[int, str]) -> Image:
@@ -174,8 +180,6 @@ def _width(text: str, size: float) -> int:
 
 
 def _text(image: Image, text: str, place: tuple[int, int], size: float, colour: tuple[int, int, int]) -> None:
-    """Write with a dark edge, so that letters can be read on any grey."""
-    cv2.putText(image, text, place, _FONT, size, _BACKGROUND, 3, cv2.LINE_AA)
     cv2.putText(image, text, place, _FONT, size, colour, 1, cv2.LINE_AA)
 
 

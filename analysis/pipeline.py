@@ -1,7 +1,7 @@
 """The whole story: a series of files in, findings or a reasoned exclusion out."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -83,8 +83,15 @@ def _analyse(series: Series, segmenter: "Segmenter", steps: "_Steps") -> Analyse
     with steps("measures"):
         measurements = measure(volume, lungs, labels)
         quality = assess_quality(volume, lungs, screening.profile, screening)
-    provenance = segmenter.provenance(screening.profile)
-    findings = _findings(series, screening, screening.profile, len(volume.hu), measurements, quality, provenance)
+    findings = _findings(
+        series,
+        screening,
+        profile=screening.profile,
+        slice_count=len(volume.hu),
+        measurements=measurements,
+        quality=quality,
+        provenance=segmenter.provenance(screening.profile),
+    )
     return AnalysedSeries(
         findings=findings, screening=screening, volume=volume, lungs=lungs, labels=labels, seconds=steps.seconds
     )
@@ -99,6 +106,7 @@ def _with_pixel_rules(screening: Screening, volume: Volume, lungs: Lungs) -> Scr
 def _findings(
     series: Series,
     screening: Screening,
+    *,
     profile: Profile,
     slice_count: int,
     measurements: Measurements,
@@ -135,7 +143,7 @@ class _Steps:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
+    def __call__(self, name: str) -> Generator[None]:
         if self._progress is not None:
             self._progress(name)
         start = time.perf_counter()

@@ -100,7 +100,7 @@ def keep_lung_components(grid: Grid, air: Mask) -> npt.NDArray[np.uint32]:
     if not air.any():
         return components
     voxels = np.bincount(components[air])
-    candidates = np.flatnonzero(voxels * grid.voxel_ml >= _ISLAND_ML)
+    candidates = [int(label) for label in np.flatnonzero(voxels * grid.voxel_ml >= _ISLAND_ML)]
     quartiles = _lower_quartiles(grid, components, candidates)
     tissue = [label for label in candidates if quartiles[label] > _GAS_HU]
     if not tissue:
@@ -118,7 +118,7 @@ def keep_lung_components(grid: Grid, air: Mask) -> npt.NDArray[np.uint32]:
     return np.where(kept[components], components, np.uint32(0))
 
 
-def _lower_quartiles(grid: Grid, components: npt.NDArray[np.uint32], labels: npt.NDArray[np.intp]) -> dict[int, float]:
+def _lower_quartiles(grid: Grid, components: npt.NDArray[np.uint32], labels: list[int]) -> dict[int, float]:
     """Lower quartile of the HU of every piece of air that may matter, in one sort."""
     rank = np.zeros(int(components.max()) + 1, bool)
     rank[labels] = True

@@ -50,7 +50,7 @@ def _trachea(grid: Grid, air: Mask, body: Mask) -> Mask | None:
         for hole in _round_holes(grid, air[index], body[index], index):
             reach_px = (_STEP_ASIDE_MM + grid.slice_mm / 2) / grid.pixel_mm
             home = min(
-                (run for run in runs if run[-1].index == index + 1 and _apart(run[-1], hole) <= reach_px),
+                (run for run in runs if run[-1].level == index + 1 and _apart(run[-1], hole) <= reach_px),
                 key=lambda run: _apart(run[-1], hole),
                 default=None,
             )
@@ -63,14 +63,14 @@ def _trachea(grid: Grid, air: Mask, body: Mask) -> Mask | None:
         return None
     seeds = np.zeros_like(air)
     for hole in longest:
-        seeds[hole.index] = cv2.connectedComponents(air[hole.index].astype(np.uint8), connectivity=4)[1] == hole.label
+        seeds[hole.level] = cv2.connectedComponents(air[hole.level].astype(np.uint8), connectivity=4)[1] == hole.label
     return seeds
 
 
 class _Hole(NamedTuple):
     """A round piece of air in one slice: the slice, its label there, its centre in pixels."""
 
-    index: int
+    level: int
     label: int
     column: float
     row: float

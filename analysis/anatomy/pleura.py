@@ -15,6 +15,8 @@ _SOFT_OPACITY_HU = -180.0
 """Ground glass lies under this, the fat of the chest wall (about -100 HU) above it."""
 _SOFT_OPACITY_REACH_MM = 20.0
 _BORDER_BLUR_MM = 4.5
+_VESSEL_MM2 = 100.0
+_LUNG_BELOW_SHARE = 0.6
 _OUTER_FROM = 0.2
 """A dent is costal when both its ends lie further out than this share of the lung's width."""
 _LEAST_DENT_MM, _DEEPEST_DENT_MM = 1.0, 40.0
@@ -36,7 +38,8 @@ def close_pleura(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels
             if not lung.any():
                 continue
             lung = _take_in_soft_opacity(grid, lung, soft & (sides[index] == 0))
-            wider = fill_holes(_close(grid, lung) | _costal_fill(grid, lung, label))
+            below = (result[index - 1] == label) if index else np.zeros(lung.shape, bool)
+            wider = _fill_enclosed(grid, _close(grid, lung) | _costal_fill(grid, lung, label), below)
             added = (wider > 0) & (sides[index] == 0) & (grid.hu[index] < _DENSEST_LESION_HU)
             added &= body[index] & ~airways[index]
             plane = result[index]
@@ -44,17 +47,31 @@ def close_pleura(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels
     return result
 
 
+def _fill_enclosed(grid: Grid, lung: npt.NDArray[np.uint8], below: Mask) -> npt.NDArray[np.uint8]:
+    """Fill what the lung encloses, but for a dome of the diaphragm: a hole of more than 1 cm2 that goes on below."""
+    holes = fill_holes(lung) & (1 - lung)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(holes, connectivity=4)
+    filled = lung.copy()
+    for label in range(1, count):
+        hole = labels == label
+        area_mm2 = stats[label, cv2.CC_STAT_AREA] * grid.row_mm * grid.column_mm
+        if area_mm2 <= _VESSEL_MM2 or float(np.mean(below[hole])) > _LUNG_BELOW_SHARE:
+            filled[hole] = 1
+    return filled
+
+
 def _take_in_soft_opacity(grid: Grid, lung: npt.NDArray[np.uint8], soft: Mask) -> npt.NDArray[np.uint8]:
     """Add ground glass that touches the lung: less dense than fat, and thicker than the blur of a border."""
     width = 2 * max(1, round(_BORDER_BLUR_MM / 2 / grid.pixel_mm)) + 1
     whole = lung | soft.astype(np.uint8)
-    opened = cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((width, width), np.uint8)) | lung
+    opened = np.asarray(cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((width, width), np.uint8)), np.uint8) | lung
     _, labels = cv2.connectedComponents(opened, connectivity=4)
     near = cv2.distanceTransform(1 - lung, cv2.DIST_L2, 3) * grid.pixel_mm <= _SOFT_OPACITY_REACH_MM
-    rim = cv2.dilate(lung, np.ones((3, 3), np.uint8)) & (1 - lung)
+    around = np.ones((3, 3), np.uint8)
+    rim = np.asarray(cv2.dilate(lung, around), np.uint8) & (1 - lung)
     # the outermost pixel all along the lung is its border, blurred; only what reaches further is opacity
     further = opened & (1 - lung) & (1 - rim)
-    thick = cv2.dilate(further, np.ones((3, 3), np.uint8)) & opened
+    thick = np.asarray(cv2.dilate(further, around), np.uint8) & opened
     touching = np.isin(labels, np.unique(labels[lung > 0]))
     return lung | (thick & near & touching).astype(np.uint8)
 

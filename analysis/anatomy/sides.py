@@ -84,7 +84,7 @@ def _cut(grid: Grid, piece: Mask, midline: float) -> Labels:
 
 
 def _nearest(piece: Mask, markers: Labels, midline: float) -> Labels:
-    """Give every voxel of a slice to the nearer marker of that slice; where there is none, to its side of the midline."""
+    """Give every voxel to the nearer marker of its slice; where a side has none, to its side of the midline."""
     result = np.zeros(piece.shape, np.uint8)
     for index in np.flatnonzero(piece.any(axis=(1, 2))):
         distances = [

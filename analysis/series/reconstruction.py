@@ -110,7 +110,7 @@ def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
 
 
 def sharpness(kernel: str) -> Sharpness:
-    """Rank a Convolution Kernel by the makers' names: Siemens B30f, Br40, I70f; GE STANDARD; Philips B, L; Canon FC08."""
+    """Rank a Convolution Kernel by the makers' names: Siemens B30f, Br40; GE STANDARD; Philips B, L; Canon FC08."""
     name = kernel.split("\\", maxsplit=1)[0].strip().upper()
     if name in _GE_KERNELS:
         return Sharpness[_GE_KERNELS[name]]

@@ -32,7 +32,7 @@ CONTEXT_SOP_CLASSES = frozenset(
 
 LEFT_OUT_DESCRIPTION = re.compile(
     r"(?<![a-z0-9])"
-    r"(topogram|scout|localizer|localiser|surview|scanogram|dose report|patient protocol|screen ?save|mip|minip|mpr|vrt)"
+    r"(topogram|scout|locali[sz]er|surview|scanogram|dose report|patient protocol|screen ?save|mip|minip|mpr|vrt)"
     r"(?![a-z0-9])",
     re.IGNORECASE,
 )

@@ -1,6 +1,5 @@
 """Which series are analysed, and why the others are not: all rules, in order, and the profile they lead to."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from analysis.series import rules
@@ -12,6 +11,8 @@ from analysis.series.verdicts import Outcome, RuleResult, Screening
 from analysis.series.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from analysis.anatomy.lungs import Lungs  # at run time anatomy builds upon series, not the other way round
 
 __all__ = ["Outcome", "RuleResult", "Screening", "screen_headers", "screen_volume"]
