@@ -8,6 +8,7 @@ exceptions that are not ours.
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -18,7 +19,9 @@ import structlog
 
 from dicom_node.settings import Logging
 
-__all__ = ["cause_of", "configure", "remove_patient_fields"]
+__all__ = ["cause_of", "configure", "log_uncaught", "remove_patient_fields"]
+
+_LOG = structlog.stdlib.get_logger()
 
 REMOVED = "[removed]"
 
@@ -91,6 +94,18 @@ def configure(settings: Logging, *, role: str, stream: TextIO | None = None) -> 
         logging.getLogger(name).setLevel(logging.WARNING)
     for name, level in _LEAST_OF_LIBRARIES.items():
         logging.getLogger(name).setLevel(level)
+
+
+def log_uncaught() -> None:
+    """Have what nothing catches, in any thread, logged like everything else: a bare traceback quotes messages."""
+
+    def log(error: BaseException | None, thread: str) -> None:
+        _LOG.critical("process.crashed", exc_info=error, thread=thread)
+
+    sys.excepthook = lambda _kind, error, _trace: log(error, "main")
+    threading.excepthook = lambda arguments: log(
+        arguments.exc_value, arguments.thread.name if arguments.thread else "unknown"
+    )
 
 
 def cause_of(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from dicom_node.logs import configure
+from dicom_node.logs import configure, log_uncaught
 from dicom_node.settings import Settings
 from dicom_node.supervisor import STOP_GRACE_S, Role, Supervisor
 
@@ -63,6 +63,7 @@ def run_child(role: str, run: Callable[[Settings, threading.Event], None]) -> in
     """Be the process of a role: take the settings from the parent, and run until it says stop, or goes."""
     settings = Settings.model_validate_json(sys.stdin.readline())
     configure(settings.logging, role=role)
+    log_uncaught()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the parent, which then tells us

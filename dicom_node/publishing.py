@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from analysis.pictures import coronal_png, key_slice_png
-
 from alerts import AlertPolicy, Delivery, DeliveryKind, PolicyDecision, ProfileThresholds, RequestContext, evaluate
 from alerts.reports import WrittenReport, write_sr
 from analysis.findings import Findings, Profile
+from analysis.pictures import coronal_png, key_slice_png
 from analysis.pipeline import AnalysedSeries
 from analysis.series import Series
 from dicom_node.settings import Destination, Policy
@@ -53,7 +52,7 @@ def publish(
     report = write_sr(
         findings, decision, evidence=[header.path for header in series.headers], out=results_dir / report_path
     )
-    pictures = {"coronal.png": coronal_png(analysed.volume, analysed.lungs, analysed.labels)}
+    pictures = {"coronal.png": coronal_png(analysed.volume, analysed.lungs, analysed.labels, findings.key_slices)}
     for number, key_slice in enumerate(findings.key_slices, start=1):
         pictures[f"slice-{number}.png"] = key_slice_png(
             analysed.volume, analysed.lungs, analysed.labels, key_slice.slice_index

@@ -18,7 +18,7 @@ from dicom_node.settings import Settings
 from dicom_node.sweep import Sweep, Unit
 from dicom_node.triage import Triage
 
-__all__ = ["Sweeps", "run_scheduler"]
+__all__ = ["Sweeps", "node_sweeps", "run_scheduler"]
 
 _LOG = structlog.stdlib.get_logger()
 
@@ -74,13 +74,14 @@ def _attempt(sweep: Sweep, unit: Unit) -> None:
 def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
     """Sweep as the settings say until ``stop`` is set; ``ready`` is called before the first look."""
     with Store.open(settings.database_url) as store:
-        sweeps = Sweeps(_sweeps(settings, store), leads=store.leads)
+        sweeps = Sweeps(node_sweeps(settings, store), leads=store.leads)
         if ready:
             ready()
         sweeps.run(stop)
 
 
-def _sweeps(settings: Settings, store: Store) -> tuple[Sweep, ...]:
+def node_sweeps(settings: Settings, store: Store) -> tuple[Sweep, ...]:
+    """Everything that a node looks at: completion, screening, lapsed leases, deliveries and retention."""
     triage = Triage(settings=settings, store=store)
     sender = Sender(settings=settings, store=store)
     retention = Retention(settings=settings, store=store)

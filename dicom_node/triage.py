@@ -1,7 +1,7 @@
 """Triage: series that are complete become jobs, or are excluded with the rule and the value that did it.
 
 Of several reconstructions of one acquisition one is analysed. While another CT series of the study is still being
-received the choice waits, up to ``incomplete_quiet_s``. A reconstruction that comes later still is analysed only
+received, or a PT or NM series that would mark a CTAC, the decision waits, up to ``incomplete_quiet_s``. A reconstruction that comes later still is analysed only
 where it beats the one that was chosen; the older one is then excluded in its favour, and its result superseded.
 """
 
@@ -33,6 +33,7 @@ __all__ = ["Triage"]
 
 _LOG = structlog.stdlib.get_logger()
 
+_AWAITED_MODALITIES = frozenset({"CT", "PT", "NM"})
 _CHOSEN_STATES = frozenset({SeriesState.QUEUED, SeriesState.ANALYSED})
 
 
@@ -70,7 +71,7 @@ class Triage:
         now = self._clock()
         for members in by_study.values():
             waited_enough = any(now - member.completed_at >= patience for member in members)
-            if waited_enough or not any(_may_compete(sibling) for sibling in members[0].siblings):
+            if waited_enough or not any(_awaited(sibling) for sibling in members[0].siblings):
                 yield Unit(
                     run=partial(self._screen_study, tuple(members)), give_up=partial(self._give_up, tuple(members))
                 )
@@ -160,6 +161,6 @@ class Triage:
         return read_archived(self._store, self._settings.archive_dir, series_instance_uid, revision)
 
 
-def _may_compete(sibling: SeriesRecord) -> bool:
-    """Whether a series that is still coming may turn out to be another reconstruction of the same acquisition."""
-    return sibling.state is SeriesState.RECEIVING and sibling.modality == "CT"
+def _awaited(sibling: SeriesRecord) -> bool:
+    """Whether a series that is still coming may change the screening: another reconstruction, or a CTAC's emission."""
+    return sibling.state is SeriesState.RECEIVING and sibling.modality in _AWAITED_MODALITIES

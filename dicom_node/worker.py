@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import structlog
 
-from analysis.model import Segmenter
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
 from db import Job, StaleState, Store, StoreError
@@ -36,6 +35,8 @@ Analyse = Callable[[Series, Callable[[str], None]], AnalysedSeries | ExcludedSer
 
 def build_worker(settings: Settings) -> "Worker":
     """The worker of this process, its model loaded once."""
+    from analysis.model import Segmenter  # noqa: PLC0415 - torch is loaded where a model is
+
     segmenter = Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
 
     def analyse_with_model(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:

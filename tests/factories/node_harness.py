@@ -1,5 +1,6 @@
 """What tests of the running node share: small CT series, a client that sends them, a node to start and to kill."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
+from db import ReceivedInstance, Store
 from dicom_node.settings import Completion, Database, Logging, Node, Receiver, Settings, Worker
 
 FACTORIES = Path(__file__).resolve().parent
@@ -82,6 +85,41 @@ def write_ct(
         image.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def index(settings: Settings, store: Store, paths: Sequence[Path]) -> str:
+    """Put the files of one series into the archive and the database as a receiver would; its Series Instance UID."""
+    settings.archive_dir.mkdir(parents=True, exist_ok=True)
+    instances: list[ReceivedInstance] = []
+    for path in paths:
+        content = path.read_bytes()
+        (settings.archive_dir / path.name).write_bytes(content)
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        instances.append(
+            ReceivedInstance(
+                sop_instance_uid=header.SOPInstanceUID,
+                sop_class_uid=header.SOPClassUID,
+                transfer_syntax_uid=header.file_meta.TransferSyntaxUID,
+                study_instance_uid=header.StudyInstanceUID,
+                series_instance_uid=header.SeriesInstanceUID,
+                patient_id="TEST",
+                modality=header.Modality,
+                path=path.name,
+                size_bytes=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+                calling_ae_title="SCANNER",
+                called_ae_title="LUNGSENTRY",
+                address="127.0.0.1",
+                association_id=None,
+                received_at=datetime.now(UTC) - timedelta(hours=1),
+                header={
+                    "slice_position_mm": float(header.ImagePositionPatient[2]),
+                    "frame_of_reference_uid": str(header.FrameOfReferenceUID),
+                },
+            )
+        )
+    store.intake.record_instances(instances)
+    return instances[0].series_instance_uid
 
 
 def series_uid(paths: Sequence[Path]) -> str:

