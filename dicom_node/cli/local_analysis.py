@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from alerts import evaluate
 from analysis.errors import AnalysisError
-from analysis.model import Segmenter
 from analysis.pipeline import AnalysedSeries, analyse
 from analysis.series import choose_reconstruction, group_acquisitions, screen_headers
 from dicom_node.publishing import alert_policy, publish, request_context
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from alerts.alert import Alert
     from analysis.findings import Findings
+    from analysis.model import Segmenter
     from analysis.series import Screening, Series
     from dicom_node.settings import Settings
 
@@ -76,8 +76,19 @@ def analyse_locally(
                 continue
             if segmenter is None:
                 progress("loading the model")
-                segmenter = Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
+                segmenter = load_segmenter(settings)
             yield _analysed(one, segmenter, settings, out, progress)
+
+
+def load_segmenter(settings: Settings) -> Segmenter:
+    """The shipped model, on the device that the settings name.
+
+    Raises:
+        UntrustedWeights: its weights are missing or are not those that the manifest names.
+    """
+    from analysis.model import Segmenter  # noqa: PLC0415 - torch, only where a series is eligible
+
+    return Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
 
 
 def _excluded(
