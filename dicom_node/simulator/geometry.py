@@ -136,5 +136,13 @@ def coverage(distance: Floats, pixel_mm: float) -> Floats:
 
 def paint(hu: Floats, distance: Floats, value: Floats | float, pixel_mm: float) -> None:
     """Draw a shape over what is there, in place, with partial volume at its edge."""
-    share = coverage(distance, pixel_mm)
-    hu += share * (value - hu)
+    touched = distance < 0.5 * pixel_mm
+    count = int(np.count_nonzero(touched))
+    if count == 0:
+        return
+    if 4 * count < touched.size:  # a small shape: only its own voxels
+        there = hu[touched]
+        drawn = value[touched] if isinstance(value, np.ndarray) else value
+        hu[touched] = there + coverage(distance[touched], pixel_mm) * (drawn - there)
+    else:
+        hu += coverage(distance, pixel_mm) * (value - hu)

@@ -140,7 +140,7 @@ class _Acquisition:
 
 _ACQUISITIONS = {
     PhantomProfile.CHEST_CT: _Acquisition(
-        field_mm=390, slice_mm=2.0, first_mm=2, slices=147, blur_mm=0.55, noise_hu=17, lung_hu=-868, dome_lift_mm=0
+        field_mm=390, slice_mm=2.5, first_mm=2, slices=118, blur_mm=0.55, noise_hu=17, lung_hu=-868, dome_lift_mm=0
     ),
     PhantomProfile.CTAC: _Acquisition(
         field_mm=600, slice_mm=5.0, first_mm=0, slices=60, blur_mm=1.5, noise_hu=27, lung_hu=-800, dome_lift_mm=20

@@ -38,7 +38,9 @@ def replay(
     chosen_salt = salt or uuid.uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    for file in files:
+    for file in list(files):
+        if not file.is_file():
+            continue
         try:
             dataset = dcmread(file)
         except InvalidDicomError:

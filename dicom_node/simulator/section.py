@@ -1,6 +1,7 @@
 """One slice of the phantom while it is drawn, and the tissues it is drawn in."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -16,9 +17,14 @@ BLOOD_HU = 42.0
 _LEVELS_MM = (0.0, 50.0, 100.0, 133.0, 176.0, 222.0, 250.0, 268.0, 296.0)
 
 
+@cache
+def _through(values: tuple[float, ...]) -> PchipInterpolator:
+    return PchipInterpolator(_LEVELS_MM, values)
+
+
 def at_height(values: tuple[float, ...], z_mm: float) -> float:
     """A measure given at the nine levels of the pattern, smoothly at any height."""
-    return float(PchipInterpolator(_LEVELS_MM, values)(np.clip(z_mm, _LEVELS_MM[0], _LEVELS_MM[-1])))
+    return float(_through(values)(np.clip(z_mm, _LEVELS_MM[0], _LEVELS_MM[-1])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ def header_for(phantom: Phantom, **changes: object) -> SeriesHeader:
         header = SeriesHeader(
             **common,
             study_description="CT CHEST WITHOUT CONTRAST",
-            series_description="Chest 2.0 Br40",
+            series_description="Chest 2.5 Br40",
             protocol="Chest routine",
             kernel="Br40",
             model_name="Lungsentry Phantom CT",

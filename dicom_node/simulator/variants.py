@@ -98,7 +98,7 @@ def _no_lungs(phantom: Phantom, folder: Path, header: SeriesHeader) -> list[Path
     noise = np.random.default_rng(phantom.spec.seed).normal(0.0, 12.0, phantom.hu.shape)
     water = np.where(inside[None], noise, -1000.0 + 0.3 * noise)
     block = replace(phantom, hu=np.rint(water).clip(-1024, 3071).astype(np.int16))
-    return write_series(block, folder, replace(header, series_description="QA water 2.0"))
+    return write_series(block, folder, replace(header, series_description="QA water"))
 
 
 def _mu_map(phantom: Phantom, folder: Path, header: SeriesHeader) -> list[Path]:
@@ -134,7 +134,7 @@ def _two_reconstructions(phantom: Phantom, folder: Path, header: SeriesHeader) -
     """The same acquisition through a soft and a sharp kernel, in one study."""
     edges = phantom.hu - ndimage.gaussian_filter(phantom.hu.astype(np.float32), (0.0, 1.2, 1.2))
     sharp = replace(phantom, hu=np.rint(phantom.hu + 1.3 * edges).clip(-1024, 3071).astype(np.int16))
-    lung = replace(header, series_number=header.series_number + 1, kernel="Bl64", series_description="Lung 2.0 Bl64")
+    lung = replace(header, series_number=header.series_number + 1, kernel="Bl64", series_description="Lung Bl64")
     return [*write_series(phantom, folder / "soft", header), *write_series(sharp, folder / "sharp", lung)]
 
 

@@ -1,0 +1,84 @@
+"""What an administrator installs from deploy/ is what the program takes."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dicom_node.settings import Settings, load
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+def test_the_example_settings_load() -> None:
+    """The file is accepted as it is, and every value it sets is the value in force."""
+    file = DEPLOY / "lungsentry.example.toml"
+    settings = load(file)
+    assert settings.node.ae_title == "LUNGSENTRY"
+    assert settings.retention.keep_days == 30
+    assert not settings.receiver.accept_unknown_peers
+
+
+def test_what_the_example_comments_out_loads_too(tmp_path: Path) -> None:
+    """A line that an administrator uncomments is a valid setting."""
+    text = (DEPLOY / "lungsentry.example.toml").read_text()
+    sections = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text).replace(
+        "/etc/lungsentry/database-url", str(tmp_path / "u")
+    )
+    (tmp_path / "u").write_text("postgresql+psycopg://node@localhost/lungsentry\n")
+    assert Settings.model_validate(tomllib.loads(sections)).destinations[0].ae_title == "PACS"
+
+
+def _commands() -> set[str]:
+    found: set[str] = set()
+    for file in (DEPLOY / "scanners.md", DEPLOY / "install.md", DEPLOY / "lungsentry.service"):
+        for line in file.read_text().splitlines():
+            found.update(re.findall(r"(?:bin/|`|^)lungsentry ([a-z]+(?: [a-z]+)?)", line))
+    return found
+
+
+def test_the_commands_that_are_shown_exist() -> None:
+    """Every ``lungsentry ...`` in the instructions names a command of the program."""
+    typer = pytest.importorskip("typer")
+    cli = pytest.importorskip("dicom_node.cli.app")
+    root = typer.main.get_command(cli.app)
+    commands = _commands()
+    assert len(commands) > 8
+    for shown in sorted(commands):
+        first, _, second = shown.partition(" ")
+        assert first in root.commands, shown
+        below = getattr(root.commands[first], "commands", None)
+        if below is not None:
+            assert second in below, shown
+
+
+def test_orthanc_and_the_rule_speak_of_the_same_peer() -> None:
+    """The Lua rule sends to the modality that the JSON file defines, under the node's default AE title."""
+    config = json.loads((DEPLOY / "orthanc" / "lungsentry.json").read_text())
+    (name,) = config["DicomModalities"]
+    assert f"/modalities/{name}/store" in (DEPLOY / "orthanc" / "lungsentry.lua").read_text()
+    assert config["DicomModalities"][name]["AET"] == Settings.model_construct().node.ae_title
+    assert config["LuaScripts"] == ["lungsentry.lua"]
+
+
+def test_dcm4chee_rule_is_well_formed() -> None:
+    """Every entry of the LDIF has a name and a class, and the rule names the exporter that is there."""
+    text = re.sub(r"(?m)^#.*\n", "", (DEPLOY / "dcm4chee" / "lungsentry.ldif").read_text())
+    entries = [block for block in text.split("\n\n") if "dn:" in block]
+    assert len(entries) == 6
+    assert all(re.search(r"(?m)^dn: .+\nobjectClass: \w+$", entry) for entry in entries)
+    assert set(re.findall(r"dcmExporterID: (\w+)", text)) == {"LUNGSENTRY"}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_unit_is_valid() -> None:
+    """Every line of the unit is understood by systemd."""
+    judged = subprocess.run(
+        ["systemd-analyze", "verify", str(DEPLOY / "lungsentry.service")], capture_output=True, text=True, check=False
+    )
+    complaints = [line for line in judged.stderr.splitlines() if "Unknown" in line or "Failed to parse" in line]
+    assert not complaints
