@@ -16,6 +16,7 @@ _SOFT_OPACITY_HU = -180.0
 _SOFT_OPACITY_REACH_MM = 20.0
 _BORDER_BLUR_MM = 4.5
 _VESSEL_MM2 = 100.0
+_ALONG_BODY_MM = 10.0
 _LUNG_BELOW_SHARE = 0.6
 _OUTER_FROM = 0.2
 """A dent is costal when both its ends lie further out than this share of the lung's width."""
@@ -44,6 +45,19 @@ def close_pleura(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels
             added &= body[index] & ~airways[index]
             plane = result[index]
             plane[added & (plane == 0)] = label
+    return _close_along_body(grid, result, airways, body)
+
+
+def _close_along_body(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels:
+    """Take for lung what has the same lung above and below it, at up to 10 mm: opacity that fills a slice to the wall."""
+    result = sides.copy()
+    addable = (grid.hu < _DENSEST_LESION_HU) & body & ~airways
+    for away in range(1, 1 + int(_ALONG_BODY_MM / grid.slice_mm)):
+        if 2 * away >= len(sides):
+            break
+        lower, upper, here = sides[: -2 * away], sides[2 * away :], result[away:-away]
+        between = (lower == upper) & (lower > 0) & (here == 0) & addable[away:-away]
+        here[between] = lower[between]
     return result
 
 

@@ -1,0 +1,91 @@
+"""Lungs of synthetic chests."""
+
+import numpy as np
+import pytest
+
+from analysis.anatomy import LEFT, RIGHT, segment_lungs
+
+
+def _dice(one, other):
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def _truth(chest):
+    """Right and left lung of the noiseless chest."""
+    lung = chest == -850
+    columns = np.arange(chest.shape[2])
+    return lung & (columns < 120), lung & (columns >= 120)
+
+
+@pytest.mark.parametrize("noise_hu", [0.0, 20.0, 60.0])
+def test_lungs_are_found_and_told_apart(make_volume, make_chest, noise_hu):
+    """Right and left are labelled from the patient's right to left, without the trachea, also in noise."""
+    right, left = _truth(make_chest(noise_hu=0.0))
+    labels = segment_lungs(make_volume(make_chest(noise_hu=noise_hu))).labels
+    assert _dice(labels == RIGHT, right) > 0.96
+    assert _dice(labels == LEFT, left) > 0.96
+    assert not labels[45, 82:89, 117:124].any()
+
+
+def test_lungs_that_touch_are_cut_apart(make_volume, make_chest):
+    """A bridge at the anterior junction does not make one lung of two."""
+    chest = make_chest(noise_hu=0.0)
+    right, left = _truth(chest)
+    chest[25:35, 80:83, 100:140] = -850
+    labels = segment_lungs(make_volume(chest)).labels
+    assert _dice(labels == RIGHT, right) > 0.95
+    assert _dice(labels == LEFT, left) > 0.95
+
+
+def test_consolidation_at_the_pleura_is_lung(make_volume, make_chest):
+    """Dense lung at the costal face counts as lung."""
+    chest = make_chest(noise_hu=0.0)
+    right, _ = _truth(chest)
+    dense = right.copy()
+    dense[:, :, 50:] = False
+    dense[:25] = dense[35:] = False
+    dense[:, :85] = dense[:, 115:] = False
+    chest[dense] = 30
+    labels = segment_lungs(make_volume(chest)).labels
+    assert np.mean(labels[dense] == RIGHT) > 0.8
+
+
+def test_bowel_gas_is_not_lung(make_volume, make_chest):
+    """A bubble of bare gas below the lungs is left out."""
+    chest = make_chest(noise_hu=10.0)
+    chest[4:14, 50:70, 105:135] = -1000
+    labels = segment_lungs(make_volume(chest)).labels
+    assert not labels[4:14, 52:68, 107:133].any()
+
+
+def test_the_dome_of_the_diaphragm_is_not_lung(make_volume, make_chest):
+    """Tissue that lung surrounds in a slice, and that widens below, is liver."""
+    chest = make_chest(noise_hu=0.0)
+    rows, columns = np.mgrid[:200, :240]
+    for index in range(30):
+        radius = np.sqrt(max(0.0, 30**2 - (index * 1.0) ** 2)) * 0.7
+        chest[index][(rows - 100) ** 2 + (columns - 70) ** 2 < radius**2] = 50
+    labels = segment_lungs(make_volume(chest)).labels
+    assert np.mean(labels[18:26, 97:103, 67:73] == 0) > 0.9
+
+
+def test_a_part_of_the_lungs_is_found(make_volume, make_chest):
+    """Lungs that are cut off above and below are found in what is there."""
+    chest = make_chest(noise_hu=0.0)[20:40]
+    right, _ = _truth(chest)
+    assert _dice(segment_lungs(make_volume(chest)).labels == RIGHT, right) > 0.95
+
+
+def test_lungs_open_to_room_air_in_one_slice_are_kept(make_volume, make_chest):
+    """A hole in the chest wall of one slice does not lose the lung."""
+    chest = make_chest(noise_hu=0.0)
+    right, _ = _truth(chest)
+    chest[30, 99:102, :50] = -1000
+    assert _dice(segment_lungs(make_volume(chest)).labels == RIGHT, right) > 0.9
+
+
+def test_air_alone_has_no_lungs(make_volume):
+    """An empty scanner yields an empty mask and no box."""
+    lungs = segment_lungs(make_volume(np.full((20, 100, 100), -1000)))
+    assert not lungs.mask.any()
+    assert lungs.box is None
