@@ -25,6 +25,7 @@ from analysis.training.recipes import NetworkRecipe, Recipe
 
 _LOG_EVERY = 25
 _WAIT_EVERY = 10  # steps between waits for the device: the queue must not run ahead of the clock
+_SAVE_EVERY_S = 300.0  # a run that is killed loses at most this much
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class Trainer:
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
         started = time.monotonic() - self._seconds
+        saved = time.monotonic()
         last = limit.steps if stop_at is None else stop_at
         self.network.train()
         while (elapsed := limit.elapsed(started, self.step)) < 1 and (last is None or self.step < last):
@@ -129,6 +131,10 @@ class Trainer:
                     raise FloatingPointError(f"the loss is not a number at step {self.step}")
             if self.step % _LOG_EVERY == 0:
                 self._record(elapsed, time.monotonic() - started, progress)
+            if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_S:
+                self._seconds = time.monotonic() - started
+                self._save(checkpoint)
+                saved = time.monotonic()
         self._seconds = time.monotonic() - started
         if checkpoint is not None:
             self._save(checkpoint)
@@ -147,7 +153,7 @@ class Trainer:
         with torch.no_grad():
             batch = self.sampler.draw(self.generator)
             hu = ((batch.hu - self.mean_hu) / self.sd_hu).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=_has_bfloat16(self.device)):
             output: SegmentationOutput = self.network.branches(hu)  # type: ignore[operator]
         loss = self.loss(output, batch.target)
         self.optimiser.zero_grad(set_to_none=True)
@@ -198,6 +204,11 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; emulated it is slower than float32."""
+    return device.type == "cuda" or (device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))  # noqa: SLF001
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
