@@ -40,7 +40,11 @@ def test_volumes_are_those_of_a_plain_count(sides, labels, hu, weights):
     scan = _volume(hu, weights)
     found = measure(scan, Lungs(labels=sides), labels)
     voxel = np.broadcast_to((weights * 0.7 * 0.9 / 1000)[:, None, None], _SHAPE)
-    for region, inside in ((found.both_lungs, sides > 0), (found.right_lung, sides == 1), (found.left_lung, sides == 2)):
+    for region, inside in (
+        (found.both_lungs, sides > 0),
+        (found.right_lung, sides == 1),
+        (found.left_lung, sides == 2),
+    ):
         lesion = inside & (labels > 0)
         assert region.lung_volume_ml == pytest.approx(voxel[inside].sum())
         assert region.ggo_volume_ml == pytest.approx(voxel[inside & (labels == 1)].sum())

@@ -128,9 +128,7 @@ def test_a_description_tells_a_ctac(make_series, description):
 
 def test_an_emission_series_in_the_same_frame_of_reference_with_other_cues_tells_a_ctac(make_series):
     """PT beside it, a PET/CT scanner and a wide field of view add up."""
-    context = StudyContext(
-        modalities=frozenset({"PT", "CT"}), emission_frame_of_reference_uids=frozenset({"1.2.4"})
-    )
+    context = StudyContext(modalities=frozenset({"PT", "CT"}), emission_frame_of_reference_uids=frozenset({"1.2.4"}))
     wide = {"manufacturer_model_name": "Biograph 40", "reconstruction_diameter_mm": 600.0, "slice_thickness_mm": 3.0}
     assert screen_headers(make_series(context=context, **wide)).profile is Profile.CTAC
     lung = {"manufacturer_model_name": "Biograph 40", "series_description": "Lung 1.0", "slice_thickness_mm": 1.0}

@@ -1,0 +1,87 @@
+"""The story from series to findings, with a model that is a threshold."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from analysis import pipeline
+from analysis.findings import Provenance
+from analysis.measure.burden import choose_key_slices
+from analysis.pictures import coronal_png, key_slice_png
+from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
+
+
+class _Threshold:
+    """Everything above -500 HU is GGO, inside the lungs or not."""
+
+    def segment(self, hu, lung_mask, *, slice_spacing_mm):
+        assert lung_mask.shape == hu.shape
+        assert slice_spacing_mm == pytest.approx(2.0)
+        return (hu > -500).astype(np.uint8)
+
+    def provenance(self, profile):
+        return Provenance(
+            model_name=profile.value,
+            model_version="1",
+            weights_sha256="",
+            thresholds={},
+            runtime="",
+            device="cpu",
+            software_version="",
+        )
+
+
+@pytest.fixture
+def analysed(monkeypatch, make_series, make_volume, make_chest):
+    """A chest with an opacity of known place, analysed; also the steps that were announced."""
+    chest = make_chest()
+    chest[25:35, 90:110, 60:80] = -300
+    monkeypatch.setattr(pipeline, "assemble", lambda _: make_volume(chest))
+    steps = []
+    return analyse(make_series(60), segmenter=_Threshold(), progress=steps.append), steps
+
+
+def test_an_analysis_tells_its_steps_and_clips_labels_to_the_lungs(analysed):
+    """Steps are announced in order and timed; the body wall is no lesion though the model says so."""
+    result, steps = analysed
+    assert isinstance(result, AnalysedSeries)
+    assert steps == ["screening", "volume", "lungs", "model", "measures"] == list(result.seconds)
+    assert not result.labels[~result.lungs.mask].any()
+    expected_ml = 10 * 20 * 20 * 2 * 1.5 * 1.5 / 1000
+    assert result.findings.right_lung.ggo_volume_ml == pytest.approx(expected_ml, rel=0.3)
+    assert 25 <= result.findings.key_slices[0].slice_index < 35
+
+
+def test_an_excluded_series_is_not_read(make_series):
+    """Excluded by its headers: no file is opened, as none of them exists."""
+    result = analyse(make_series(modality="MR"), segmenter=_Threshold())
+    assert isinstance(result, ExcludedSeries)
+    assert result.screening.reason.startswith("modality: MR")
+
+
+def test_a_series_without_lungs_is_excluded_by_its_pixels(monkeypatch, make_series, make_volume):
+    """The pixel rules have the last word, and the profile goes."""
+    monkeypatch.setattr(pipeline, "assemble", lambda _: make_volume(np.full((20, 100, 100), -1000)))
+    result = analyse(make_series(), segmenter=_Threshold())
+    assert isinstance(result, ExcludedSeries)
+    assert result.screening.profile is None
+    assert not result.screening.eligible
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    assert png.startswith(b"\x89PNG")
+    return struct.unpack(">II", png[16:24])
+
+
+def test_pictures_show_two_panels_and_differ_by_their_opacities(analysed):
+    """A key slice is wider than high, and without labels it looks different."""
+    result, _ = analysed
+    png = key_slice_png(result.volume, result.lungs, result.labels, 30)
+    width, height = _size(png)
+    assert width > height
+    assert png != key_slice_png(result.volume, result.lungs, np.zeros_like(result.labels), 30)
+    keys = choose_key_slices(result.volume, result.labels)
+    assert coronal_png(result.volume, result.lungs, result.labels, keys) != coronal_png(
+        result.volume, result.lungs, result.labels
+    )
