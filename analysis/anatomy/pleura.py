@@ -49,7 +49,7 @@ def close_pleura(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels
 
 
 def _close_along_body(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels:
-    """Take for lung what has the same lung above and below it, at up to 10 mm: opacity that fills a slice to the wall."""
+    """Take for lung what has the same lung above and below it, at up to 10 mm, as opacity at the wall does."""
     result = sides.copy()
     addable = (grid.hu < _DENSEST_LESION_HU) & body & ~airways
     for away in range(1, 1 + int(_ALONG_BODY_MM / grid.slice_mm)):

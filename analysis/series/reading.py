@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, MediaStorageDirectoryStorage
@@ -82,7 +83,8 @@ def read_series(paths: Iterable[Path], *, revision: int = 1) -> SeriesReading:
     headers: dict[str, InstanceHeader] = {}
     unreadable: list[tuple[Path, str]] = []
     for path in _files(paths):
-        header = _read_header(path)
+        with disable_value_validation():  # which would warn, and log the value; what makes no sense is absent here
+            header = _read_header(path)
         if isinstance(header, str):
             unreadable.append((path, header))
         elif header.sop_instance_uid in headers:
