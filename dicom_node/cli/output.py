@@ -97,12 +97,14 @@ def number(value: float | None, decimals: int = 1) -> str:
     return "-" if value is None else f"{value:.{decimals}f}"
 
 
-def text(value: object) -> str:
+def text(value: Any) -> str:
     """A value for a table, or a dash where there is none."""
     if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
         return local_time(value)
+    if isinstance(value, tuple | list):
+        return ", ".join(text(item) for item in value) or "-"
     return str(value.value) if isinstance(value, Enum) else str(value)
 
 

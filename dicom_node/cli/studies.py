@@ -9,7 +9,7 @@ import typer
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import epilog
 from dicom_node.cli.options import Json, Limit, StudyUid, moment
-from dicom_node.cli.output import plain, print_fields, print_json, print_table, text
+from dicom_node.cli.output import fields_of, plain, print_fields, print_json, print_table, text
 from dicom_node.cli.series import print_series
 from dicom_node.cli.uids import resolve_uid, shortened
 
@@ -69,13 +69,13 @@ def show(
         uid = resolve_uid(study, store.studies.uids(), "study")
         found = store.studies.get(uid)
         series = store.series.list(study=uid)
-    view = _view(found, patient=show_patient)
     if as_json:
-        print_json({**view, "series": series})
+        print_json({**_view(found, patient=show_patient), "series": series})
         return
-    print_fields({name.replace("_", " "): value for name, value in view.items()}, title="study")
+    hidden = frozenset() if show_patient else {name.replace("_", " ") for name in _PATIENT_FIELDS}
+    print_fields({name: value for name, value in fields_of(found).items() if name not in hidden}, title="study")
     print_series(series)
 
 
-def _view(study: StudyRecord | None, *, patient: bool = False) -> dict[str, Any]:
+def _view(study: StudyRecord, *, patient: bool = False) -> dict[str, Any]:
     return {name: value for name, value in plain(study).items() if patient or name not in _PATIENT_FIELDS}
