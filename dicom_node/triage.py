@@ -1,8 +1,9 @@
 """Triage: series that are complete become jobs, or are excluded with the rule and the value that did it.
 
 Of several reconstructions of one acquisition one is analysed. While another CT series of the study is still being
-received, or a PT or NM series that would mark a CTAC, the decision waits, up to ``incomplete_quiet_s``. A reconstruction that comes later still is analysed only
-where it beats the one that was chosen; the older one is then excluded in its favour, and its result superseded.
+received, or a PT or NM series that would mark a CTAC, the decision waits, up to ``incomplete_quiet_s``. A
+reconstruction that comes later still is analysed only where it beats the one that was chosen; the older one is then
+excluded in its favour, and its result superseded.
 """
 
 from collections import defaultdict
