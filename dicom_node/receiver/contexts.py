@@ -1,0 +1,50 @@
+"""What the node accepts as Storage and Verification SCP: SOP classes (PS3.4 B.5) and transfer syntaxes (PS3.5 A)."""
+
+from collections.abc import Mapping
+
+from pynetdicom import build_context
+from pynetdicom.presentation import PresentationContext
+
+__all__ = ["STORAGE_SOP_CLASSES", "TRANSFER_SYNTAXES", "VERIFICATION_SOP_CLASS", "supported_contexts"]
+
+VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
+
+STORAGE_SOP_CLASSES: Mapping[str, str] = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.128": "Positron Emission Tomography Image Storage",
+    "1.2.840.10008.5.1.4.1.1.130": "Enhanced PET Image Storage",
+    "1.2.840.10008.5.1.4.1.1.128.1": "Legacy Converted Enhanced PET Image Storage",
+    "1.2.840.10008.5.1.4.1.1.20": "Nuclear Medicine Image Storage",
+}
+"""CT is analysed; PET and NM are kept as the context that tells an attenuation-correction map."""
+
+TRANSFER_SYNTAXES: Mapping[str, str] = {
+    "1.2.840.10008.1.2.1": "Explicit VR Little Endian",
+    "1.2.840.10008.1.2": "Implicit VR Little Endian",
+    "1.2.840.10008.1.2.1.99": "Deflated Explicit VR Little Endian",
+    "1.2.840.10008.1.2.2": "Explicit VR Big Endian (retired)",
+    "1.2.840.10008.1.2.5": "RLE Lossless",
+    "1.2.840.10008.1.2.4.70": "JPEG Lossless, first-order prediction",
+    "1.2.840.10008.1.2.4.57": "JPEG Lossless",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS Near-Lossless",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 (lossless only)",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000",
+    "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000 (lossless only)",
+    "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000 with RPCL options (lossless only)",
+    "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.50": "JPEG Baseline",
+    "1.2.840.10008.1.2.4.51": "JPEG Extended",
+}
+"""Kept as received, whichever it is."""
+
+
+def supported_contexts() -> list[PresentationContext]:
+    """One presentation context a SOP class, with every transfer syntax; verification uncompressed."""
+    uncompressed = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
+    return [
+        build_context(VERIFICATION_SOP_CLASS, uncompressed),
+        *(build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in STORAGE_SOP_CLASSES),
+    ]

@@ -1,0 +1,159 @@
+"""What the index keeps of an instance's header: identity, geometry and descriptions, decoded from its bytes."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydicom import charset
+
+from dicom_node.receiver.dataset_check import (
+    BITS_ALLOCATED,
+    COLUMNS,
+    NUMBER_OF_FRAMES,
+    ROWS,
+    DatasetOutline,
+)
+
+__all__ = ["WANTED", "IndexedHeader", "is_conformant_uid", "is_usable_uid", "read_header"]
+
+_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080005, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+_PATIENT_ID, _MODALITY = 0x00100020, 0x00080060
+_POSITION, _ORIENTATION = 0x00200032, 0x00200037
+
+_TEXTS = {
+    "study_description": 0x00081030,
+    "series_description": 0x0008103E,
+    "body_part": 0x00180015,
+    "kernel": 0x00181210,
+    "study_date": 0x00080020,
+    "accession_number": 0x00080050,
+    "frame_of_reference_uid": 0x00200052,
+}
+_INTEGERS = {"instance_number": 0x00200013, "series_number": 0x00200011}
+_IMAGE_TYPE, _THICKNESS = 0x00080008, 0x00180050
+
+WANTED = frozenset(
+    {
+        _CHARACTER_SET,
+        _SOP_CLASS,
+        _SOP_INSTANCE,
+        _STUDY,
+        _SERIES,
+        _PATIENT_ID,
+        _MODALITY,
+        _POSITION,
+        _ORIENTATION,
+        _IMAGE_TYPE,
+        _THICKNESS,
+        ROWS,
+        COLUMNS,
+        NUMBER_OF_FRAMES,
+        BITS_ALLOCATED,
+        *_TEXTS.values(),
+        *_INTEGERS.values(),
+    },
+)
+"""The elements that a walk has to keep for `read_header`."""
+
+_USABLE_UID = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?")
+_CONFORMANT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+_LONGEST_UID = 64
+
+
+def is_conformant_uid(uid: str) -> bool:
+    """The UID is made of numbers and dots as PS3.5 section 9.1 has it."""
+    return len(uid) <= _LONGEST_UID and _CONFORMANT_UID.fullmatch(uid) is not None
+
+
+def is_usable_uid(uid: str) -> bool:
+    """The UID can stand for something: 1 to 64 printable ASCII characters, whatever they are."""
+    return _USABLE_UID.fullmatch(uid) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedHeader:
+    """An instance's identity, and the small JSON object that completion, listing and the administrator read.
+
+    ``fields`` has only what the instance holds: rows, columns, number_of_frames, instance_number, series_number,
+    image_type, image_position_patient_mm, image_orientation_patient, slice_position_mm (along the slice normal),
+    slice_thickness_mm, body_part, kernel, study_date, accession_number, study_description, series_description,
+    frame_of_reference_uid.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str = field(repr=False)
+    modality: str
+    fields: Mapping[str, object] = field(repr=False)
+
+
+def read_header(outline: DatasetOutline) -> IndexedHeader:
+    """The header of a walked data set. A value that cannot be read is left out, never an error."""
+    encodings = _encodings(outline)
+    fields: dict[str, object] = {}
+    for name, tag in _TEXTS.items():
+        if text := _decode(outline.values.get(tag, b""), encodings):
+            fields[name] = text
+    for name, tag in _INTEGERS.items():
+        if (number := outline.integer(tag)) is not None:
+            fields[name] = number
+    for name, tag in (("rows", ROWS), ("columns", COLUMNS)):
+        if (number := outline.unsigned_short(tag)) is not None:
+            fields[name] = number
+    fields["number_of_frames"] = outline.integer(NUMBER_OF_FRAMES) or 1
+    if image_type := outline.text(_IMAGE_TYPE):
+        fields["image_type"] = [value.strip() for value in image_type.split("\\")]
+    if thickness := _decimals(outline, _THICKNESS, 1):
+        fields["slice_thickness_mm"] = thickness[0]
+    fields.update(_geometry(outline))
+    return IndexedHeader(
+        sop_class_uid=outline.text(_SOP_CLASS),
+        sop_instance_uid=outline.text(_SOP_INSTANCE),
+        study_instance_uid=outline.text(_STUDY),
+        series_instance_uid=outline.text(_SERIES),
+        patient_id=_decode(outline.values.get(_PATIENT_ID, b""), encodings),
+        modality=outline.text(_MODALITY),
+        fields=fields,
+    )
+
+
+def _geometry(outline: DatasetOutline) -> dict[str, object]:
+    """Position, orientation, and the position along the slice normal in mm (PS3.3 C.7.6.2.1.1)."""
+    position, orientation = _decimals(outline, _POSITION, 3), _decimals(outline, _ORIENTATION, 6)
+    found: dict[str, object] = {}
+    if position:
+        found["image_position_patient_mm"] = position
+    if orientation:
+        found["image_orientation_patient"] = orientation
+    if position and orientation:
+        (a, b, c), (d, e, f) = orientation[:3], orientation[3:]
+        normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+        found["slice_position_mm"] = round(sum(p * n for p, n in zip(position, normal, strict=True)), 4)
+    return found
+
+
+def _decimals(outline: DatasetOutline, tag: int, count: int) -> list[float]:
+    """The finite values of a DS element, or nothing unless there are ``count`` of them."""
+    try:
+        values = [float(part) for part in outline.text(tag).split("\\")]
+    except ValueError:
+        return []
+    return values if len(values) == count and all(map(math.isfinite, values)) else []
+
+
+def _encodings(outline: DatasetOutline) -> list[str]:
+    """Python's names of the instance's character sets; the default repertoire where they are unknown."""
+    names = [name.strip() for name in outline.text(_CHARACTER_SET).split("\\")]
+    return [charset.python_encoding[name] for name in names if name in charset.python_encoding] or ["iso8859"]
+
+
+def _decode(value: bytes, encodings: list[str]) -> str:
+    """A text value without padding; what cannot be decoded, and control characters, become a replacement mark."""
+    try:
+        text = charset.decode_bytes(value, encodings, set())
+    except (LookupError, UnicodeError, UserWarning):
+        text = value.decode("latin-1")
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text.strip(" \0\r\n\t"))

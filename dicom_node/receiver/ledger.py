@@ -1,0 +1,73 @@
+"""Which associations are open: written to the index, because a series is complete only when they are closed."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from db import AssociationRecord, Store, StoreError
+from dicom_node.receiver.errors import OutOfResources
+from dicom_node.receiver.protocol import AssociationInfo
+
+__all__ = ["AssociationLedger"]
+
+_log = structlog.get_logger(__name__)
+
+
+class AssociationLedger:
+    """Which associations the index knows as open. One that sends no instance is never written."""
+
+    def __init__(self, store: Store, receiver_id: str, *, clock: Callable[[], datetime] | None = None) -> None:
+        self._store = store
+        self._receiver_id = receiver_id
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._open: set[str] = set()
+        self._to_close: set[str] = set()
+        self._mutex = threading.Lock()
+
+    def ensure_open(self, info: AssociationInfo) -> None:
+        """Write the association down before its first instance.
+
+        Raises:
+            OutOfResources: the database cannot be reached.
+        """
+        if info.association_id in self._open:
+            return
+        try:
+            self._store.intake.open_association(
+                AssociationRecord(
+                    association_id=info.association_id,
+                    receiver_id=self._receiver_id,
+                    calling_ae_title=info.calling_ae_title,
+                    called_ae_title=info.called_ae_title,
+                    address=info.address,
+                    opened_at=self._clock(),
+                ),
+            )
+        except StoreError as error:
+            raise OutOfResources("the index cannot be written") from error
+        with self._mutex:
+            self._open.add(info.association_id)
+
+    def close(self, info: AssociationInfo) -> None:
+        """The association is over; if the database is away now, `retry` closes it later."""
+        with self._mutex:
+            if info.association_id not in self._open:
+                return
+            self._open.discard(info.association_id)
+            self._to_close.add(info.association_id)
+        self.retry()
+
+    def retry(self) -> None:
+        """Close what is over and not yet closed."""
+        with self._mutex:
+            waiting = tuple(self._to_close)
+        for association_id in waiting:
+            try:
+                self._store.intake.close_association(association_id)
+            except StoreError as error:
+                _log.warning("association.unclosed", association_id=association_id, error=type(error).__name__)
+                return
+            with self._mutex:
+                self._to_close.discard(association_id)

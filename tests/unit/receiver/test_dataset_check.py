@@ -1,0 +1,145 @@
+"""The walk takes whole data sets in every encoding, and nothing that breaks off or is none."""
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset
+from dicom_node.receiver.errors import UnparsableDataset
+from dicom_node.receiver.header import WANTED
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+RLE = "1.2.840.10008.1.2.5"
+SYNTAXES = [IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN, RLE]
+
+Make = Callable[..., Dataset]
+Encode = Callable[[Dataset, str], bytes]
+
+
+def walk(encoded: bytes, syntax: str) -> DatasetOutline:
+    return walk_dataset(encoded, syntax, wanted=WANTED, max_inflated_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_whole_dataset_is_walked_and_its_values_kept(syntax: str, make_dataset: Make, encode: Encode) -> None:
+    """Each encoding is walked to its end, past nested sequences, and gives the same values."""
+    outline = walk(encode(make_dataset(), syntax), syntax)
+
+    assert outline.text(0x00080018) == "1.2.3.4"
+    assert outline.unsigned_short(0x00280010) == 4
+    assert outline.integer(0x00200013) == 7
+    assert (outline.fragments is not None) == (syntax == RLE)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_no_proper_prefix_is_accepted(syntax: str, make_dataset: Make, encode: Encode) -> None:
+    """Wherever a data set is cut off, even between two elements, it is refused."""
+    encoded = encode(make_dataset(), syntax).rstrip(b"\0" if syntax == DEFLATED else b"")
+
+    for length in range(len(encoded)):
+        with pytest.raises(UnparsableDataset):
+            walk(encoded[:length], syntax)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
+def test_sequences_of_undefined_length_are_walked(syntax: str, make_dataset: Make, encode: Encode) -> None:
+    """Delimiters end sequences and items, at every depth."""
+    dataset = make_dataset()
+    dataset["SourceImageSequence"].is_undefined_length = True
+    item = dataset.SourceImageSequence[0]
+    item.is_undefined_length_sequence_item = True
+    item["PurposeOfReferenceCodeSequence"].is_undefined_length = True
+    encoded = encode(dataset, syntax)
+
+    assert walk(encoded, syntax).unsigned_short(0x00280011) == 4
+    for length in range(len(encoded)):
+        with pytest.raises(UnparsableDataset):
+            walk(encoded[:length], syntax)
+
+
+def test_unknown_sequence_is_implicit_inside(make_dataset: Make, encode: Encode) -> None:
+    """An UN element of undefined length holds Implicit VR Little Endian items (PS3.5 section 6.2.2)."""
+    nested = struct.pack("<HHI", 0x0008, 0x0100, 2) + b"1 "
+    unknown = (
+        struct.pack("<HH2sHI", 0x0009, 0x1010, b"UN", 0, 0xFFFFFFFF)
+        + struct.pack("<HHI", 0xFFFE, 0xE000, len(nested))
+        + nested
+        + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    )
+
+    assert walk(unknown + encode(make_dataset(), EXPLICIT), EXPLICIT).text(0x0020000D) == "1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "syntax"),
+    [
+        ({"PixelData": b"\0" * 30}, EXPLICIT),
+        ({"NumberOfFrames": "2"}, EXPLICIT),
+        ({"NumberOfFrames": "2"}, RLE),
+        ({"PixelData": None}, IMPLICIT),
+    ],
+)
+def test_too_little_pixel_data_is_refused(
+    attributes: dict[str, object], syntax: str, make_dataset: Make, encode: Encode
+) -> None:
+    """Pixel data shorter than rows, columns and frames call for is truncated, though the structure is whole."""
+    with pytest.raises(UnparsableDataset, match="pixel data"):
+        walk(encode(make_dataset(**attributes), syntax), syntax)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize(
+    "content", [b"", b"not a data set at all, just some text\n" * 20, b"\0" * 512, b"%PDF-1.7\n" * 9]
+)
+def test_what_is_no_dataset_is_refused(content: bytes, syntax: str) -> None:
+    """Text, zeros and nothing are not data sets."""
+    with pytest.raises(UnparsableDataset):
+        walk(content, syntax)
+
+
+def test_deep_nesting_ends() -> None:
+    """Sequences that nest without end are refused before Python's stack is."""
+    deep = b"".join(
+        struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+        for _ in range(5000)
+    )
+    with pytest.raises(UnparsableDataset, match="nest"):
+        walk(deep, EXPLICIT)
+
+
+def test_inflation_is_bounded() -> None:
+    """A small stream that inflates to a lot is refused at the limit."""
+    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    bomb = deflater.compress(bytes(50 << 20)) + deflater.flush()
+    with pytest.raises(UnparsableDataset, match="inflates"):
+        walk(bomb, DEFLATED)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_bytes_are_walked_or_refused(data: st.DataObject, make_dataset: Make, encode: Encode) -> None:
+    """Whatever bytes come, the walk ends with an outline or a refusal, never with another error."""
+    syntax = data.draw(st.sampled_from(SYNTAXES))
+    encoded = bytearray(encode(make_dataset(), syntax))
+    for _ in range(data.draw(st.integers(1, 6))):
+        encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(UnparsableDataset):
+        walk(bytes(encoded), syntax)
+
+
+def test_random_bytes_are_refused() -> None:
+    """Random bytes never pass for a whole image."""
+    for syntax in SYNTAXES:
+        for _ in range(200):
+            with pytest.raises(UnparsableDataset):
+                walk(os.urandom(600), syntax)

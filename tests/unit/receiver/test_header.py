@@ -1,0 +1,74 @@
+"""What the index keeps of a header."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset
+from dicom_node.receiver.header import WANTED, IndexedHeader, is_conformant_uid, is_usable_uid, read_header
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+Make = Callable[..., Dataset]
+Encode = Callable[[Dataset, str], bytes]
+
+
+def header_of(dataset: Dataset, encode: Encode) -> IndexedHeader:
+    encoded = encode(dataset, EXPLICIT)
+    return read_header(walk_dataset(encoded, EXPLICIT, wanted=WANTED, max_inflated_bytes=1 << 20))
+
+
+def test_identity_and_geometry_are_read(make_dataset: Make, encode: Encode) -> None:
+    """Identity, sizes, the position along the slice normal and text in its character set are as the header has them."""
+    header = header_of(make_dataset(), encode)
+
+    assert (header.study_instance_uid, header.series_instance_uid) == ("1.2.3", "1.2.3.5")
+    assert header.patient_id == "P1"
+    assert header.fields["slice_position_mm"] == -12.5
+    assert header.fields["rows"] == 4
+    assert header.fields["study_description"] == "Thörax"
+    assert header.fields["image_type"] == ["ORIGINAL", "PRIMARY", "AXIAL"]
+
+
+def test_position_is_along_the_normal(make_dataset: Make, encode: Encode) -> None:
+    """A coronal image's position runs along the patient's y axis, with the sign of its normal."""
+    dataset = make_dataset(ImageOrientationPatient=[1, 0, 0, 0, 0, -1], ImagePositionPatient=[3, 40, 7])
+
+    assert header_of(dataset, encode).fields["slice_position_mm"] == 40.0
+
+
+def test_patient_does_not_show_in_repr(make_dataset: Make, encode: Encode) -> None:
+    """A header that ends up in a message shows no patient."""
+    assert "P1" not in repr(header_of(make_dataset(), encode))
+
+
+@given(st.dictionaries(st.sampled_from(sorted(WANTED)), st.binary(max_size=40)))
+def test_any_bytes_make_a_header(values: dict[int, bytes]) -> None:
+    """Values that are no numbers, no text or no geometry are left out; nothing raises, and text is printable."""
+    header = read_header(DatasetOutline(values=values, little_endian=True, pixel_bytes=None, fragments=None))
+
+    assert header.patient_id.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("uid", "conformant", "usable"),
+    [
+        ("1.2.840.10008.1.2", True, True),
+        ("2.25.0", True, True),
+        ("../x", False, True),
+        ("/etc/passwd", False, True),
+        ("1.2.03", False, True),
+        ("anon-4f", False, True),
+        ("1" * 65, False, False),
+        ("", False, False),
+        ("1.2\n3", False, False),
+        ("1.2\x003", False, False),
+        ("ü", False, False),
+    ],
+)
+def test_uids_are_sorted(uid: str, conformant: bool, usable: bool) -> None:
+    """Conformant, usable with a warning, or no identity at all."""
+    assert (is_conformant_uid(uid), is_usable_uid(uid)) == (conformant, usable)
