@@ -11,7 +11,7 @@ import typer
 from dicom_node.cli.failures import CommandError, UsageError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
-from dicom_node.cli.options import Json, this_user
+from dicom_node.cli.options import Json  # noqa: TC001 - Typer reads annotations at run time
 from dicom_node.cli.output import plain, print_json, print_table, say, text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def allow(
     )
     invocation = Invocation.of(ctx)
     with invocation.store() as store:
-        store.peers.allow(peer, this_user())
+        store.peers.allow(peer)
     source = f" from {peer.cidr}" if peer.cidr else " from any address"
     say(f"{peer.ae_title} may send to {peer.called_ae_title or invocation.settings().node.ae_title}{source}")
 
@@ -92,7 +92,7 @@ def remove(ctx: typer.Context, ae_title: _AeTitle) -> None:
     with Invocation.of(ctx).store() as store:
         if not any(peer.ae_title == ae_title for peer in store.peers.list()):
             raise CommandError(f"no peer {ae_title} is allowed; `lungsentry peers list` shows who is")
-        store.peers.remove(ae_title, this_user())
+        store.peers.remove(ae_title)
     say(f"{ae_title} may no longer send")
 
 

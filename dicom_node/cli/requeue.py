@@ -11,7 +11,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json, moment, this_user
 from dicom_node.cli.output import print_json, print_table, say
-from dicom_node.cli.uids import resolve_uid, shortened
+from dicom_node.cli.uids import resolve_series, resolve_study, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,12 +54,10 @@ def requeue(
 
     since_moment = moment(since)
     with Invocation.of(ctx).store() as store:
-        known = store.series.uids() if series else ()
-        studies = store.studies.uids() if study else ()
         candidates = store.requeue.select(
             RequeueFilter(
-                study=resolve_uid(study, studies, "study") if study else None,
-                series=resolve_uid(series, known, "series") if series else None,
+                study=resolve_study(store, study) if study else None,
+                series=resolve_series(store, series) if series else None,
                 patient=patient,
                 failed=failed,
                 since=since_moment,

@@ -10,7 +10,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, epilog
 from dicom_node.cli.options import Json, Limit, SeriesUid, chosen
 from dicom_node.cli.output import fields_of, number, print_fields, print_json, print_table, say, text
-from dicom_node.cli.uids import resolve_uid, shortened
+from dicom_node.cli.uids import resolve_series, resolve_study, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def list_(
 
     states = chosen(SeriesState, state)
     with Invocation.of(ctx).store() as store:
-        study_uid = resolve_uid(study, store.studies.uids(), "study") if study else None
+        study_uid = resolve_study(store, study) if study else None
         listed = store.series.list(states=states, study=study_uid, limit=limit)
     if as_json:
         print_json({"series": listed})
@@ -55,7 +55,7 @@ def list_(
 def show(ctx: typer.Context, series: SeriesUid, *, as_json: Json = False) -> None:
     """Show one series: its state, the newest result, and everything that happened to it."""
     with Invocation.of(ctx).store() as store:
-        uid = resolve_uid(series, store.series.uids(), "series")
+        uid = resolve_series(store, series)
         found = store.series.get(uid)
         result = store.results.latest(uid)
         events = store.series.events(uid)
@@ -71,7 +71,7 @@ def show(ctx: typer.Context, series: SeriesUid, *, as_json: Json = False) -> Non
 def why(ctx: typer.Context, series: SeriesUid, *, as_json: Json = False) -> None:
     """Show why a series was analysed or not: every rule, the value it saw, and the outcome."""
     with Invocation.of(ctx).store() as store:
-        uid = resolve_uid(series, store.series.uids(), "series")
+        uid = resolve_series(store, series)
         found = store.series.get(uid)
         screening = store.series.why(uid)
         events = store.series.events(uid)

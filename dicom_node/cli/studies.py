@@ -11,7 +11,7 @@ from dicom_node.cli.manual import epilog
 from dicom_node.cli.options import Json, Limit, StudyUid, moment
 from dicom_node.cli.output import fields_of, plain, print_fields, print_json, print_table, text
 from dicom_node.cli.series import print_series
-from dicom_node.cli.uids import resolve_uid, shortened
+from dicom_node.cli.uids import resolve_study, shortened
 
 if TYPE_CHECKING:
     from db import StudyRecord
@@ -66,7 +66,7 @@ def show(
 ) -> None:
     """Show one study and what became of each of its series."""
     with Invocation.of(ctx).store() as store:
-        uid = resolve_uid(study, store.studies.uids(), "study")
+        uid = resolve_study(store, study)
         found = store.studies.get(uid)
         series = store.series.list(study=uid)
     if as_json:

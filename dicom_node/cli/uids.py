@@ -1,8 +1,15 @@
 """UIDs as people type and read them: shortened to an end that tells them apart, found again from either end."""
 
-from collections.abc import Collection, Iterable
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from dicom_node.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from db import Store
 
 _LEAST_SHOWN = 10
 _MOST_NAMED = 5
@@ -28,6 +35,16 @@ def resolve_uid(given: str, known: Iterable[str], what: str) -> str:
         f" and {len(fitting) - _MOST_NAMED} more" if len(fitting) > _MOST_NAMED else ""
     )
     raise CommandError(f"{given} fits {len(fitting)} UIDs; give more of it: {named}")
+
+
+def resolve_study(store: Store, given: str) -> str:
+    """The one study of the store that ``given`` names; see ``resolve_uid``."""
+    return resolve_uid(given, (one.study_instance_uid for one in store.studies.list()), "study")
+
+
+def resolve_series(store: Store, given: str) -> str:
+    """The one series of the store that ``given`` names; see ``resolve_uid``."""
+    return resolve_uid(given, (one.series_instance_uid for one in store.series.list()), "series")
 
 
 _LISTING = {"study": "studies", "series": "series"}
