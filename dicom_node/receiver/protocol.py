@@ -3,6 +3,7 @@
 What is overridden, and why:
 
 - ``AssociationSocket.recv``: a deadline on every PDU, a cap on its length before it is read, large reads;
+- ``AssociationSocket._shutdown_socket``: the descriptor is closed, which pynetdicom skips when the peer was quicker;
 - ``DIMSEServiceProvider.receive_primitive``: a cap on the size of one message;
 - ``Association._serve_request``: a C-STORE goes to the node's own intake, so that every request gets its reply;
 - ``Association.run``: one place where an association ends, however it ends;
@@ -118,6 +119,13 @@ class _BoundedSocket(AssociationSocket):
         connection.settimeout(self.limits.network_timeout_s)
         view.release()
         return buffer
+
+    def _shutdown_socket(self) -> None:
+        """Close the socket even where the peer is gone and there is nothing to shut down."""
+        connection = self.socket
+        super()._shutdown_socket()
+        if connection is not None:
+            connection.close()
 
 
 class _BoundedDimse(DIMSEServiceProvider):

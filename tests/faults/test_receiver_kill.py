@@ -1,0 +1,171 @@
+"""SIGKILL of the receiver while several associations send: what was acknowledged is there, byte for byte.
+
+``LUNGSENTRY_KILLS`` sets how many kills (5 unless told).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE
+
+from db import Peer, Store, upgrade
+from dicom_node.archive import Archive
+from dicom_node.settings import Settings
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+KILLS = int(os.environ.get("LUNGSENTRY_KILLS", "5"))
+SENDERS = 3
+SERIES_UIDS = [generate_uid() for _ in range(SENDERS)]
+STUDY_UID = generate_uid()
+
+
+@dataclass(slots=True)
+class Acknowledged:
+    """What senders got 0x0000 for: SOP Instance UID to pixel data."""
+
+    pixels: dict[str, bytes] = field(default_factory=dict)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def add(self, dataset: Dataset) -> None:
+        """Take down what was answered with success."""
+        with self.changed:
+            self.pixels[dataset.SOPInstanceUID] = dataset.PixelData
+            self.changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until that many were."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.pixels) >= count, 60)
+
+
+def make_slice(series: str, number: int, rng: np.random.Generator) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = CT, generate_uid(), "CT"
+    dataset.PatientID = "PHANTOM1"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY_UID, series
+    dataset.InstanceNumber = number
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows = dataset.Columns = 128
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
+    dataset.PixelData = rng.integers(0, 65536, (128, 128), dtype=np.uint16).tobytes()
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def send_until_cut_off(port: int, sender: int, seed: int, acknowledged: Acknowledged) -> None:
+    """Send slices over one association until the other end is gone."""
+    entity = AE("SCANNER")
+    entity.acse_timeout = entity.network_timeout = 20
+    entity.dimse_timeout = 2  # a cut connection does not wake pynetdicom's sender: this does
+    entity.add_requested_context(CT, ExplicitVRLittleEndian)
+    assoc = entity.associate("127.0.0.1", port, ae_title="LUNGSENTRY")
+    connection = assoc.dul.socket.socket
+    rng = np.random.default_rng(seed)
+    number = 0
+    with connection, contextlib.suppress(RuntimeError):  # raised when the association ends between two looks
+        while assoc.is_established:
+            number += 1
+            dataset = make_slice(SERIES_UIDS[sender], number, rng)
+            status = assoc.send_c_store(dataset)
+            if status and status.Status == 0x0000:
+                acknowledged.add(dataset)
+
+
+def start(settings: Settings) -> tuple[subprocess.Popen[str], int]:
+    """The receiver in a process of its own, and its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dicom_node.node", "receiver"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(settings.model_dump_json() + "\n")
+    process.stdin.flush()
+    return process, json.loads(process.stdout.readline())["port"]
+
+
+def end(process: subprocess.Popen[str], how: signal.Signals) -> int:
+    """Send the signal, wait, and close the pipes; the exit status."""
+    process.send_signal(how)
+    status = process.wait(20)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    return status
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    ends = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < ends, f"did not happen: {what}"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_kill_in_mid_association_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    """After every kill and a restart: each acknowledged instance is indexed and identical; nothing is left half done.
+
+    Half done would be a temporary file, an association that counts as open, or a file without a row.
+    """
+    settings = Settings(
+        node={"data_dir": tmp_path},
+        receiver={"host": "127.0.0.1", "port": 0, "disk_watermark_bytes": 0},
+    )
+    upgrade(settings.database_url)
+    store = Store.open(settings.database_url)
+    store.peers.allow(Peer(ae_title="SCANNER", called_ae_title=None, cidr=None, host=None, port=None, role="scanner"))
+    acknowledged = Acknowledged()
+    moments = random.Random(20)
+
+    for kill in range(KILLS):
+        process, port = start(settings)
+        senders = [
+            threading.Thread(target=send_until_cut_off, args=(port, sender, kill * SENDERS + sender, acknowledged))
+            for sender in range(SENDERS)
+        ]
+        for sender in senders:
+            sender.start()
+        acknowledged.wait_for(len(acknowledged.pixels) + moments.randint(1, 25))
+        assert end(process, signal.SIGKILL) == -signal.SIGKILL
+        for sender in senders:
+            sender.join(60)
+            assert not sender.is_alive()
+
+    process, _ = start(settings)
+    try:
+        archive = Archive(settings.archive_dir)
+        eventually(lambda: len(_rows(store)) == len(list(settings.archive_dir.glob("??/*/*.dcm"))), "index rebuilt")
+        assert list(settings.archive_dir.glob("incoming/*/*.part")) == []
+        assert all(evidence.open_associations == 0 for evidence in store.intake.receiving_series())
+        for uid, pixels in acknowledged.pixels.items():
+            (version,) = store.intake.find_versions(uid)
+            assert dcmread(archive.absolute(version.path)).PixelData == pixels
+            assert hashlib.sha256(archive.read(version.path).encoded).hexdigest() == version.sha256
+    finally:
+        assert end(process, signal.SIGTERM) == 0
+        store.close()
+
+
+def _rows(store: Store) -> list[object]:
+    return [row for series in SERIES_UIDS for row in store.intake.series_paths(series)]
