@@ -10,6 +10,7 @@ from alerts import evaluate
 from analysis.errors import AnalysisError
 from analysis.pipeline import AnalysedSeries, analyse
 from analysis.series import choose_reconstruction, group_acquisitions, screen_headers
+from dicom_node.cli.failures import UsageError
 from dicom_node.publishing import alert_policy, publish, request_context
 
 if TYPE_CHECKING:
@@ -85,10 +86,14 @@ def load_segmenter(settings: Settings) -> Segmenter:
 
     Raises:
         UntrustedWeights: its weights are missing or are not those that the manifest names.
+        UsageError: this machine has no such device.
     """
     from analysis.model import Segmenter  # noqa: PLC0415 - torch, only where a series is eligible
 
-    return Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
+    try:
+        return Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
+    except ValueError as error:
+        raise UsageError(f"worker.device: {error}") from error
 
 
 def _excluded(
