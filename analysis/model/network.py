@@ -53,16 +53,19 @@ class SegmentationOutput(NamedTuple):
     gate: Tensor
 
 
-class _DenseLayer(nn.Module):
+class DenseLayer(nn.Module):
+    """Bottleneck layer of a dense block: its maps are appended to those it is given."""
+
     def __init__(self, maps: int) -> None:
         super().__init__()
         inner = _BOTTLENECK * _GROWTH
         self.norm1 = nn.BatchNorm2d(maps)
         self.conv1 = nn.Conv2d(maps, inner, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(inner)
+        self.norm2: nn.Module = nn.BatchNorm2d(inner)
         self.conv2 = nn.Conv2d(inner, _GROWTH, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The input maps and 32 new ones, ``(window, map, row, column)``."""
         inner = self.conv1(functional.relu(self.norm1(x)))
         return torch.cat((x, self.conv2(functional.relu(self.norm2(inner)))), dim=1)
 
@@ -78,7 +81,7 @@ class DenseTrunk(nn.Sequential):
             nn.BatchNorm2d(_TRUNK_MAPS),
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2, padding=1),
-            *(_DenseLayer(_TRUNK_MAPS + k * _GROWTH) for k in range(_DENSE_LAYERS)),
+            *(DenseLayer(_TRUNK_MAPS + k * _GROWTH) for k in range(_DENSE_LAYERS)),
         )
 
 
@@ -133,9 +136,9 @@ class SegmentationHead(nn.Module):
     def __init__(self, first: nn.Conv2d, out_maps: int, widths: tuple[int, int]) -> None:
         super().__init__()
         self.first = first
-        self.norm1 = nn.BatchNorm2d(widths[0])
+        self.norm1: nn.Module = nn.BatchNorm2d(widths[0])
         self.second = nn.Conv2d(widths[0], widths[1], 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(widths[1])
+        self.norm2: nn.Module = nn.BatchNorm2d(widths[1])
         self.last = nn.Conv2d(widths[1], out_maps, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from analysis.model.labels import LESION_PROBABILITY, labels_of
 from analysis.model.network import GROUND_GLASS, HIGH_OPACITY
 from analysis.training.augment import SliceStore
 from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Case, Source
@@ -63,7 +64,7 @@ def _counts(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Counts:
 
 def evaluate_case(probability: NDArray[np.float32], mask: NDArray[np.uint8], case: Case) -> dict[str, object]:
     """The figures of one case, by the keys of ``lungsentry evaluate``, plus pixel counts to pool them by."""
-    labels = probability.argmax(1)
+    labels = labels_of(probability, axis=1, lesion_probability=LESION_PROBABILITY)
     classes, lung = mask & CLASS_BITS, (mask & LUNG) > 0
     found = labels > 0
     result: dict[str, object] = {"case": case.name, "set": case.source.value, "fold": case.fold, "slices": len(mask)}
@@ -87,15 +88,25 @@ def evaluate_case(probability: NDArray[np.float32], mask: NDArray[np.uint8], cas
 
 
 def evaluate_cases(
-    network: nn.Module, cache: Cache, store: SliceStore, cases: Sequence[Case], *, mean_hu: float, sd_hu: float
+    network: nn.Module,
+    cache: Cache,
+    store: SliceStore,
+    cases: Sequence[Case],
+    *,
+    mean_hu: float,
+    sd_hu: float,
+    ablations: bool = True,
 ) -> list[dict[str, object]]:
-    """The figures of each case; ``*_no_context`` are those with the centre slice in its neighbours' place."""
+    """The figures of each case; ``*_no_context`` are those with the centre slice in its neighbours' place.
+
+    ``*_flips`` are those of the mean over the window and its mirror image. Without ``ablations`` there are neither.
+    """
     results: list[dict[str, object]] = []
     network.eval()
     for case in cases:
         mask = cache.mask[case.start : case.stop]
         result = evaluate_case(predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu), mask, case)
-        if case.source is not Source.MEDSEG:
+        if ablations and case.source is not Source.MEDSEG:
             alone = predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, context=False)
             blind = evaluate_case(alone, mask, case)
             for key in ("lesion_dice", "burden_percent"):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.model.crop import LungBox, lung_box
+from analysis.model.resampling import CEILING_HU, FLOOR_HU, OUTSIDE_HU, resampled
 from analysis.training.datasets import (
     KNOWN,
     LESION_OF_OPEN_CLASS,
@@ -31,7 +32,7 @@ from analysis.training.datasets import (
     save_cache,
 )
 
-_SOFT_TISSUE_HU = 40.0  # what lies around a crop of the lungs
+_SOFT_TISSUE_HU = 40.0
 _AERATED_HU = -930.0  # the darkest lung and the airways
 _SATURATED = 250
 _PLAUSIBLE_LESION = 3
@@ -66,7 +67,7 @@ def read_covid20(path: Path) -> _Scan:
             grey[k, top:bottom, left:right] = picture[::-1] if meta["flip_rows_last"] else picture
             known[k, top:bottom, left:right] = True
     hu = grey * np.float32(meta["hu_slope"]) + np.float32(meta["hu_intercept"])
-    hu[~known] = _SOFT_TISSUE_HU
+    hu[~known] = OUTSIDE_HU
     lesion = (label > 1).astype(np.uint8) * np.uint8(LESION_OF_OPEN_CLASS)
     return _Scan(name=meta["case"], hu=hu, label=lesion, lung=label > 0, known=known)
 
@@ -105,21 +106,14 @@ def read_medseg(picture: Path, truth: Path) -> _Scan:
 
 def _resampled(scan: _Scan, box: LungBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Grey and mask bytes of a scan at 256x256 inside its box; outside the scan is soft tissue, and not known."""
-    rows, columns = scan.hu.shape[1:]
-    pad = ((max(0, -box.top), max(0, box.bottom - rows)), (max(0, -box.left), max(0, box.right - columns)))
-    window = (slice(box.top + pad[0][0], box.bottom + pad[0][0]), slice(box.left + pad[1][0], box.right + pad[1][0]))
 
     def crop(plane: NDArray[np.float32], fill: float) -> NDArray[np.float32]:
-        wide = np.pad(plane, pad, constant_values=fill)[window]
-        shrinking = wide.shape[0] > SIZE or wide.shape[1] > SIZE
-        return np.asarray(
-            cv2.resize(wide, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR), np.float32
-        )
+        return resampled(plane, box, size=SIZE, fill=fill)
 
     grey = np.empty((len(scan.hu), SIZE, SIZE), np.uint8)
     mask = np.zeros_like(grey)
     for k, plane in enumerate(scan.hu):
-        grey[k] = encode_hu(crop(np.clip(plane, -1024, 600), _SOFT_TISSUE_HU))
+        grey[k] = encode_hu(crop(np.clip(plane, FLOOR_HU, CEILING_HU), OUTSIDE_HU))
         for value in np.unique(scan.label[k][scan.label[k] > 0]):
             mask[k][crop((scan.label[k] == value).astype(np.float32), 0) >= 0.5] = value  # noqa: PLR2004 - the majority
         for bit, region in ((LUNG, scan.lung[k]), (KNOWN, scan.known[k])):

@@ -1,0 +1,124 @@
+"""The model's folder: ``model.safetensors`` and the ``manifest.json`` that says what it is and how to feed it.
+
+Weights are read only if their SHA-256 is the one in the manifest. Nothing is unpickled.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+import analysis
+from analysis.errors import UntrustedWeights
+from analysis.findings import Profile
+from analysis.model.crop import MARGIN_PERCENT
+from analysis.model.labels import LESION_PROBABILITY
+from analysis.model.network import NetworkShape
+from analysis.model.resampling import CEILING_HU, FLOOR_HU
+
+WEIGHTS_NAME = "model.safetensors"
+MANIFEST_NAME = "manifest.json"
+LESION_THRESHOLD = "lesion_probability"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSummary:
+    """How the weights came about; the model card tells more."""
+
+    recipe: str
+    data: tuple[str, ...]
+    fold: str
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What the weights are and what the network expects.
+
+    ``neighbour_distance_mm`` is the range of distances between adjacent slices of a window in training.
+    ``thresholds`` names, for each profile, the probability at which a pixel is called lesion.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    network: NetworkShape
+    mean_hu: float
+    sd_hu: float
+    training: TrainingSummary
+    hu_range: tuple[float, float] = (FLOOR_HU, CEILING_HU)
+    window_size: int = 256
+    crop_margin_percent: float = MARGIN_PERCENT
+    neighbour_distance_mm: tuple[float, float] = (1.0, 9.0)
+    thresholds: Mapping[Profile, Mapping[str, float]] = field(
+        default_factory=lambda: {profile: {LESION_THRESHOLD: LESION_PROBABILITY} for profile in Profile}
+    )
+
+    def __post_init__(self) -> None:
+        if self.sd_hu <= 0 or self.hu_range[0] >= self.hu_range[1]:
+            raise ValueError("a density scale without extent")
+        if not 0 < self.neighbour_distance_mm[0] <= self.neighbour_distance_mm[1]:
+            raise ValueError(f"no range of distances: {self.neighbour_distance_mm}")
+        if self.window_size % 4:
+            raise ValueError(f"the trunk halves the window twice: {self.window_size}")
+        for profile in Profile:
+            if not 0 < self.thresholds.get(profile, {}).get(LESION_THRESHOLD, 0.0) < 1:
+                raise ValueError(f"no probability between 0 and 1 as {LESION_THRESHOLD} of {profile}")
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def default_directory() -> Path:
+    """The folder of the model that comes with the package."""
+    return Path(analysis.__path__[0]) / "weights"
+
+
+def read_weights(directory: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
+    """The manifest and the tensors of a model folder; what is hashed is what is loaded.
+
+    Raises:
+        UntrustedWeights: a file is missing or malformed, or the SHA-256 is not the manifest's.
+    """
+    try:
+        manifest = _MANIFEST.validate_json((directory / MANIFEST_NAME).read_bytes())
+        content = (directory / WEIGHTS_NAME).read_bytes()
+    except OSError as error:
+        raise UntrustedWeights(f"{Path(str(error.filename)).name}: {error.strerror}.") from error
+    except ValidationError as error:
+        raise UntrustedWeights(f"{MANIFEST_NAME} is malformed in {error.error_count()} places.") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != manifest.sha256:
+        raise UntrustedWeights(f"{WEIGHTS_NAME} has SHA-256 {found}, its manifest names {manifest.sha256}.")
+    return manifest, load_tensors(content)
+
+
+def pack_weights(state: Mapping[str, torch.Tensor]) -> tuple[bytes, str]:
+    """The bytes of ``model.safetensors`` and their SHA-256."""
+    content = save_tensors({key: value.detach().cpu().contiguous() for key, value in state.items()})
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def write_weights(directory: Path, manifest: Manifest, content: bytes) -> None:
+    """Write a model folder; the manifest goes last, so that a half-written folder is refused.
+
+    Raises:
+        UntrustedWeights: the manifest names another SHA-256 than that of the content.
+    """
+    found = hashlib.sha256(content).hexdigest()
+    if found != manifest.sha256:
+        raise UntrustedWeights(f"the content has SHA-256 {found}, its manifest names {manifest.sha256}.")
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_MANIFEST.dump_python(manifest, mode="json"), indent=2) + "\n"
+    for name, data in ((WEIGHTS_NAME, content), (MANIFEST_NAME, text.encode())):
+        partial = directory / f"{name}.partial"
+        partial.write_bytes(data)
+        os.replace(partial, directory / name)  # noqa: PTH105 - atomic on every platform

@@ -1,0 +1,199 @@
+"""The model card, written from the manifest, the recipe and the figures of the held-out cases."""
+# ruff: noqa: E501 - a row of a Markdown table is one line
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from analysis.model.network import ConvLstmNetwork, parameter_count
+from analysis.model.weights import Manifest
+from analysis.training.datasets import Source
+from analysis.training.evaluation import summarise
+from analysis.training.recipes import Recipe, load_recipe
+
+_TITLE = """# {name} {version}
+
+{status}
+
+Labels ground-glass opacity and high opacity (consolidation) in the lungs of a chest CT or a low-dose CT for attenuation
+correction (CTAC), so that their volume can be measured. Network: the ConvLSTM segmentation network of Killekar et al.
+2022 (J. Med. Imaging 9:054001), {parameters:,} parameters. SHA-256 of the weights: `{sha256}`.
+
+## Intended use
+Research. It measures opacity; it does not diagnose, and opacity has many causes beside COVID-19. Not a medical device,
+not validated for clinical decisions, not for children. Every flagged case needs a reader.
+"""
+
+_DATA = """
+## Data and their terms
+{summary}
+
+| data | truth | terms |
+|---|---|---|
+| covid20: COVID-19 CT Lung and Infection Segmentation (Coronacases, Radiopaedia), lung crops | manual lesions, one class | via COVID19-CT-Segmentation (MIT) and Inf-Net (non-commercial) |
+| medseg: single slices of MedSeg / SIRM | manual, both classes: the only such truth | via Inf-Net, non-commercial |
+| lctsc: TCIA LCTSC, radiotherapy planning, without COVID-19 | manual lungs; no opacity is taken to be there | CC BY 3.0 |
+| VGG16 features (only for recipes with the perceptual loss) | | CC BY 4.0 |
+
+**Several sources are for non-commercial use only, so these weights are for research use only.**
+The class of covid20's lesions is left open in training: the sum of both opacities is supervised, and density
+(split at {split_hu:g} HU) decides between them with a weight of {split_weight:g}.
+"""
+
+_LIMITS = """
+## Limits
+- Few scanners and patients, one random seed, and no patient of the hospital that runs it. Figures on so few held-out
+  cases swing by 0.1 and more between checkpoints.
+- No real CTAC was in the training data: blur and noise imitate one. Performance on CTAC is not known.
+- Diffuse disease: the training scans reach a burden of {highest:.0f} %; fuller ones are imitated by pasting and painting
+  lesions.
+- Likely false positives: partial volume at the diaphragm and stomach, dependent and expiratory density, next to the
+  heart; tumours and atelectasis are opacities too. No label tells pleural
+  effusion from consolidation.
+- Opacity outside the lung mask is not counted: where the mask misses lung, so does the result.
+- HU of covid20 are known to about 50 HU; those of medseg are estimated from soft tissue and aerated lung.
+- Slices less than {nearest:g} mm or more than {farthest:g} mm apart were not trained on; beyond that the neighbours are
+  taken farther away, or the slice stands in for them.
+"""
+
+_REASONS = {
+    "loss.class_weights": "with 0.1, 1, 1 and gamma 3 background is called lesion up to a true probability of 9 %",
+    "loss.gamma": "see class_weights",
+    "loss.dice": "small lesions count as much as large ones",
+    "loss.class_dice": "likewise for each class",
+    "loss.perceptual": "time; the comparison is still to be made",
+    "loss.branches": "each branch learns to segment, not only their mix",
+    "loss.split_weight": "consolidation is not a density threshold",
+    "optimiser.learning_rate": "with warm-up and cosine a short run comes to its end",
+    "optimiser.weight_decay": "AdamW in place of Adam",
+    "optimiser.average_decay": "the running average of the weights is less noisy",
+    "data.batch": "time",
+    "data.crop": "time; the network is fully convolutional",
+    "augment.scale": "lungs of every size",
+    "augment.max_stride": "slices of 1 to 9 mm",
+    "augment.flip": "few patients",
+    "augment.ctac": "no CTAC to train on",
+    "augment.density": "expiration and dependent density are not lesion",
+    "augment.paste": "few patients; higher burdens",
+    "augment.synthetic": "higher burdens",
+    "network.lstm_maps": "a richer context",
+    "network.head_maps": "pays for the ConvLSTM",
+}
+_OTHER_REASON = "few scanners: their look is varied"
+
+_DEPARTURES = """
+## Departures from the paper
+Always: the dense block starts from Xavier's initialisation (its ImageNet weights were not to be had); AdamW with warm-up
+and cosine in place of Adam with reduction on a plateau; training in bfloat16 where the device has it. The paper leaves
+the sizes of the heads open: ours give its parameter count. In the recipe:
+
+| setting | paper | here | reason |
+|---|---|---|---|
+"""
+
+
+def model_card(
+    manifest: Manifest,
+    recipe: Recipe,
+    cases: Sequence[Mapping[str, Any]],
+    *,
+    device: str,
+    highest_burden_percent: float,
+    interim: bool,
+) -> str:
+    """The card as Markdown; the highest burden is that of the training scans."""
+    status = (
+        "**Interim: exported before its training ended, so that the software can be run from end to end. "
+        "Its measurements mean little.** Research use only."
+        if interim
+        else "Research use only. UNVERIFIED: the figures below are all that is known of it."
+    )
+    parts = [
+        _TITLE.format(
+            name=manifest.name,
+            version=manifest.version,
+            status=status,
+            sha256=manifest.sha256,
+            parameters=parameter_count(ConvLstmNetwork(manifest.network)),
+        ),
+        _DATA.format(summary=_training(manifest, device), **asdict(recipe.loss)),
+        _figures(cases),
+        _use(manifest),
+        _LIMITS.format(
+            nearest=manifest.neighbour_distance_mm[0],
+            farthest=manifest.neighbour_distance_mm[1],
+            highest=highest_burden_percent,
+        ),
+        _DEPARTURES + "\n".join(_departures(recipe)) + "\n",
+    ]
+    return "".join(parts)
+
+
+def _training(manifest: Manifest, device: str) -> str:
+    training = manifest.training
+    left_out = "every case" if training.fold == "all" else f"every case but those of fold {training.fold}"
+    return (
+        f"Trained on {left_out} (slices: {', '.join(training.data)}), recipe `{training.recipe}`, {training.steps} steps "
+        f"in {training.seconds / 60:.0f} minutes on {device}. Folds are by patient.\n\n"
+        "```\n"
+        "python -m analysis.training.prepare --data DATA\n"
+        f"python -m analysis.training.crossvalidate --recipe {training.recipe} --folds {training.fold} "
+        f"--seconds-per-fold {training.seconds:.0f}\n"
+        "```"
+    )
+
+
+def _figures(cases: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        "\n## Figures on cases it did not see",
+        "At 256x256 inside the manual lung mask, in pixels. Dice is of both opacities together; a control should have none.",
+        "",
+        "| case | Dice | burden | true burden | Dice without neighbours |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {case['case']} | {_number(case.get('lesion_dice'), '.3f')} | {case['burden_percent']:.2f} % "
+        f"| {case['true_burden_percent']:.2f} % | {_number(case.get('lesion_dice_no_context'), '.3f')} |"
+        for case in cases
+        if case["set"] != Source.MEDSEG
+    ]
+    pictures = [case for case in cases if case["set"] == Source.MEDSEG]
+    if pictures:
+        means = summarise(cases)
+        shown = ", ".join(
+            f"{title} {_number(means.get(f'medseg_{key}_dice'), '.3f')} (pooled {means[f'medseg_{key}_dice_pooled']:.3f})"
+            for title, key in (("both opacities", "lesion"), ("ground glass", "ggo"), ("high opacity", "high_opacity"))
+        )
+        lines += ["", f"Single slices with both classes (medseg, {len(pictures)}), mean Dice where present: {shown}."]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: object, form: str) -> str:
+    return format(value, form) if isinstance(value, float) else "-"
+
+
+def _use(manifest: Manifest) -> str:
+    thresholds = ", ".join(
+        f"{profile.value}: {' '.join(f'{name} {value:g}' for name, value in sorted(values.items()))}"
+        for profile, values in manifest.thresholds.items()
+    )
+    floor, ceiling = manifest.hu_range
+    return (
+        f"\n## Input, output, thresholds\n{manifest.network.slices} adjacent slices, cropped to the lung box of the scan "
+        f"with {manifest.crop_margin_percent:g} % around it, {manifest.window_size}x{manifest.window_size}, HU clipped to "
+        f"[{floor:g}, {ceiling:g}], z-score with mean {manifest.mean_hu:.1f} and standard deviation {manifest.sd_hu:.1f} HU "
+        "(lung voxels of the training cases). A pixel is lesion where both opacities together reach the threshold and is "
+        f"of the more probable one ({thresholds}). Thresholds were not tuned.\n"
+    )
+
+
+def _departures(recipe: Recipe) -> list[str]:
+    """One row for each setting that is not the paper's."""
+    paper, ours = asdict(load_recipe("paper")), asdict(recipe)
+    return [
+        f"| {section}.{key} | {value} | {ours[section][key]} | {_REASONS.get(f'{section}.{key}', _OTHER_REASON)} |"
+        for section, values in paper.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if ours[section][key] != value
+    ]

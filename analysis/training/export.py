@@ -1,0 +1,173 @@
+"""Turns a run into the model folder: ``python -m analysis.training.export --run FILE --version X --out DIR``.
+
+``--run`` is a checkpoint (``*.pt``, also of a run that is still going on: its averaged weights are taken) or the
+``NAME.safetensors`` of a cross-validation. The figures of the card come from ``--evaluation NAME.json``; without it
+the cases that the fold did not see are evaluated now.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import safe_open
+
+from analysis.model.network import ConvLstmNetwork, NetworkShape
+from analysis.model.weights import Manifest, TrainingSummary, pack_weights, write_weights
+from analysis.training.augment import SliceStore
+from analysis.training.card import model_card
+from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Source, load_cache
+from analysis.training.evaluation import evaluate_cases, summarise
+from analysis.training.recipes import Recipe
+
+CARD_NAME = "MODEL_CARD.md"
+EVALUATION_NAME = "evaluation.json"
+_EVERYTHING = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The weights of one run and what is known of it."""
+
+    state: Mapping[str, torch.Tensor]
+    recipe: Recipe
+    fold: str
+    steps: int
+    seconds: float
+    device: str
+
+
+def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run:
+    """A run from a checkpoint or from the weights of a cross-validation, whose figures tell steps and seconds."""
+    recipes = TypeAdapter(Recipe)
+    told = next((run for run in (evaluation or {}).get("runs", ()) if run["fold"] == fold), {})
+    if path.suffix == ".pt":
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        recipe = recipes.validate_json(stored["recipe"])
+        state = stored["average" if recipe.optimiser.average_decay else "network"]
+        steps, seconds = int(stored["step"]), float(stored["seconds"])
+    else:
+        prefix = f"fold{fold}."
+        with safe_open(str(path), framework="pt") as stored:
+            names = list(stored.keys())
+            state = {key.removeprefix(prefix): stored.get_tensor(key) for key in names if key.startswith(prefix)}
+            recipe = recipes.validate_json(stored.metadata()["recipe"])
+        if not state:
+            raise ValueError(f"no weights of fold {fold} in {path.name}")
+        steps, seconds = int(told.get("steps", 0)), float(told.get("seconds", 0.0))
+    return Run(
+        state=state, recipe=recipe, fold=fold, steps=steps, seconds=seconds, device=str(told.get("device", "cpu"))
+    )
+
+
+def network_of(run: Run) -> ConvLstmNetwork:
+    """The network of a run with its weights, ready for inference."""
+    if run.recipe.network.kind != "convlstm":
+        raise ValueError(f"the segmenter has no network of the kind {run.recipe.network.kind}")
+    network = ConvLstmNetwork(_shape(run.recipe), restructured=True)
+    network.load_state_dict(run.state)
+    return network.eval()
+
+
+def export(
+    run: Run, cache: Cache, out: Path, *, name: str, version: str, evaluation: Mapping[str, Any] | None, interim: bool
+) -> Manifest:
+    """Write the weights, the manifest, the figures and the card of a run."""
+    fold = None if run.fold == _EVERYTHING else int(run.fold)
+    mean_hu, sd_hu = cache.lung_statistics_hu(cache.training(fold))
+    if evaluation is not None:
+        cases = list(evaluation["cases"])
+    else:
+        store = SliceStore(cache, torch.device("cpu"))
+        held_out = cache.held_out(fold)
+        if not held_out:
+            raise ValueError("a run on every case has no held-out ones: --evaluation of its cross-validation is needed")
+        network = network_of(run)
+        cases = evaluate_cases(network, cache, store, held_out, mean_hu=mean_hu, sd_hu=sd_hu, ablations=not interim)
+    content, sha256 = pack_weights(network_of(run).state_dict())
+    training = TrainingSummary(
+        recipe=run.recipe.name,
+        data=tuple(f"{source.value} ({count})" for source, count in _counts(cache, fold).items()),
+        fold=run.fold,
+        steps=run.steps,
+        seconds=round(run.seconds, 1),
+    )
+    manifest = Manifest(
+        name=name,
+        version=version,
+        sha256=sha256,
+        network=_shape(run.recipe),
+        mean_hu=mean_hu,
+        sd_hu=sd_hu,
+        training=training,
+    )
+    write_weights(out, manifest, content)
+    figures = {"set": "held out", "model": name, "version": version, "cases": cases, "mean": summarise(cases)}
+    (out / EVALUATION_NAME).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    card = model_card(
+        manifest,
+        run.recipe,
+        cases,
+        device=run.device,
+        highest_burden_percent=_highest_burden_percent(cache, fold),
+        interim=interim,
+    )
+    (out / CARD_NAME).write_text(card, encoding="utf-8")
+    return manifest
+
+
+def _shape(recipe: Recipe) -> NetworkShape:
+    return NetworkShape(lstm_maps=recipe.network.lstm_maps, head_maps=recipe.network.head_maps)
+
+
+def _counts(cache: Cache, fold: int | None) -> dict[Source, int]:
+    """Slices of each source that the run was trained on."""
+    counts = dict.fromkeys(Source, 0)
+    for case in cache.training(fold):
+        counts[case.source] += case.stop - case.start
+    return counts
+
+
+def _highest_burden_percent(cache: Cache, fold: int | None) -> float:
+    burdens = [0.0]
+    for case in cache.training(fold):
+        if case.source is Source.COVID20:
+            mask = cache.mask[case.start : case.stop]
+            burdens.append(100.0 * int(((mask & CLASS_BITS) > 0).sum()) / max(1, int(((mask & LUNG) > 0).sum())))
+    return max(burdens)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="a checkpoint *.pt, or NAME.safetensors")
+    parser.add_argument("--fold", default="0", help="the fold of the run, or 'all'")
+    parser.add_argument("--evaluation", type=Path, default=None, help="NAME.json of the cross-validation")
+    parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
+    parser.add_argument("--name", default="lungsentry-convlstm")
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--interim", action="store_true", help="say so in the card; leave the ablations out")
+    parser.add_argument("--out", type=Path, default=Path("analysis/weights"))
+    arguments = parser.parse_args(argv)
+    evaluation = json.loads(arguments.evaluation.read_text(encoding="utf-8")) if arguments.evaluation else None
+    run = read_run(arguments.run, arguments.fold, evaluation)
+    manifest = export(
+        run,
+        load_cache(arguments.cache),
+        arguments.out,
+        name=arguments.name,
+        version=arguments.version,
+        evaluation=evaluation,
+        interim=arguments.interim,
+    )
+    print(f"{manifest.name} {manifest.version}, {manifest.training.steps} steps, SHA-256 {manifest.sha256}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
