@@ -7,6 +7,7 @@ instead stand in a file that ``LUNGSENTRY_DATABASE__URL_FILE`` names.
 from dicom_node.settings.document import document, shown
 from dicom_node.settings.sections import (
     AETitle,
+    Commitment,
     Completion,
     Database,
     Destination,
@@ -18,6 +19,7 @@ from dicom_node.settings.sections import (
     Retention,
     Settings,
     SettingsError,
+    Tls,
     Worker,
 )
 from dicom_node.settings.sources import CONFIG_VARIABLE, SEARCH_PATH, find_file, load
@@ -26,6 +28,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "SEARCH_PATH",
     "AETitle",
+    "Commitment",
     "Completion",
     "Database",
     "Destination",
@@ -37,6 +40,7 @@ __all__ = [
     "Retention",
     "Settings",
     "SettingsError",
+    "Tls",
     "Worker",
     "document",
     "find_file",

@@ -71,6 +71,47 @@ class Receiver(_Section):
     )
 
 
+class Tls(_Section):
+    """Encrypted associations, beside the plain ones. Both sides show a certificate."""
+
+    port: int | None = Field(
+        default=None, ge=0, le=65535, description="Port to listen on with TLS (2762 is usual); none means no TLS."
+    )
+    certificates: Path | None = Field(
+        default=None,
+        description="Folder with certificate.pem, key.pem and trusted/*.pem; changed files are taken up at once.",
+    )
+    verify_peers: bool = Field(
+        default=True, description="Refuse a caller without a trusted certificate. Off only encrypts."
+    )
+    check_host_names: bool = Field(
+        default=True, description="Where the node calls: the peer's certificate must name the host that is called."
+    )
+    handshake_timeout_s: float = Field(default=10, gt=0, description="Time a caller has for the TLS handshake.")
+    warn_days: float = Field(default=30, ge=0, description="Days before a certificate ends that a warning is given.")
+    outgoing: tuple[AETitle, ...] = Field(default=(), description="AE titles that the node itself calls with TLS.")
+
+    @model_validator(mode="after")
+    def _has_certificates(self) -> Self:
+        if self.certificates is None and (self.port is not None or self.outgoing):
+            raise ValueError("certificates must name the folder of certificates")
+        return self
+
+
+class Commitment(_Section):
+    """Storage commitment: the answer to a scanner that asks whether its instances are safe."""
+
+    enabled: bool = Field(default=True, description="Take such requests.")
+    same_association: bool = Field(
+        default=True, description="Answer on the association of the request; else always on a new one."
+    )
+    max_attempts: int = Field(default=12, ge=1, description="Attempts before an answer goes to the dead letters.")
+    retry_base_s: float = Field(
+        default=30, gt=0, description="Back-off before the second attempt; doubles, with jitter."
+    )
+    sweep_s: float = Field(default=2, gt=0, description="Seconds between looks at the answers that are due.")
+
+
 class Completion(_Section):
     """When a series counts as complete."""
 
@@ -152,6 +193,8 @@ class Settings(BaseSettings):
     node: Node = Node()
     database: Database = Database()
     receiver: Receiver = Receiver()
+    tls: Tls = Tls()
+    commitment: Commitment = Commitment()
     completion: Completion = Completion()
     worker: Worker = Worker()
     policy: Policy = Policy()

@@ -1,0 +1,308 @@
+"""TLS from a folder of certificates: mutual, taken up anew when its files change, with a deadline for the handshake.
+
+::
+
+    certificates/
+      certificate.pem     the node's certificate, then those that lead to its authority
+      key.pem             its private key, not encrypted, readable by the node's user alone
+      trusted/*.pem       authorities, or single peers, whose certificates are taken (also *.crt)
+
+Protocol and suites follow BCP 195 as PS3.15 annex B.12 takes it up: TLS 1.2 at least, authenticated encryption, forward
+secrecy. The DICOM upper layer knows nothing of this: a connection that fails here never becomes an association.
+"""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import structlog
+
+__all__ = [
+    "Certificate",
+    "CertificateFolder",
+    "HandshakeFailed",
+    "TlsError",
+    "UnusableCertificates",
+    "handshake",
+    "read_certificates",
+    "warn_of_expiry",
+]
+
+_log = structlog.get_logger(__name__)
+
+CERTIFICATE, KEY, TRUSTED = "certificate.pem", "key.pem", "trusted"
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
+"""Of TLS 1.2; those of TLS 1.3 are all authenticated and forward secret."""
+
+_Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+class TlsError(Exception):
+    """TLS cannot be used."""
+
+    transient: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "") -> None:
+        claim = (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(f"{claim} {detail}".strip())
+
+
+class UnusableCertificates(TlsError):  # noqa: N818 - errors are named by what happened
+    """The folder of certificates cannot be used."""
+
+
+class HandshakeFailed(TlsError):  # noqa: N818
+    """The peer did not get through the TLS handshake."""
+
+    transient = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate of the folder, by its file and place in it, and the time in which it holds (UTC)."""
+
+    file: str
+    number: int
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def name(self) -> str:
+        """The file, and which of its certificates if it is not the first."""
+        return self.file if self.number == 1 else f"{self.file} (certificate {self.number})"
+
+
+class CertificateFolder:
+    """The contexts that a folder of certificates makes; a change of its files makes new ones, without a restart.
+
+    A change that cannot be used (a new certificate whose key has not been copied yet) leaves the old ones in force,
+    and is logged once.
+    """
+
+    def __init__(self, folder: Path, *, verify_peers: bool = True, check_host_names: bool = True) -> None:
+        self.folder = folder
+        self._verify_peers = verify_peers
+        self._check_host_names = check_host_names
+        self._mutex = threading.Lock()
+        self._seen: _Fingerprint | None = None
+        self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+
+    def server_context(self) -> ssl.SSLContext:
+        """For connections that are accepted: the peer shows a certificate that is trusted, unless that is off.
+
+        Raises:
+            UnusableCertificates: the folder was never usable; the message says which file, and why.
+        """
+        return self._current()[0]
+
+    def client_context(self) -> ssl.SSLContext:
+        """For connections that the node makes: it checks the peer's certificate and shows its own.
+
+        Raises:
+            UnusableCertificates: as for `server_context`.
+        """
+        return self._current()[1]
+
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Every certificate of the folder, the node's own first.
+
+        Raises:
+            UnusableCertificates: a file is missing or holds no certificate.
+        """
+        return tuple(
+            certificate for file in (self.folder / CERTIFICATE, *self._trusted()) for certificate in _read(file)
+        )
+
+    def _current(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        with self._mutex:
+            seen = self._fingerprint()
+            if self._contexts is not None and seen == self._seen:
+                return self._contexts
+            renewed, self._seen = self._contexts is not None, seen
+            try:
+                self._contexts = self._make(ssl.PROTOCOL_TLS_SERVER), self._make(ssl.PROTOCOL_TLS_CLIENT)
+            except UnusableCertificates as error:
+                if self._contexts is None:
+                    self._seen = None
+                    raise
+                _log.error("certificates.unusable", cause=str(error))
+            else:
+                if renewed:
+                    _log.info("certificates.reloaded", folder=str(self.folder))
+            return self._contexts
+
+    def _make(self, side: int) -> ssl.SSLContext:
+        context = ssl.SSLContext(side)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(_CIPHERS)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one peer's own certificate may be trusted as it is
+        if side == ssl.PROTOCOL_TLS_CLIENT:
+            context.check_hostname = self._check_host_names
+        elif self._verify_peers:
+            context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_cert_chain(self.folder / CERTIFICATE, self.folder / KEY, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise UnusableCertificates(f"{self.folder / CERTIFICATE} with {KEY}: {_why(error)}.") from error
+        for file in self._trusted():
+            try:
+                context.load_verify_locations(file)
+            except OSError as error:
+                raise UnusableCertificates(f"{file}: {_why(error)}.") from error
+        return context
+
+    def _trusted(self) -> list[Path]:
+        """The files of trusted certificates.
+
+        Raises:
+            UnusableCertificates: there is none, so that no peer could ever come in.
+        """
+        folder = self.folder / TRUSTED
+        try:
+            files = sorted(file for file in folder.iterdir() if file.suffix in {".pem", ".crt"})
+        except OSError as error:
+            raise UnusableCertificates(f"{folder}: {_why(error)}.") from error
+        if not files:
+            raise UnusableCertificates(f"{folder} holds no *.pem or *.crt.")
+        return files
+
+    def _fingerprint(self) -> _Fingerprint:
+        """What changes when a file does, whichever way it was put there."""
+        files = [self.folder / CERTIFICATE, self.folder / KEY]
+        try:
+            files += sorted((self.folder / TRUSTED).iterdir())
+        except OSError:
+            """It is gone; what makes a context says so."""
+        found: list[tuple[str, int, int, int]] = []
+        for file in files:
+            try:
+                stat = file.stat()
+            except OSError:
+                continue
+            found.append((file.name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return tuple(found)
+
+
+def handshake(connection: socket.socket, context: ssl.SSLContext, *, deadline_s: float) -> ssl.SSLSocket:
+    """The connection, encrypted, with ``deadline_s`` as its time limit for each read; the server's side.
+
+    The whole handshake has the deadline, however slowly the peer trickles. Call it in the connection's own thread.
+
+    Raises:
+        HandshakeFailed: it took too long, the peer showed no trusted certificate, or speaks no TLS. The connection
+            is closed.
+    """
+    try:
+        connection.settimeout(deadline_s)
+        wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    except (OSError, ValueError) as error:
+        connection.close()
+        raise HandshakeFailed(_why(error)) from error
+    try:
+        wrapped.do_handshake()
+    except (OSError, ValueError) as error:
+        wrapped.close()
+        raise HandshakeFailed(_why(error)) from error
+    return wrapped
+
+
+def read_certificates(pem: str, *, file: str) -> Iterator[Certificate]:
+    """The certificates of a PEM text, and when they hold.
+
+    Raises:
+        ValueError: there is none, or one is not a certificate.
+    """
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    blocks = [begin + block.partition(end)[0] + end for block in pem.split(begin)[1:]]
+    if not blocks:
+        raise ValueError("no certificate in it")
+    for number, block in enumerate(blocks, start=1):
+        not_before, not_after = _validity(ssl.PEM_cert_to_DER_cert(block))
+        yield Certificate(file=file, number=number, not_before=not_before, not_after=not_after)
+
+
+def warn_of_expiry(
+    folder: CertificateFolder, *, within_days: float, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> list[Certificate]:
+    """Log, and return, the certificates that hold no more, or no longer than so many days.
+
+    Raises:
+        UnusableCertificates: a file is missing or holds no certificate.
+    """
+    now = clock()
+    ending = [one for one in folder.certificates() if one.not_after - now <= timedelta(days=within_days)]
+    for one in ending:
+        _log.warning(
+            "certificate.expires",
+            file=one.name,
+            not_after=one.not_after.isoformat(),
+            days_left=round((one.not_after - now) / timedelta(days=1), 1),
+        )
+    return ending
+
+
+def _read(file: Path) -> tuple[Certificate, ...]:
+    try:
+        return tuple(read_certificates(file.read_text(encoding="latin-1"), file=file.name))
+    except (OSError, ValueError) as error:
+        raise UnusableCertificates(f"{file}: {_why(error)}.") from error
+
+
+def _validity(der: bytes) -> tuple[datetime, datetime]:
+    """The notBefore and notAfter of an X.509 certificate (RFC 5280 section 4.1)."""
+    certificate = _value(der, 0)[0]
+    fields = _value(certificate, 0)[0]
+    position = _value(fields, 0)[1] if fields[:1] == b"\xa0" else 0  # version, which may be left out
+    for _ in ("serialNumber", "signature", "issuer"):
+        position = _value(fields, position)[1]
+    validity = _value(fields, position)[0]
+    _, second = _value(validity, 0)
+    return _moment(validity, 0), _moment(validity, second)
+
+
+def _value(der: bytes, position: int) -> tuple[bytes, int]:
+    """The content of the DER element at a position, and where the next begins."""
+    short_form = 0x80
+    try:
+        length, start = der[position + 1], position + 2
+        if length >= short_form:
+            octets = length - short_form
+            length = int.from_bytes(der[start : start + octets], "big")
+            start += octets
+    except IndexError as error:
+        raise ValueError("not a certificate") from error
+    if start + length > len(der):
+        raise ValueError("a certificate that is cut off")
+    return der[start : start + length], start + length
+
+
+def _moment(der: bytes, position: int) -> datetime:
+    """UTCTime (two digits of the year, from 1950 on) or GeneralizedTime, in UTC."""
+    utc_time, pivot = 0x17, 50
+    text = _value(der, position)[0].decode("ascii")
+    if der[position] == utc_time:
+        text = ("19" if int(text[:2]) >= pivot else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _no_password() -> str:
+    """A key that is encrypted is refused at once: nobody sits there to type."""
+    raise ValueError("the key is encrypted")
+
+
+def _why(error: Exception) -> str:
+    """The reason in a word; OpenSSL's own text names no more than files and lines of its source."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "it is no TLS, or not a certificate").replace("_", " ").lower()
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)
