@@ -1,1 +1,67 @@
-"""Db."""
+"""State: the one place that holds it. Rows stay inside, values travel."""
+
+from db.engine import backup, current_revision, upgrade
+from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError
+from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
+from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
+from db.store import Store
+from db.values import (
+    AssociationRecord,
+    CompleteSeries,
+    Peer,
+    ReceivedInstance,
+    Recorded,
+    RecordedKind,
+    RecordedResult,
+    RefusedAssociation,
+    RequeueCandidate,
+    RequeueFilter,
+    SeriesEvidence,
+    SeriesRecord,
+    Status,
+    StoredAlert,
+    StoredDelivery,
+    StoredEvent,
+    StoredInstance,
+    StoredResult,
+    StudyRecord,
+)
+
+__all__ = [
+    "ACTIVE_JOB_STATES",
+    "JOB_TRANSITIONS",
+    "SERIES_TRANSITIONS",
+    "AssociationRecord",
+    "BackupRefused",
+    "CompleteSeries",
+    "DatabaseUnavailable",
+    "Job",
+    "JobEvent",
+    "JobState",
+    "Peer",
+    "ReceivedInstance",
+    "Recorded",
+    "RecordedKind",
+    "RecordedResult",
+    "RefusedAssociation",
+    "RequeueCandidate",
+    "RequeueFilter",
+    "SchemaOutOfDate",
+    "SeriesEvent",
+    "SeriesEvidence",
+    "SeriesRecord",
+    "SeriesState",
+    "StaleState",
+    "Status",
+    "Store",
+    "StoreError",
+    "StoredAlert",
+    "StoredDelivery",
+    "StoredEvent",
+    "StoredInstance",
+    "StoredResult",
+    "StudyRecord",
+    "backup",
+    "current_revision",
+    "upgrade",
+]

@@ -117,6 +117,7 @@ class Worker:
             screening=analysed.screening,
             decision=published.decision,
             report=published.report,
+            report_path=published.report_path,
             pictures=published.picture_paths,
             deliveries=published.deliveries,
             seconds=analysed.seconds,

@@ -1,1 +1,5 @@
-"""Store."""
+"""The store, by subject; :class:`~db.store.store.Store` joins them."""
+
+from db.store.store import Store
+
+__all__ = ["Store"]

@@ -176,6 +176,7 @@ def _record(store: Store, job: Any, series: str) -> None:
             path=Path("aa/report.dcm"),
             sha256="0" * 64,
         ),
+        report_path="aa/report.dcm",
         pictures=("aa/slice-1.png",),
         deliveries=(
             Delivery(

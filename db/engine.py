@@ -1,0 +1,206 @@
+"""The engine: transactions that mean what they say on SQLite and PostgreSQL, the schema's version, backups.
+
+SQLite: WAL with ``synchronous=FULL``, so that a commit that returned is on the disk; writers begin with BEGIN
+IMMEDIATE, so that a transaction never loses its lock half-way. Times are aware and in UTC on both.
+"""
+
+import shlex
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StoreError
+
+__all__ = ["HEAD", "Database", "backup", "current_revision", "open_engine", "translated", "upgrade"]
+
+HEAD = "0001"
+"""The schema's version that this code works with: Alembic's head."""
+
+BUSY_TIMEOUT_S = 30
+_IMMEDIATE = "lungsentry_immediate"
+_UPGRADE_LOCK = 0x6C756E67  # "lung": no other program is likely to take this advisory lock
+
+
+def open_engine(url: str) -> Engine:
+    """An engine whose transactions are explicit; nothing is connected yet.
+
+    Raises:
+        StoreError: the URL names no database that is supported.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+        if backend == "postgresql":
+            engine = create_engine(
+                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True, pool_size=8
+            )
+        elif backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
+            engine = create_engine(
+                parsed.set(drivername="sqlite+pysqlite"),
+                hide_parameters=True,
+                pool_pre_ping=True,
+                connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+            )
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        else:
+            raise StoreError("Only PostgreSQL and SQLite files are supported.")
+    except (ArgumentError, ImportError) as error:
+        raise StoreError("The database's URL cannot be used.") from error
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get(_IMMEDIATE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Turn the driver's errors into the store's; their text, which may quote values, is not taken over."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseUnavailable(f"({type(error.orig).__name__})") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable(f"({type(error.orig).__name__})") from error
+        raise StoreError(f"({type(error.orig).__name__})") from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"({type(error).__name__})") from error
+
+
+class Database:
+    """Sessions on one engine: to read, or to write."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_engine(url)
+        self._writing = self.engine.execution_options(**{_IMMEDIATE: True})
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether state is held in a SQLite file."""
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file."""
+        return Path(self.engine.url.database or "")
+
+    @contextmanager
+    def read(self) -> Generator[Session]:
+        """A consistent look; nothing is written.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached.
+        """
+        with translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Generator[Session]:
+        """One transaction: all of it, or, after an exception, nothing.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached, or stayed locked.
+        """
+        with translated(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def current_revision(url: str) -> str | None:
+    """The version of the database's schema; None where it has none yet."""
+    engine = open_engine(url)
+    try:
+        with translated(), engine.connect() as connection:
+            return revision_of(connection)
+    finally:
+        engine.dispose()
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The schema's version as Alembic wrote it down."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+
+
+def check_schema(engine: Engine) -> None:
+    """Nothing, where the schema is this version's.
+
+    Raises:
+        SchemaOutOfDate: it is older, newer, or there is none.
+        DatabaseUnavailable: the database cannot be reached.
+    """
+    with translated(), engine.connect() as connection:
+        found = revision_of(connection)
+    if found != HEAD:
+        raise SchemaOutOfDate(f"It is {found or 'empty'}, this version needs {HEAD}.")
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema to this version, in one transaction; several processes at once do it once."""
+    from alembic import command  # noqa: PLC0415 - only who upgrades loads Alembic
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "db:migrations")
+    engine = open_engine(url)
+    try:
+        with translated(), engine.execution_options(**{_IMMEDIATE: True}).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+            if revision_of(connection) != HEAD:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def backup(url: str, path: Path) -> None:
+    """Copy a SQLite database, consistent and while others write; the copy appears whole or not at all.
+
+    Raises:
+        BackupRefused: it is a PostgreSQL database (the message names the pg_dump command), or there is none to copy.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        command = ["pg_dump", "--format=custom", f"--file={path}", f"--dbname={parsed.database or ''}"]
+        command += [f"--host={parsed.host}"] if parsed.host else []
+        command += [f"--port={parsed.port}"] if parsed.port else []
+        command += [f"--username={parsed.username}"] if parsed.username else []
+        raise BackupRefused(f"PostgreSQL is copied by its own tool: {shlex.join(command)}")
+    source_file = Path(parsed.database or "")
+    if not source_file.is_file():
+        raise BackupRefused(f"There is no database at {source_file}.")
+    if path.exists():
+        raise BackupRefused(f"{path} exists.")
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(source_file)) as source, closing(sqlite3.connect(unfinished)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+        unfinished.replace(path)
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"({type(error).__name__})") from error
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,309 @@
+"""The tables. Rows never leave this package; ``db.values`` holds what does."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+_BIG = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is a row id on SQLite
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware in and out, UTC inside; SQLite holds it without a zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """An aware time as the database holds it; ValueError for one without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The time in UTC, aware."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class PlainText(TypeDecorator[str]):
+    """Text that every database takes: words of an enum as such, no NUL, no lone surrogate."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Text that is stored as it can be."""
+        return None if value is None else clean(str(value))
+
+
+def clean(value: str) -> str:
+    """The text as UTF-8 can carry it, without NUL, which PostgreSQL refuses."""
+    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+
+
+class Row(DeclarativeBase):
+    """The base of all rows."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: PlainText, datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, float: Float}  # noqa: RUF012
+
+
+class StudyRow(Row):
+    """A study: the one place that knows the patient's ID."""
+
+    __tablename__ = "studies"
+
+    study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    patient_id: Mapped[str] = mapped_column(index=True)
+    accession_number: Mapped[str]
+    study_date: Mapped[str]
+    study_description: Mapped[str]
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class SeriesRow(Row):
+    """A series and its state."""
+
+    __tablename__ = "series"
+
+    series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), index=True)
+    state: Mapped[str] = mapped_column(index=True)
+    revision: Mapped[int]
+    modality: Mapped[str]
+    series_description: Mapped[str]
+    frame_of_reference_uid: Mapped[str | None]
+    instance_count: Mapped[int]
+    profile: Mapped[str | None]
+    reason: Mapped[str | None]
+    screening: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime] = mapped_column(index=True)
+    completed_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    instances_removed_at: Mapped[datetime | None]
+
+
+class InstanceRow(Row):
+    """One version of an instance in the archive."""
+
+    __tablename__ = "instances"
+    __table_args__ = (UniqueConstraint("series_instance_uid", "sop_instance_uid", "sha256"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"))
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_class_uid: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    path: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    calling_ae_title: Mapped[str]
+    called_ae_title: Mapped[str]
+    address: Mapped[str]
+    association_id: Mapped[str | None] = mapped_column(index=True)
+    received_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+    slice_position_mm: Mapped[float | None]
+    uid_warning: Mapped[bool]
+    header: Mapped[dict[str, Any]]
+
+
+class AssociationRow(Row):
+    """An association that brought instances."""
+
+    __tablename__ = "associations"
+
+    association_id: Mapped[str] = mapped_column(primary_key=True)
+    receiver_id: Mapped[str] = mapped_column(index=True)
+    calling_ae_title: Mapped[str]
+    called_ae_title: Mapped[str]
+    address: Mapped[str]
+    opened_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class JobRow(Row):
+    """A job."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("series_instance_uid", "revision", "run"),
+        Index("ix_jobs_due", "state", "not_before", "id"),
+        Index(
+            "uq_jobs_active_series",
+            "series_instance_uid",
+            unique=True,
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"))
+    study_instance_uid: Mapped[str]
+    revision: Mapped[int]
+    run: Mapped[int]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    max_attempts: Mapped[int]
+    not_before: Mapped[datetime]
+    lease_expires_at: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    cause: Mapped[str | None]
+    requested_by: Mapped[str]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ResultRow(Row):
+    """A result; the one of a series that is not superseded is in force."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        Index(
+            "uq_results_in_force",
+            "series_instance_uid",
+            unique=True,
+            sqlite_where=text("superseded_at IS NULL"),
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    job_id: Mapped[int] = mapped_column(_BIG, ForeignKey("jobs.id"), unique=True)
+    series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), index=True)
+    study_instance_uid: Mapped[str]
+    revision: Mapped[int]
+    model_version: Mapped[str] = mapped_column(index=True)
+    burden_percent: Mapped[float]
+    findings: Mapped[dict[str, Any]]
+    screening: Mapped[dict[str, Any]]
+    explanation: Mapped[str]
+    report_path: Mapped[str]
+    report_sop_instance_uid: Mapped[str]
+    report_sop_class_uid: Mapped[str]
+    report_sha256: Mapped[str]
+    picture_paths: Mapped[list[Any]]
+    seconds: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    superseded_at: Mapped[datetime | None]
+
+
+class AlertRow(Row):
+    """The alert of a series: one row, whatever number of results."""
+
+    __tablename__ = "alerts"
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), unique=True)
+    result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"))
+    state: Mapped[str] = mapped_column(index=True)
+    alert: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    note: Mapped[str | None]
+
+
+class DeliveryRow(Row):
+    """One object for one destination."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("ix_deliveries_due", "state", "not_before", "id"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), index=True)
+    kind: Mapped[str]
+    destination: Mapped[str]
+    path: Mapped[str]
+    sop_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    max_attempts: Mapped[int]
+    not_before: Mapped[datetime]
+    lease_expires_at: Mapped[datetime | None]
+    cause: Mapped[str | None]
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+
+
+class PeerRow(Row):
+    """Who may send; None is held as the empty text, so that the unique constraint sees it."""
+
+    __tablename__ = "peers"
+    __table_args__ = (UniqueConstraint("ae_title", "called_ae_title", "cidr"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    ae_title: Mapped[str]
+    called_ae_title: Mapped[str]
+    cidr: Mapped[str]
+    host: Mapped[str | None]
+    port: Mapped[int | None]
+    role: Mapped[str]
+
+
+class RefusalRow(Row):
+    """Who was refused, counted."""
+
+    __tablename__ = "refusals"
+    __table_args__ = (UniqueConstraint("calling_ae_title", "called_ae_title", "address"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    calling_ae_title: Mapped[str]
+    called_ae_title: Mapped[str]
+    address: Mapped[str]
+    reason: Mapped[str]
+    count: Mapped[int]
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+
+
+class EventRow(Row):
+    """What happened, written with it."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_subject", "subject_kind", "subject_id"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    at: Mapped[datetime]
+    subject_kind: Mapped[str]
+    subject_id: Mapped[str]
+    series_instance_uid: Mapped[str | None] = mapped_column(index=True)
+    event: Mapped[str]
+    from_state: Mapped[str | None]
+    to_state: Mapped[str | None]
+    actor: Mapped[str | None]
+    detail: Mapped[str | None]

@@ -1,0 +1,90 @@
+"""The one writer of state: a guarded update, and its event in the same transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import CursorResult, insert, update
+from sqlalchemy.orm import Session
+
+from alerts.alert import ALERT_TRANSITIONS
+from alerts.delivery import DELIVERY_TRANSITIONS
+from db.errors import StaleState
+from db.job import JOB_TRANSITIONS
+from db.rows import AlertRow, DeliveryRow, EventRow, JobRow, SeriesRow
+from db.series_state import SERIES_TRANSITIONS
+
+_TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
+    SeriesRow: ("series", "series_instance_uid", SERIES_TRANSITIONS),
+    JobRow: ("job", "id", JOB_TRANSITIONS),
+    AlertRow: ("alert", "id", ALERT_TRANSITIONS),
+    DeliveryRow: ("delivery", "id", DELIVERY_TRANSITIONS),
+}
+_Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """When something happened, who did it, and what is worth remembering. Nothing about the patient."""
+
+    at: datetime
+    actor: str | None = None
+    detail: str | None = None
+
+
+def transition(session: Session, row: _Row, happened: StrEnum, note: Note, /, **changes: Any) -> None:
+    """Move ``row`` along the arrow of ``happened`` from the state it was read in, with ``changes``, and say so.
+
+    A series and a job are also guarded by what makes them another one: the revision, the attempt.
+
+    Raises:
+        StaleState: there is no such arrow, or somebody else has moved it since it was read.
+    """
+    kind, key, arrows = _TABLES[type(row)]
+    identity = getattr(row, key)
+    before = row.state
+    after = arrows.get((before, happened))
+    if after is None:
+        raise StaleState(f"{kind.capitalize()} {identity} is {before}, which does not allow {happened.value!r}.")
+    table = type(row)
+    statement = update(table).where(getattr(table, key) == identity, table.state == before)
+    if isinstance(row, SeriesRow):
+        statement = statement.where(SeriesRow.revision == row.revision)
+    elif isinstance(row, JobRow | DeliveryRow):
+        statement = statement.where(getattr(table, "attempt") == row.attempt)  # noqa: B009 - only these two have it
+    values = {"state": after.value, **changes}
+    result = cast("CursorResult[Any]", session.execute(statement.values(**values)))
+    if result.rowcount != 1:
+        raise StaleState(f"{kind.capitalize()} {identity} is no longer {before}.")
+    session.refresh(row)
+    record_event(
+        session, kind, identity, happened.value, note, series=row.series_instance_uid, moved=(before, after.value)
+    )
+
+
+def record_event(
+    session: Session,
+    kind: str,
+    identity: object,
+    event: str,
+    note: Note,
+    *,
+    series: str | None = None,
+    moved: tuple[str | None, str | None] = (None, None),
+) -> None:
+    """Write down what happened, in the transaction that made it so."""
+    session.execute(
+        insert(EventRow).values(
+            at=note.at,
+            subject_kind=kind,
+            subject_id=str(identity),
+            series_instance_uid=series,
+            event=event,
+            from_state=moved[0],
+            to_state=moved[1],
+            actor=note.actor,
+            detail=note.detail,
+        )
+    )

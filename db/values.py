@@ -1,0 +1,307 @@
+"""What travels in and out of the store: frozen values, no rows. Times are aware and in UTC, lengths in mm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from alerts.alert import Alert, AlertState
+from alerts.delivery import DeliveryState
+from analysis.findings import Findings, Profile
+from analysis.series.verdicts import Screening
+from db.series_state import SeriesState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedInstance:
+    """An instance that lies durably in the archive; ``path`` is POSIX and relative to the archive's folder.
+
+    ``header`` is small and holds nothing about the patient. Of its entries the store reads ``slice_position_mm``
+    (along the normal), ``frame_of_reference_uid``, ``series_description``, ``study_description``, ``study_date``
+    and ``accession_number``.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    modality: str
+    path: str
+    size_bytes: int
+    sha256: str
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    association_id: str | None
+    received_at: datetime
+    header: Mapping[str, Any]
+    uid_warning: bool = False
+
+    def __post_init__(self) -> None:
+        if self.received_at.tzinfo is None:
+            raise ValueError("received_at needs a time zone")
+        if not (self.sop_instance_uid and self.series_instance_uid and self.study_instance_uid and self.path):
+            raise ValueError("an instance needs its three UIDs and its path")
+
+
+class RecordedKind(StrEnum):
+    """What an instance was to the store."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    NEW_VERSION = "new_version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of an instance: its kind, its row, and the revision that its series has now."""
+
+    kind: RecordedKind
+    instance_id: int
+    series_instance_uid: str
+    revision: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredInstance:
+    """One version of an instance in the archive; ``removed_at`` is when retention took its file."""
+
+    id: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    series_instance_uid: str
+    path: str
+    size_bytes: int
+    sha256: str
+    received_at: datetime
+    removed_at: datetime | None
+    header: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationRecord:
+    """An association that brings instances, and the receiver that holds it."""
+
+    association_id: str
+    receiver_id: str
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesEvidence:
+    """What tells whether a series being received is complete; positions in mm along the normal, ascending.
+
+    ``open_associations`` counts those that brought something of the study and are not closed.
+    """
+
+    series_instance_uid: str
+    study_instance_uid: str
+    revision: int
+    modality: str
+    instance_count: int
+    slice_positions: tuple[float, ...]
+    last_received_at: datetime
+    open_associations: int
+    receiving_siblings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRecord:
+    """A series and what became of it; ``reason`` says why it is excluded or failed."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    state: SeriesState
+    revision: int
+    modality: str
+    series_description: str
+    frame_of_reference_uid: str | None
+    instance_count: int
+    profile: Profile | None
+    reason: str | None
+    first_received_at: datetime
+    last_received_at: datetime
+    completed_at: datetime | None
+    instances_removed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteSeries:
+    """A series that waits for screening, and all series of its study (itself included)."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    revision: int
+    modality: str
+    completed_at: datetime
+    siblings: tuple[SeriesRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """A study. ``patient_id`` and ``accession_number`` are identifying: for a person who asked, never for a log."""
+
+    study_instance_uid: str
+    patient_id: str
+    accession_number: str
+    study_date: str
+    study_description: str
+    modalities: tuple[str, ...]
+    series_count: int
+    first_received_at: datetime
+    last_received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedResult:
+    """The rows that one result made; ``alert_id`` where the series has an alert, ``superseded_id`` the older result."""
+
+    result_id: int
+    alert_id: int | None
+    superseded_id: int | None
+    delivery_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResult:
+    """A result; paths are as they were given (relative to the folder of results). Superseded by a newer one or not."""
+
+    id: int
+    job_id: int
+    series_instance_uid: str
+    study_instance_uid: str
+    revision: int
+    findings: Findings
+    screening: Screening
+    explanation: str
+    report_path: str
+    report_sop_instance_uid: str
+    report_sop_class_uid: str
+    report_sha256: str
+    picture_paths: tuple[str, ...]
+    seconds: Mapping[str, float]
+    created_at: datetime
+    superseded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAlert:
+    """The alert of a series (there is at most one) and what a reader made of it."""
+
+    id: int
+    state: AlertState
+    alert: Alert
+    result_id: int
+    created_at: datetime
+    updated_at: datetime
+    decided_at: datetime | None
+    decided_by: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDelivery:
+    """One object for one destination. ``attempt`` counts from 1 once a sender has taken it up."""
+
+    id: int
+    result_id: int
+    series_instance_uid: str
+    kind: str
+    destination: str
+    path: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    state: DeliveryState
+    attempt: int
+    max_attempts: int
+    not_before: datetime
+    cause: str | None
+    created_at: datetime
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """Something that happened, in the transaction that made it so."""
+
+    id: int
+    at: datetime
+    subject_kind: str
+    subject_id: str
+    series_instance_uid: str | None
+    event: str
+    from_state: str | None
+    to_state: str | None
+    actor: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who may send: by calling AE title, the AE title it calls (None: the node's own) and its range (None: any)."""
+
+    ae_title: str
+    called_ae_title: str | None
+    cidr: str | None
+    host: str | None
+    port: int | None
+    role: str = "scanner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedAssociation:
+    """Who was refused, how often, and why the last time."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    reason: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequeueFilter:
+    """Which series to run again; what is given narrows. ``failed``: only those whose series failed.
+
+    ``since``: received since. ``model_version``: whose latest result was made by that version.
+    """
+
+    study: str | None = None
+    series: str | None = None
+    patient: str | None = None
+    failed: bool = False
+    since: datetime | None = None
+    model_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequeueCandidate:
+    """A series that the filter chose; ``refusal`` says why it cannot run again, None that it can."""
+
+    series_instance_uid: str
+    revision: int
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How the node stands; counts by state, every state listed."""
+
+    series: dict[str, int]
+    jobs: dict[str, int]
+    alerts: dict[str, int]
+    deliveries: dict[str, int]
+    open_associations: int
+    dead_letters: int
+    oldest_queued_at: datetime | None
+    last_received_at: datetime | None
