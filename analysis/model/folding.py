@@ -3,14 +3,13 @@
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from analysis.model.network import ConvLstmNetwork, DenseLayer, SegmentationHead, UpsampledConvolution
+from analysis.model.network import ConvLstmNetwork, DenseLayer, SegmentationHead
 
 
 def folded(network: ConvLstmNetwork) -> ConvLstmNetwork:
     """The network itself, changed for inference only.
 
-    Stays: the normalisation of a dense layer's input, which no single convolution precedes, and the one after the main
-    head's first convolution, which has no bias to take its shift.
+    Stays: the normalisation of a dense layer's input, which no convolution precedes.
     """
     if network.training:
         raise ValueError("statistics of a batch cannot be folded: call eval() first")
@@ -25,8 +24,7 @@ def folded(network: ConvLstmNetwork) -> ConvLstmNetwork:
 
 
 def _fold_head(head: SegmentationHead) -> None:
-    if not isinstance(head.first, UpsampledConvolution):
-        head.first, head.norm1 = _fused(head.first, head.norm1), nn.Identity()
+    head.first, head.norm1 = _fused(head.first, head.norm1), nn.Identity()
     head.second, head.norm2 = _fused(head.second, head.norm2), nn.Identity()
 
 

@@ -101,7 +101,7 @@ def _shifted_upsampling(size: int, dtype: torch.dtype, device: torch.device) -> 
 
 
 class UpsampledConvolution(nn.Conv2d):
-    """A 3x3 convolution of the x4 up-sampled input, no bias; restructured it never holds the up-sampled input.
+    """A 3x3 convolution of the x4 up-sampled input; restructured it never holds the up-sampled input.
 
     conv3x3(up(x)) = sum over taps of shift(up(W_tap x)): the maps are mixed by a 1x1 convolution at the low
     resolution, and shifting, interpolating and summing are two fixed matrices, one an axis. Exact and differentiable.
@@ -127,7 +127,8 @@ class UpsampledConvolution(nn.Conv2d):
         wide = mixed.permute(0, 1, 3, 4, 2, 5).reshape(windows, 3, self.out_channels, rows, 3 * columns) @ along_x
         # (4 row, dy * row) @ (window, out, dy * row, 4 column)
         tall = wide.permute(0, 2, 1, 3, 4).reshape(windows, self.out_channels, 3 * rows, _UPSCALING * columns)
-        return along_y.t() @ tall
+        out = along_y.t() @ tall
+        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
 
 
 class SegmentationHead(nn.Module):
@@ -146,8 +147,8 @@ class SegmentationHead(nn.Module):
         x = self.first(x)
         if x.is_cuda and not x.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)
-        x = functional.leaky_relu(self.norm1(x), 0.01)
-        x = functional.leaky_relu(self.norm2(self.second(x)), 0.01)
+        x = functional.leaky_relu(self.norm1(x), 0.01, inplace=True)
+        x = functional.leaky_relu(self.norm2(self.second(x)), 0.01, inplace=True)
         return self.last(x)
 
 
