@@ -22,6 +22,7 @@ from dicom_node.cli import (
     simulate,
     status,
     studies,
+    verify,
 )
 from dicom_node.cli.failures import reported
 from dicom_node.cli.invocation import Invocation
@@ -98,6 +99,7 @@ analyze.register(app)
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
 doctor.register(app)
+verify.register(app)
 demo.register(app)
 
 
