@@ -1,4 +1,4 @@
-"""State: the one place that holds it. Rows stay inside, values travel."""
+"""State: the store and the values that travel in and out of it. Rows stay inside."""
 
 from db.engine import backup, current_revision, upgrade
 from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError

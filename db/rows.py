@@ -260,6 +260,33 @@ class DeliveryRow(Row):
     sent_at: Mapped[datetime | None]
 
 
+class CommitmentRow(Row):
+    """A request for storage commitment and its answer; ``references`` holds pairs of SOP Class and Instance UID."""
+
+    __tablename__ = "commitments"
+    __table_args__ = (
+        UniqueConstraint("calling_ae_title", "transaction_uid"),
+        Index("ix_commitments_due", "state", "not_before", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    transaction_uid: Mapped[str]
+    calling_ae_title: Mapped[str]
+    called_ae_title: Mapped[str]
+    address: Mapped[str]
+    references: Mapped[list[Any]]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    max_attempts: Mapped[int]
+    not_before: Mapped[datetime]
+    lease_expires_at: Mapped[datetime | None]
+    cause: Mapped[str | None]
+    committed_count: Mapped[int | None]
+    failed_count: Mapped[int | None]
+    requested_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+
+
 class PeerRow(Row):
     """Who may send; None is held as the empty text, so that the unique constraint sees it."""
 

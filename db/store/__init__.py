@@ -1,4 +1,4 @@
-"""The store, by subject; :class:`~db.store.store.Store` joins them."""
+"""The store, in rooms: intake, jobs, results, alerts, deliveries, peers, requeue, retention, reading."""
 
 from db.store.store import Store
 

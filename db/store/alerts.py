@@ -1,69 +1,62 @@
-"""Alerts, and what readers make of them."""
+"""Flagged cases, and what readers make of them."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from alerts.alert import AlertEvent, AlertState
-from db.engine import Database
 from db.errors import StaleState
 from db.rows import AlertRow
-from db.store.records import alert_of, all_of
+from db.store.conversion import alert_of
+from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import StoredAlert
 
+__all__ = ["Alerts"]
 
-class Alerts:
-    """The alert log: at most one alert a series."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerts(Room):
+    """Alerts: at most one a series."""
 
-    def list(self, states: Collection[AlertState] | None = None) -> tuple[StoredAlert, ...]:
-        """Alerts in these states (None: in any), the newest first."""
-        statement = select(AlertRow).order_by(AlertRow.created_at.desc(), AlertRow.id.desc())
-        if states is not None:
-            statement = statement.where(AlertRow.state.in_([state.value for state in states]))
-        with self._database.read() as session:
-            return all_of(session.scalars(statement), alert_of)
+    def list(self, states: Collection[AlertState] | None = None, limit: int | None = None) -> tuple[StoredAlert, ...]:
+        """Alerts in these states (none given: in all), the newest first."""
+        statement = select(AlertRow).order_by(AlertRow.id.desc()).limit(limit)
+        if states:
+            statement = statement.where(AlertRow.state.in_(sorted(states)))
+        with self.database.read() as session:
+            return tuple(alert_of(row) for row in session.scalars(statement))
 
     def get(self, alert_id: int) -> StoredAlert | None:
-        """One alert; None where there is none of that number."""
-        with self._database.read() as session:
+        """The alert, if there is one."""
+        with self.database.read() as session:
             row = session.get(AlertRow, alert_id)
             return None if row is None else alert_of(row)
 
-    def acknowledge(self, alert_id: int, who: str, note: str | None = None) -> StoredAlert:
+    def acknowledge(self, alert_id: int, who: str, note: str = "") -> StoredAlert:
         """A reader takes the case up.
 
         Raises:
-            StaleState: there is no such alert, or it is not open.
+            StaleState: it has moved on, or there is none.
         """
         return self._decide(alert_id, AlertEvent.ACKNOWLEDGE, who, note)
 
-    def dismiss(self, alert_id: int, who: str, note: str | None = None) -> StoredAlert:
+    def dismiss(self, alert_id: int, who: str, note: str = "") -> StoredAlert:
         """A reader finds nothing to act upon.
 
         Raises:
-            StaleState: there is no such alert, or it can no longer be dismissed.
+            StaleState: it has moved on, or there is none.
         """
         return self._decide(alert_id, AlertEvent.DISMISS, who, note)
 
-    def _decide(self, alert_id: int, happened: AlertEvent, who: str, note: str | None) -> StoredAlert:
-        now = datetime.now(UTC)
-        with self._database.write() as session:
-            row = session.get(AlertRow, alert_id)
+    def _decide(self, alert_id: int, event: AlertEvent, who: str, note: str) -> StoredAlert:
+        now = self.clock()
+        with self.database.write() as session:
+            row = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
             if row is None:
                 raise StaleState(f"There is no alert {alert_id}.")
-            transition(
-                session,
-                row,
-                happened,
-                Note(at=now, actor=who),
-                updated_at=now,
-                decided_at=now,
-                decided_by=who,
-                note=note,
-            )
+            # the reader's words may name the patient: they stay in the alert, and out of the events
+            decided = {"decided_at": now, "decided_by": who, "note": note or None, "updated_at": now}
+            transition(session, row, event, Note(at=now, actor=who), **decided)
             return alert_of(row)

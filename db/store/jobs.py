@@ -1,32 +1,30 @@
-"""The queue: each job claimed by one worker at a time, leased, retried up to a cap, never lost."""
+"""The queue: jobs are enqueued, claimed under a lease, renewed, retried, and end; each step is one transaction."""
 
-import time
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from analysis.series.verdicts import Screening
-from db.engine import Database
 from db.errors import StaleState
-from db.job import ACTIVE_JOB_STATES, Job, JobEvent, JobState
+from db.job import Job, JobEvent, JobState
 from db.rows import JobRow, SeriesRow
 from db.series_state import SeriesEvent, SeriesState
-from db.store.intake import series_at, supersede_jobs
-from db.store.records import all_of, job_of, to_json
-from db.store.transitions import Note, transition
+from db.store.conversion import job_of, to_json
+from db.store.room import Room, active_job, announce, locked_series
+from db.store.transitions import Note, record_event, transition
+from db.store.waiting import Waiter
 
-_CHANNEL = "lungsentry_jobs"
-_POLL_S = 0.05
-_QUEUE = "queue"
+__all__ = ["Jobs", "owned", "queue_job"]
 
 
-class Jobs:
-    """Jobs, from their making to their end; results end them in :class:`~db.store.results.Results`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs(Room):
+    """The durable queue."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    waiter: Waiter
 
     def enqueue(
         self,
@@ -36,182 +34,165 @@ class Jobs:
         max_attempts: int,
         requested_by: str = "completion",
     ) -> Job:
-        """Queue the analysis of a screened series; asked twice for the same revision it is the same job.
+        """COMPLETE to QUEUED, with its job, in one transaction. Asked twice, the same job is returned.
 
         Raises:
-            StaleState: the series is of another revision, or not complete.
+            StaleState: the series is at another revision, or in no such state.
         """
-        now = datetime.now(UTC)
-        with self._database.write() as session:
-            row = series_at(session, series_instance_uid, revision)
-            waiting = _active(session, series_instance_uid, revision)
-            if waiting is not None and row.state == SeriesState.QUEUED.value:
+        now = self.clock()
+        with self.database.write() as session:
+            series = locked_series(session, series_instance_uid)
+            if series.revision != revision:
+                raise StaleState(f"Series {series_instance_uid} is at revision {series.revision}, not {revision}.")
+            waiting = active_job(session, series_instance_uid)
+            if waiting is not None and series.state == SeriesState.QUEUED:
                 return job_of(waiting)
             note = Note(at=now, actor=requested_by)
-            supersede_jobs(session, series_instance_uid, note)
             transition(
                 session,
-                row,
+                series,
                 SeriesEvent.ENQUEUE,
                 note,
                 screening=to_json(screening),
                 profile=screening.profile.value if screening.profile else None,
                 reason=None,
             )
-            return job_of(new_job(session, row, max_attempts, note))
+            return queue_job(session, series, max_attempts, note)
 
     def claim(self, worker: str, lease_s: float) -> Job | None:
-        """The oldest job that is due, now this worker's for ``lease_s`` seconds; None where there is none."""
-        now = datetime.now(UTC)
-        due = (
-            select(JobRow)
-            .where(JobRow.state == JobState.QUEUED.value, JobRow.not_before <= now)
-            .order_by(JobRow.not_before, JobRow.id)
-            .limit(1)
-        )
-        if self._database.is_sqlite and not self._any(due):
-            return None  # no write lock is taken merely to look
-        with self._database.write() as session:
-            row = session.scalar(due.with_for_update(skip_locked=True))
-            if row is None:
+        """The longest waiting job that is due, now RUNNING for ``worker``; None where there is none.
+
+        Nobody else gets it: rows that others hold are skipped (PostgreSQL), or writers follow one another (SQLite).
+        """
+        now = self.clock()
+        if self.database.is_sqlite:
+            with self.database.read() as session:  # do not take the write lock only to find nothing
+                if session.scalar(_due(now)) is None:
+                    return None
+        with self.database.write() as session:
+            job = session.scalar(_due(now).with_for_update(skip_locked=True))
+            if job is None:
                 return None
             transition(
                 session,
-                row,
+                job,
                 JobEvent.CLAIM,
-                Note(at=now, actor=worker),
+                Note(at=now, actor=worker, detail=f"attempt {job.attempt + 1} of {job.max_attempts}"),
                 worker=worker,
-                attempt=row.attempt + 1,
-                started_at=now,
+                attempt=job.attempt + 1,
                 lease_expires_at=now + timedelta(seconds=lease_s),
+                started_at=job.started_at or now,
+                cause=None,
             )
-            return job_of(row)
+            return job_of(job)
 
     def heartbeat(self, job_id: int, worker: str, lease_s: float) -> None:
-        """The worker is alive and keeps its job for another ``lease_s`` seconds.
+        """Renew the lease.
 
         Raises:
-            StaleState: the job is not this worker's any more.
+            StaleState: the job was cancelled, superseded, or lapsed and taken by another.
         """
-        with self._database.write() as session:
-            row = claimed(session, job_id, worker)
-            row.lease_expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
+        with self.database.write() as session:
+            renewed = session.scalar(
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.state == JobState.RUNNING, JobRow.worker == worker)
+                .values(lease_expires_at=self.clock() + timedelta(seconds=lease_s))
+                .returning(JobRow.id)
+            )
+            if renewed is None:
+                raise StaleState(f"Job {job_id} is not {worker}'s any more.")
 
-    def fail(self, job: Job, cause: str, *, transient: bool, retry_delay_s: float) -> Job:
-        """The attempt failed: again after ``retry_delay_s`` if transient and attempts are left, else a dead letter.
+    def fail(self, job: Job, cause: str, *, transient: bool, retry_delay_s: float = 0.0) -> Job:
+        """A transient failure waits ``retry_delay_s`` and is tried again, up to the cap; else FAILED, and its series.
 
         Raises:
-            StaleState: the job is not that worker's any more.
+            StaleState: it is not this attempt's job any more.
         """
-        now = datetime.now(UTC)
-        with self._database.write() as session:
-            row = claimed(session, job.id, job.worker or "", attempt=job.attempt)
-            note = Note(at=now, actor=row.worker, detail=cause)
+        now = self.clock()
+        with self.database.write() as session:
+            series = locked_series(session, job.series_instance_uid)
+            row = owned(session, job, job.worker)
+            note = Note(at=now, actor=job.worker, detail=cause)
             if transient and row.attempt < row.max_attempts:
-                transition(
-                    session,
-                    row,
-                    JobEvent.RETRY,
-                    note,
-                    cause=cause,
-                    lease_expires_at=None,
-                    not_before=now + timedelta(seconds=retry_delay_s),
-                )
+                _retry(session, row, JobEvent.RETRY, note, not_before=now + timedelta(seconds=retry_delay_s))
             else:
-                _give_up(session, row, cause, note)
+                _give_up(session, row, series, JobEvent.GIVE_UP, note)
             return job_of(row)
 
-    def release_lapsed(self, now: datetime) -> tuple[Job, ...]:
-        """Take back the jobs of workers that fell silent: queued again, or dead letters at the cap of attempts."""
-        lapsed = (
-            select(JobRow)
-            .where(JobRow.state == JobState.RUNNING.value, JobRow.lease_expires_at < now)
-            .order_by(JobRow.id)
-        )
-        if self._database.is_sqlite and not self._any(lapsed):
-            return ()
-        with self._database.write() as session:
-            rows = session.scalars(lapsed.with_for_update(skip_locked=True)).all()
-            for row in rows:
-                cause = f"lease lapsed on attempt {row.attempt} of {row.max_attempts}"
-                note = Note(at=now, actor=_QUEUE, detail=cause)
-                if row.attempt < row.max_attempts:
-                    transition(session, row, JobEvent.LAPSE, note, cause=cause, lease_expires_at=None, not_before=now)
-                else:
-                    _give_up(session, row, cause, note)
-            return all_of(rows, job_of)
+    def release_lapsed(self, now: datetime | None = None) -> tuple[Job, ...]:
+        """Take back every job whose worker fell silent: QUEUED again, or FAILED at the cap; those that were moved."""
+        moment = now or self.clock()
+        with self.database.read() as session:
+            lapsed = session.execute(
+                select(JobRow.id, JobRow.series_instance_uid).where(
+                    JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < moment
+                )
+            ).all()
+        released = [self._release(job_id, series_uid, moment) for job_id, series_uid in lapsed]
+        return tuple(job for job in released if job is not None)
+
+    def _release(self, job_id: int, series_instance_uid: str, now: datetime) -> Job | None:
+        with self.database.write() as session:
+            series = locked_series(session, series_instance_uid)
+            row = session.scalar(
+                select(JobRow)
+                .where(JobRow.id == job_id, JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < now)
+                .with_for_update()
+            )
+            if row is None:
+                return None
+            cause = f"lease lapsed on attempt {row.attempt} of {row.max_attempts}"
+            note = Note(at=now, actor=row.worker, detail=cause)
+            if row.attempt < row.max_attempts:
+                _retry(session, row, JobEvent.LAPSE, note, not_before=now)
+            else:
+                _give_up(session, row, series, JobEvent.GIVE_UP, note)
+            return job_of(row)
 
     def cancel(self, job_id: int, who: str) -> Job:
-        """Stop a job that waits or runs; its series counts as failed, and may be requeued.
+        """Stop a job that waits or runs; its series is FAILED with that reason, and can be requeued.
 
         Raises:
-            StaleState: there is no such job, or it has ended.
+            StaleState: it has ended, or there is none.
         """
-        now = datetime.now(UTC)
-        with self._database.write() as session:
-            row = session.get(JobRow, job_id)
-            if row is None:
+        now = self.clock()
+        with self.database.write() as session:
+            uid = session.scalar(select(JobRow.series_instance_uid).where(JobRow.id == job_id))
+            if uid is None:
                 raise StaleState(f"There is no job {job_id}.")
-            cause = f"cancelled by {who}"
-            note = Note(at=now, actor=who, detail=cause)
-            transition(session, row, JobEvent.CANCEL, note, cause=cause, finished_at=now, lease_expires_at=None)
-            _fail_series(session, row, cause, note)
+            series = locked_series(session, uid)
+            row = session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update()).one()
+            note = Note(at=now, actor=who, detail=f"cancelled by {who}")
+            _give_up(session, row, series, JobEvent.CANCEL, note)
             return job_of(row)
 
     def list(self, states: Collection[JobState] | None = None, limit: int | None = None) -> tuple[Job, ...]:
-        """Jobs in these states (None: in any), the newest first."""
-        statement = select(JobRow).order_by(JobRow.id.desc())
-        if states is not None:
-            statement = statement.where(JobRow.state.in_([state.value for state in states]))
-        with self._database.read() as session:
-            return all_of(session.scalars(statement.limit(limit)), job_of)
+        """Jobs in these states (none given: in all), the newest first."""
+        statement = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
+        if states:
+            statement = statement.where(JobRow.state.in_(sorted(states)))
+        with self.database.read() as session:
+            return tuple(job_of(row) for row in session.scalars(statement))
 
     def get(self, job_id: int) -> Job | None:
-        """One job; None where there is none of that number."""
-        with self._database.read() as session:
+        """The job, if there is one."""
+        with self.database.read() as session:
             row = session.get(JobRow, job_id)
             return None if row is None else job_of(row)
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when a job may have become due, at the latest after ``timeout_s`` seconds.
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until the queue may have something, at most ``timeout_s``; whether it may. Early wakes are harmless.
 
-        PostgreSQL notifies; a SQLite file is watched by its ``data_version``, which costs no disk access.
+        Raises:
+            DatabaseUnavailable: it cannot be reached.
         """
-        if self._database.is_sqlite:
-            self._watch_file(timeout_s)
-        else:
-            self._listen(timeout_s)
-
-    def _watch_file(self, timeout_s: float) -> None:
-        ends = time.monotonic() + timeout_s
-        with self._database.engine.connect() as connection:
-            before = connection.exec_driver_sql("PRAGMA data_version").scalar()
-            connection.rollback()
-            while (left_s := ends - time.monotonic()) > 0:
-                time.sleep(min(_POLL_S, left_s))
-                now = connection.exec_driver_sql("PRAGMA data_version").scalar()
-                connection.rollback()
-                if now != before:
-                    return
-
-    def _listen(self, timeout_s: float) -> None:
-        with self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
-            driver = connection.connection.driver_connection
-            if driver is not None:
-                for _ in driver.notifies(timeout=timeout_s, stop_after=1):
-                    pass
-            connection.exec_driver_sql(f"UNLISTEN {_CHANNEL}")
-
-    def _any(self, statement: object) -> bool:
-        with self._database.read() as session:
-            return session.scalar(statement) is not None  # type: ignore[call-overload]
+        return self.waiter.wait(timeout_s)
 
 
-def new_job(session: Session, series: SeriesRow, max_attempts: int, note: Note) -> JobRow:
-    """The next run of a series' revision, queued; waiting workers are woken when the transaction ends."""
-    run = session.scalar(
-        select(func.coalesce(func.max(JobRow.run), 0) + 1).where(
+def queue_job(session: Session, series: SeriesRow, max_attempts: int, note: Note) -> Job:
+    """Write the next job of the series' revision; the series is QUEUED already."""
+    last_run = session.scalar(
+        select(func.max(JobRow.run)).where(
             JobRow.series_instance_uid == series.series_instance_uid, JobRow.revision == series.revision
         )
     )
@@ -219,52 +200,49 @@ def new_job(session: Session, series: SeriesRow, max_attempts: int, note: Note) 
         series_instance_uid=series.series_instance_uid,
         study_instance_uid=series.study_instance_uid,
         revision=series.revision,
-        run=run or 1,
+        run=(last_run or 0) + 1,
         state=JobState.QUEUED.value,
         attempt=0,
-        max_attempts=max_attempts,
+        max_attempts=max(1, max_attempts),
         not_before=note.at,
         requested_by=note.actor or "",
         created_at=note.at,
     )
     session.add(row)
     session.flush()
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text(f"NOTIFY {_CHANNEL}"))
-    return row
+    moved = (None, JobState.QUEUED.value)
+    record_event(session, "job", row.id, "enqueue", note, series=row.series_instance_uid, moved=moved)
+    announce(session)
+    return job_of(row)
 
 
-def claimed(session: Session, job_id: int, worker: str, *, attempt: int | None = None) -> JobRow:
-    """The row of a job that runs and is this worker's.
+def owned(session: Session, job: Job, worker: str | None) -> JobRow:
+    """The row of a job that ``worker`` still runs in this attempt, locked.
 
     Raises:
-        StaleState: it is not.
+        StaleState: it lapsed, was cancelled, superseded, or is another attempt's.
     """
-    row = session.get(JobRow, job_id, with_for_update=True)
-    if row is None or row.state != JobState.RUNNING.value or row.worker != worker:
-        raise StaleState(f"Job {job_id} is not {worker}'s any more.")
-    if attempt is not None and row.attempt != attempt:
-        raise StaleState(f"Job {job_id} is at attempt {row.attempt}.")
+    row = session.scalar(select(JobRow).where(JobRow.id == job.id).with_for_update())
+    if row is None or row.state != JobState.RUNNING or row.worker != worker or row.attempt != job.attempt:
+        state = "gone" if row is None else f"{row.state}, attempt {row.attempt}"
+        raise StaleState(f"Job {job.id} is {state}; it is not {worker}'s attempt {job.attempt} any more.")
     return row
 
 
-def _active(session: Session, series_instance_uid: str, revision: int) -> JobRow | None:
-    return session.scalar(
-        select(JobRow).where(
-            JobRow.series_instance_uid == series_instance_uid,
-            JobRow.revision == revision,
-            JobRow.state.in_([state.value for state in ACTIVE_JOB_STATES]),
-        )
+def _due(now: datetime) -> Select[tuple[JobRow]]:
+    return (
+        select(JobRow)
+        .where(JobRow.state == JobState.QUEUED, JobRow.not_before <= now)
+        .order_by(JobRow.not_before, JobRow.id)
+        .limit(1)
     )
 
 
-def _give_up(session: Session, row: JobRow, cause: str, note: Note) -> None:
-    transition(session, row, JobEvent.GIVE_UP, note, cause=cause, finished_at=note.at, lease_expires_at=None)
-    _fail_series(session, row, cause, note)
+def _retry(session: Session, row: JobRow, event: JobEvent, note: Note, *, not_before: datetime) -> None:
+    transition(session, row, event, note, not_before=not_before, lease_expires_at=None, cause=note.detail)
+    announce(session)
 
 
-def _fail_series(session: Session, job: JobRow, cause: str, note: Note) -> None:
-    """The series of a dead letter has failed, unless it has moved on to another revision."""
-    series = session.get(SeriesRow, job.series_instance_uid, populate_existing=True)
-    if series is not None and series.revision == job.revision and series.state == SeriesState.QUEUED.value:
-        transition(session, series, SeriesEvent.FAIL, note, reason=cause, ended_at=note.at)
+def _give_up(session: Session, row: JobRow, series: SeriesRow, event: JobEvent, note: Note) -> None:
+    transition(session, row, event, note, finished_at=note.at, lease_expires_at=None, cause=note.detail)
+    transition(session, series, SeriesEvent.FAIL, note, reason=note.detail, ended_at=note.at)

@@ -1,70 +1,76 @@
-"""One scheduler leads: by a session's advisory lock on PostgreSQL, by a file's lock beside a SQLite database.
+"""Who leads: one process at a time, by a lock that ends with the process that holds it."""
 
-Both end with the process that holds them, however it ends.
-"""
-
+import contextlib
 import fcntl
-from typing import IO
+import os
+import threading
+import zlib
+from pathlib import Path
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database, translated
 
-_LOCK_KEY = 0x6C65616473  # "leads"
+__all__ = ["Leadership"]
 
 
 class Leadership:
-    """Whether this process leads; asked again and again, it takes over where the leader is gone."""
+    """An advisory lock on PostgreSQL; on SQLite, which is one machine, a locked file beside the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._file: IO[bytes] | None = None
-        self._connection: Connection | None = None
+        self._mutex = threading.Lock()
+        self._files: dict[str, int] = {}
+        self._connections: dict[str, Connection] = {}
 
-    def held(self) -> bool:
-        """Whether this process leads now; tries to, where nobody does.
+    def try_acquire(self, name: str = "scheduler") -> bool:
+        """Whether this store leads; asked again, whether it still does. Never waits.
 
         Raises:
-            DatabaseUnavailable: the database cannot be asked.
+            DatabaseUnavailable: it cannot be reached: nobody knows, so this store does not lead.
         """
-        return self._held_by_file() if self._database.is_sqlite else self._held_by_session()
+        with self._mutex:
+            return self._try_file(name) if self._database.is_sqlite else self._try_advisory(name)
 
-    def resign(self) -> None:
-        """Let another lead."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
+    def release(self) -> None:
+        """Lead no more."""
+        with self._mutex:
+            for descriptor in self._files.values():
+                os.close(descriptor)
+            for connection in self._connections.values():
+                connection.close()
+            self._files.clear()
+            self._connections.clear()
 
-    def _held_by_file(self) -> bool:
-        if self._file is not None:
+    def _try_file(self, name: str) -> bool:
+        if name in self._files:
             return True
         file = self._database.file
-        lock = file.with_name(f"{file.name}.leader").open("wb")
+        descriptor = os.open(Path(f"{file}.{name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
             return False
-        self._file = lock
+        self._files[name] = descriptor
         return True
 
-    def _held_by_session(self) -> bool:
-        if self._connection is not None:
-            try:
-                self._connection.execute(text("SELECT 1"))
-            except SQLAlchemyError:
-                self.resign()  # the session is gone, and the lock with it
-            else:
+    def _try_advisory(self, name: str) -> bool:
+        held = self._connections.get(name)
+        if held is not None:
+            with contextlib.suppress(DBAPIError):
+                held.execute(text("SELECT 1"))
                 return True
+            del self._connections[name]  # the session is gone, and the lock with it
+            held.invalidate()
+            held.close()
         with translated():
             connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
-                self._connection = connection
+            connection.detach()
+            key = {"key": zlib.crc32(f"lungsentry.{name}".encode())}
+            if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key):
+                self._connections[name] = connection
                 return True
             connection.close()
-            return False
+        return False

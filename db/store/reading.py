@@ -1,126 +1,156 @@
-"""Looking at what is there: studies, series, and how the node stands."""
+"""What people look at: studies, series, their events, and how the node stands."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Row as ResultTuple
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from alerts.alert import AlertState
 from alerts.delivery import DeliveryState
 from analysis.series.verdicts import Screening
-from db.engine import Database
+from db.errors import StaleState
 from db.job import JobState
 from db.rows import AlertRow, AssociationRow, DeliveryRow, EventRow, JobRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
-from db.store.records import all_of, event_of, from_json, series_of
+from db.store.conversion import event_of, from_json, series_of
+from db.store.room import Room
 from db.values import SeriesRecord, Status, StoredEvent, StudyRecord
 
-
-class StudyReading:
-    """Studies, as an administrator sees them."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def list(self, since: datetime | None = None, limit: int | None = None) -> tuple[StudyRecord, ...]:
-        """Studies that received something since then, the latest first."""
-        statement = select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)
-        if since is not None:
-            statement = statement.where(StudyRow.last_received_at >= since)
-        with self._database.read() as session:
-            return tuple(_study(session, row) for row in session.scalars(statement).all())
-
-    def get(self, study_instance_uid: str) -> StudyRecord | None:
-        """One study; None where it is not known."""
-        with self._database.read() as session:
-            row = session.get(StudyRow, study_instance_uid)
-            return None if row is None else _study(session, row)
+__all__ = ["SeriesReading", "Studies", "read_status"]
 
 
-class SeriesReading:
-    """Series, what became of them and why."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Studies(Room):
+    """Studies."""
 
     def list(
-        self,
-        states: Collection[SeriesState] | None = None,
-        study: str | None = None,
-        limit: int | None = None,
+        self, *, since: datetime | None = None, patient: str | None = None, limit: int | None = None
+    ) -> tuple[StudyRecord, ...]:
+        """Studies, the last received first."""
+        statement = select(StudyRow).order_by(StudyRow.last_received_at.desc(), StudyRow.study_instance_uid)
+        if since is not None:
+            statement = statement.where(StudyRow.last_received_at >= since)
+        if patient is not None:
+            statement = statement.where(StudyRow.patient_id == patient)
+        with self.database.read() as session:
+            return _studies(session, session.scalars(statement.limit(limit)).all())
+
+    def get(self, study_instance_uid: str) -> StudyRecord | None:
+        """The study, if there is one."""
+        with self.database.read() as session:
+            row = session.get(StudyRow, study_instance_uid)
+            return None if row is None else _studies(session, [row])[0]
+
+    def uids(self) -> tuple[str, ...]:
+        """The UIDs of all studies."""
+        with self.database.read() as session:
+            return tuple(session.scalars(select(StudyRow.study_instance_uid)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesReading(Room):
+    """Series, and what became of each."""
+
+    def list(
+        self, *, states: Collection[SeriesState] | None = None, study: str | None = None, limit: int | None = None
     ) -> tuple[SeriesRecord, ...]:
-        """Series in these states (None: in any), of one study if given, the latest first."""
-        statement = select(SeriesRow).order_by(SeriesRow.last_received_at.desc()).limit(limit)
-        if states is not None:
-            statement = statement.where(SeriesRow.state.in_([state.value for state in states]))
+        """Series in these states (none given: in all), the last received first."""
+        statement = select(SeriesRow).order_by(SeriesRow.last_received_at.desc(), SeriesRow.series_instance_uid)
+        if states:
+            statement = statement.where(SeriesRow.state.in_(sorted(states)))
         if study is not None:
             statement = statement.where(SeriesRow.study_instance_uid == study)
-        with self._database.read() as session:
-            return all_of(session.scalars(statement), series_of)
+        with self.database.read() as session:
+            return tuple(series_of(row) for row in session.scalars(statement.limit(limit)))
 
-    def get(self, series_instance_uid: str) -> SeriesRecord | None:
-        """One series; None where it is not known."""
-        with self._database.read() as session:
-            row = session.get(SeriesRow, series_instance_uid)
-            return None if row is None else series_of(row)
+    def get(self, series_instance_uid: str) -> SeriesRecord:
+        """The series.
 
-    def why(self, series_instance_uid: str) -> Screening | None:
-        """Every rule that was applied to the series at its latest screening; None before the first."""
-        with self._database.read() as session:
-            row = session.get(SeriesRow, series_instance_uid)
-            return None if row is None or row.screening is None else from_json(Screening, row.screening)
+        Raises:
+            StaleState: there is none.
+        """
+        with self.database.read() as session:
+            return series_of(_row(session, series_instance_uid))
+
+    def uids(self) -> tuple[str, ...]:
+        """The UIDs of all series."""
+        with self.database.read() as session:
+            return tuple(session.scalars(select(SeriesRow.series_instance_uid)))
 
     def events(self, series_instance_uid: str) -> tuple[StoredEvent, ...]:
-        """Everything that happened to the series, its jobs, alert and deliveries, in order."""
-        with self._database.read() as session:
+        """What happened to the series, its jobs, results, alert and deliveries, in order."""
+        with self.database.read() as session:
             rows = session.scalars(
                 select(EventRow).where(EventRow.series_instance_uid == series_instance_uid).order_by(EventRow.id)
             )
-            return all_of(rows, event_of)
+            return tuple(event_of(row) for row in rows)
+
+    def why(self, series_instance_uid: str) -> Screening | None:
+        """Every rule that was applied, the value it saw and the outcome; None before screening.
+
+        Raises:
+            StaleState: there is no such series.
+        """
+        with self.database.read() as session:
+            row = _row(session, series_instance_uid)
+            return None if row.screening is None else from_json(Screening, row.screening)
 
 
-def status(database: Database) -> Status:
-    """How the node stands; cost: a handful of indexed counts."""
-    with database.read() as session:
-        jobs = _counts(session, JobRow, [state.value for state in JobState])
-        deliveries = _counts(session, DeliveryRow, [state.value for state in DeliveryState])
-        return Status(
-            series=_counts(session, SeriesRow, [state.value for state in SeriesState]),
-            jobs=jobs,
-            alerts=_counts(session, AlertRow, [state.value for state in AlertState]),
-            deliveries=deliveries,
-            open_associations=session.scalar(
-                select(func.count()).select_from(AssociationRow).where(AssociationRow.closed_at.is_(None))
-            )
-            or 0,
-            dead_letters=jobs[JobState.FAILED.value] + deliveries[DeliveryState.FAILED.value],
-            oldest_queued_at=session.scalar(
-                select(func.min(JobRow.created_at)).where(JobRow.state == JobState.QUEUED.value)
-            ),
-            last_received_at=session.scalar(select(func.max(SeriesRow.last_received_at))),
+def read_status(session: Session) -> Status:
+    """How the node stands."""
+    jobs = _counts(session, JobRow.state, JobState)
+    deliveries = _counts(session, DeliveryRow.state, DeliveryState)
+    queued = select(func.min(JobRow.created_at)).where(JobRow.state == JobState.QUEUED)
+    open_associations = select(func.count()).select_from(AssociationRow).where(AssociationRow.closed_at.is_(None))
+    return Status(
+        series=_counts(session, SeriesRow.state, SeriesState),
+        jobs=jobs,
+        alerts=_counts(session, AlertRow.state, AlertState),
+        deliveries=deliveries,
+        open_associations=session.scalar(open_associations) or 0,
+        dead_letters=jobs[JobState.FAILED] + deliveries[DeliveryState.FAILED],
+        oldest_queued_at=session.scalar(queued),
+        last_received_at=session.scalar(select(func.max(SeriesRow.last_received_at))),
+    )
+
+
+def _counts(session: Session, column: InstrumentedAttribute[str], states: Iterable[StrEnum]) -> dict[str, int]:
+    statement: Select[tuple[str, int]] = select(column, func.count()).group_by(column)
+    rows: Iterable[ResultTuple[tuple[str, int]]] = session.execute(statement)
+    found = {row[0]: row[1] for row in rows}
+    return {state.value: found.get(state.value, 0) for state in states}
+
+
+def _row(session: Session, series_instance_uid: str) -> SeriesRow:
+    row = session.get(SeriesRow, series_instance_uid)
+    if row is None:
+        raise StaleState(f"There is no series {series_instance_uid}.")
+    return row
+
+
+def _studies(session: Session, rows: Collection[StudyRow]) -> tuple[StudyRecord, ...]:
+    uids = [row.study_instance_uid for row in rows]
+    modalities: dict[str, list[str]] = {uid: [] for uid in uids}
+    series = session.execute(
+        select(SeriesRow.study_instance_uid, SeriesRow.modality).where(SeriesRow.study_instance_uid.in_(uids))
+    )
+    for uid, modality in series:
+        modalities[uid].append(modality)
+    return tuple(
+        StudyRecord(
+            study_instance_uid=row.study_instance_uid,
+            patient_id=row.patient_id,
+            accession_number=row.accession_number,
+            study_date=row.study_date,
+            study_description=row.study_description,
+            modalities=tuple(sorted(set(modalities[row.study_instance_uid]))),
+            series_count=len(modalities[row.study_instance_uid]),
+            first_received_at=row.first_received_at,
+            last_received_at=row.last_received_at,
         )
-
-
-def _counts(
-    session: Session, table: type[JobRow | SeriesRow | AlertRow | DeliveryRow], states: list[str]
-) -> dict[str, int]:
-    found = dict(session.execute(select(table.state, func.count()).group_by(table.state)).tuples().all())
-    return {state: found.get(state, 0) for state in states}
-
-
-def _study(session: Session, row: StudyRow) -> StudyRecord:
-    modalities = session.scalars(
-        select(SeriesRow.modality).where(SeriesRow.study_instance_uid == row.study_instance_uid)
-    ).all()
-    return StudyRecord(
-        study_instance_uid=row.study_instance_uid,
-        patient_id=row.patient_id,
-        accession_number=row.accession_number,
-        study_date=row.study_date,
-        study_description=row.study_description,
-        modalities=tuple(sorted(set(modalities))),
-        series_count=len(modalities),
-        first_received_at=row.first_received_at,
-        last_received_at=row.last_received_at,
+        for row in rows
     )

@@ -1,95 +1,99 @@
-"""Running series again, on an administrator's word."""
+"""Requeue: which series can run again, why others cannot, and the new jobs."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from db.engine import Database
 from db.errors import StaleState
 from db.job import Job
 from db.rows import JobRow, ResultRow, SeriesRow, StudyRow
-from db.series_state import SeriesEvent, SeriesState
-from db.store.intake import series_at
-from db.store.jobs import new_job
-from db.store.records import job_of
+from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
+from db.store.jobs import queue_job
+from db.store.room import Room, active_job, locked_series
 from db.store.transitions import Note, transition
 from db.values import RequeueCandidate, RequeueFilter
 
-_DEFAULT_MAX_ATTEMPTS = 3
-_REFUSALS = {
-    SeriesState.RECEIVING.value: "it is still being received; it is analysed when it is complete",
-    SeriesState.COMPLETE.value: "it is complete and about to be screened",
-    SeriesState.QUEUED.value: "a job of it is queued or running already",
-}
+__all__ = ["Requeue"]
+
+DEFAULT_ATTEMPTS = 3
 
 
-class Requeue:
-    """Choosing series to run again, and queueing them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requeue(Room):
+    """Another run of a series at its revision."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def select(self, which: RequeueFilter) -> tuple[RequeueCandidate, ...]:
-        """The series that the filter chooses, each with why it cannot run again, if it cannot."""
-        statement = (
-            select(SeriesRow)
-            .join(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid)
-            .order_by(SeriesRow.last_received_at, SeriesRow.series_instance_uid)
-        )
-        if which.study is not None:
-            statement = statement.where(SeriesRow.study_instance_uid == which.study)
-        if which.series is not None:
-            statement = statement.where(SeriesRow.series_instance_uid == which.series)
-        if which.patient is not None:
-            statement = statement.where(StudyRow.patient_id == which.patient)
-        if which.failed:
-            statement = statement.where(SeriesRow.state == SeriesState.FAILED.value)
-        if which.since is not None:
-            statement = statement.where(SeriesRow.last_received_at >= which.since)
-        if which.model_version is not None:
-            statement = statement.where(
-                exists().where(
-                    ResultRow.series_instance_uid == SeriesRow.series_instance_uid,
-                    ResultRow.superseded_at.is_(None),
-                    ResultRow.model_version == which.model_version,
-                )
+    def select(self, chosen: RequeueFilter) -> tuple[RequeueCandidate, ...]:
+        """The series that fit the filter, each with why it cannot run again, if so."""
+        statement = select(SeriesRow).order_by(SeriesRow.first_received_at, SeriesRow.series_instance_uid)
+        if chosen.study is not None:
+            statement = statement.where(SeriesRow.study_instance_uid == chosen.study)
+        if chosen.series is not None:
+            statement = statement.where(SeriesRow.series_instance_uid == chosen.series)
+        if chosen.patient is not None:
+            statement = statement.join(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid).where(
+                StudyRow.patient_id == chosen.patient
             )
-        with self._database.read() as session:
+        if chosen.failed:
+            statement = statement.where(SeriesRow.state == SeriesState.FAILED)
+        if chosen.since is not None:
+            statement = statement.where(SeriesRow.last_received_at >= chosen.since)
+        if chosen.model_version is not None:
+            made_by = select(ResultRow.series_instance_uid).where(
+                ResultRow.superseded_at.is_(None), ResultRow.model_version == chosen.model_version
+            )
+            statement = statement.where(SeriesRow.series_instance_uid.in_(made_by))
+        with self.database.read() as session:
             return tuple(
                 RequeueCandidate(
-                    series_instance_uid=row.series_instance_uid, revision=row.revision, refusal=_refusal(row)
+                    series_instance_uid=row.series_instance_uid,
+                    revision=row.revision,
+                    refusal=_refusal(session, row),
                 )
-                for row in session.scalars(statement)
+                for row in session.scalars(statement).all()
             )
 
-    def apply(self, candidates: Sequence[RequeueCandidate], who: str) -> tuple[Job, ...]:
-        """Queue the candidates that are not refused, in one transaction; results in force stay until newer ones come.
+    def apply(self, candidates: Iterable[RequeueCandidate], who: str) -> tuple[Job, ...]:
+        """A new job for each candidate that was not refused; all or none.
 
         Raises:
-            StaleState: one of them has moved on since it was chosen. Nothing is queued.
+            StaleState: one of them cannot run any more, and why.
         """
-        note = Note(at=datetime.now(UTC), actor=f"requeue:{who}")
-        jobs: list[Job] = []
-        with self._database.write() as session:
-            for candidate in candidates:
-                if candidate.refusal is not None:
-                    continue
-                row = series_at(session, candidate.series_instance_uid, candidate.revision)
-                if (refusal := _refusal(row)) is not None:
-                    raise StaleState(f"Series {row.series_instance_uid}: {refusal}.")
-                transition(session, row, SeriesEvent.REQUEUE, note, reason=None, ended_at=None)
-                cap = session.scalar(
-                    select(JobRow.max_attempts)
-                    .where(JobRow.series_instance_uid == row.series_instance_uid)
-                    .order_by(JobRow.id.desc())
-                    .limit(1)
-                )
-                jobs.append(job_of(new_job(session, row, cap or _DEFAULT_MAX_ATTEMPTS, note)))
-        return tuple(jobs)
+        note = Note(at=self.clock(), actor=f"requeue:{who}")
+        accepted = sorted({one.series_instance_uid: one for one in candidates if one.refusal is None}.items())
+        with self.database.write() as session:
+            return tuple(_queue(session, one, note) for _, one in accepted)
 
 
-def _refusal(row: SeriesRow) -> str | None:
-    if row.instances_removed_at is not None:
-        return f"its instances were removed by retention on {row.instances_removed_at:%Y-%m-%d}; send it again"
-    return _REFUSALS.get(row.state)
+def _queue(session: Session, candidate: RequeueCandidate, note: Note) -> Job:
+    series = locked_series(session, candidate.series_instance_uid)
+    if series.revision != candidate.revision:
+        raise StaleState(f"Series {series.series_instance_uid} is at revision {series.revision} by now.")
+    if refusal := _refusal(session, series):
+        raise StaleState(f"Series {series.series_instance_uid}: {refusal}.")
+    attempts = session.scalar(
+        select(JobRow.max_attempts)
+        .where(JobRow.series_instance_uid == series.series_instance_uid)
+        .order_by(JobRow.id.desc())
+        .limit(1)
+    )
+    transition(session, series, SeriesEvent.REQUEUE, note, reason=None, ended_at=None)
+    return queue_job(session, series, attempts or DEFAULT_ATTEMPTS, note)
+
+
+def _refusal(session: Session, series: SeriesRow) -> str | None:
+    """Why the series cannot run again."""
+    state = SeriesState(series.state)
+    if state is SeriesState.RECEIVING:
+        return "it is still being received"
+    if state is SeriesState.COMPLETE:
+        return "it waits for screening, and will be queued by itself"
+    job = active_job(session, series.series_instance_uid)
+    if job is not None:
+        return f"job {job.id} of it is {job.state}"
+    if (state, SeriesEvent.REQUEUE) not in SERIES_TRANSITIONS:
+        return f"it is {state.value}"
+    if series.instances_removed_at is not None:
+        return "its instances were removed by retention"
+    return None

@@ -1,57 +1,39 @@
-"""What a job ends with: one transaction for the result, the alert, the deliveries and the states that follow."""
+"""Results: one transaction for everything that an analysis brings about, so that no crash can lose an alert."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alerts.alert import Alert, AlertEvent, AlertState
-from alerts.delivery import Delivery, DeliveryEvent, DeliveryState
+from alerts.alert import ALERT_TRANSITIONS, Alert, AlertEvent, AlertState
+from alerts.delivery import Delivery, DeliveryState
 from alerts.policy import PolicyDecision
 from analysis.findings import Findings
 from analysis.series.verdicts import Screening
-from db.engine import Database
+from db.errors import StaleState
 from db.job import Job, JobEvent
-from db.rows import AlertRow, DeliveryRow, ResultRow, StudyRow
-from db.series_state import SeriesEvent
-from db.store.intake import exclude_row, series_at, supersede_alert
-from db.store.jobs import claimed
-from db.store.records import all_of, result_of, to_json
+from db.rows import AlertRow, DeliveryRow, JobRow, ResultRow, SeriesRow
+from db.series_state import SeriesEvent, SeriesState
+from db.store.conversion import result_of, to_json
+from db.store.jobs import owned
+from db.store.room import Room, locked_series
+from db.store.superseding import retire_alert, retire_result, supersede_result
 from db.store.transitions import Note, record_event, transition
 from db.values import RecordedResult, StoredResult
 
-MAX_DELIVERY_ATTEMPTS = 12
-"""With back-off doubling from seconds to its cap, about a day of a destination that does not answer."""
+if TYPE_CHECKING:
+    from alerts.reports import WrittenReport  # loads highdicom
+
+__all__ = ["Results"]
+
+DELIVERY_ATTEMPTS = 12
 
 
-class Report(Protocol):
-    """A report that has been written; what ``alerts.reports`` returns, without importing what writes it."""
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """SOP Instance UID of the report."""
-        ...
-
-    @property
-    def sop_class_uid(self) -> str:
-        """SOP Class UID of the report."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
-        ...
-
-
-class Results:
-    """Results and the end of the jobs that made them."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results(Room):
+    """What analyses found."""
 
     def record(
         self,
@@ -61,95 +43,80 @@ class Results:
         findings: Findings,
         screening: Screening,
         decision: PolicyDecision,
-        report: Report,
-        report_path: str,
-        pictures: Sequence[str],
-        deliveries: Sequence[Delivery],
+        report: "WrittenReport",
+        report_path: str | None = None,
+        pictures: Sequence[str] = (),
+        deliveries: Sequence[Delivery] = (),
         seconds: Mapping[str, float],
     ) -> RecordedResult:
-        """Everything that a job made, all or nothing: it supersedes the series' older result and its alert is upserted.
+        """Job succeeded, series ANALYSED, result, alert, deliveries, events, the older result superseded: all or none.
 
-        ``report_path`` and ``pictures`` are relative to the folder of results. An alert that a reader has acknowledged
-        or dismissed stays so while results meet the policy; one that was superseded opens again.
+        ``report_path`` is relative to the folder of results; without it a delivery's path, or the report's own, is
+        kept. The alert of a series is one row: a new result that alerts renews its content, and reopens it where it
+        was superseded; acknowledged and dismissed stay. A result that does not alert supersedes it (dismissed stays).
 
         Raises:
-            StaleState: the job is not this worker's any more, or the series has moved on. Nothing is recorded.
+            StaleState: the job is not this worker's attempt any more, or the series has a newer revision. The refusal
+                is recorded as an event, nothing else is.
         """
-        now = datetime.now(UTC)
-        note = Note(at=now, actor=worker)
-        with self._database.write() as session:
-            job_row = claimed(session, job.id, worker, attempt=job.attempt)
-            series = series_at(session, job.series_instance_uid, job.revision)
-            transition(session, job_row, JobEvent.SUCCEED, note, finished_at=now, lease_expires_at=None, cause=None)
-            transition(
-                session,
-                series,
-                SeriesEvent.ANALYSE,
-                note,
-                screening=to_json(screening),
-                profile=findings.profile.value,
-                reason=None,
-                ended_at=now,
-            )
-            superseded = session.scalar(
-                select(ResultRow).where(
-                    ResultRow.series_instance_uid == job.series_instance_uid, ResultRow.superseded_at.is_(None)
+        note = Note(at=self.clock(), actor=worker)
+        path = report_path or next((one.path for one in deliveries if one.kind == "sr"), str(report.path))
+        try:
+            with self.database.write() as session:
+                series, row = self._ending(session, job, worker)
+                older = supersede_result(session, job.series_instance_uid, note)
+                result = ResultRow(
+                    job_id=job.id,
+                    series_instance_uid=job.series_instance_uid,
+                    study_instance_uid=job.study_instance_uid,
+                    revision=job.revision,
+                    model_version=findings.provenance.model_version,
+                    burden_percent=findings.burden_percent,
+                    findings=to_json(findings),
+                    screening=to_json(screening),
+                    explanation=decision.explanation,
+                    report_path=path,
+                    report_sop_instance_uid=report.sop_instance_uid,
+                    report_sop_class_uid=report.sop_class_uid,
+                    report_sha256=report.sha256,
+                    picture_paths=list(pictures),
+                    seconds=dict(seconds),
+                    created_at=note.at,
                 )
-            )
-            if superseded is not None:
-                superseded.superseded_at = now
+                session.add(result)
                 session.flush()
-                _withdraw_deliveries(session, superseded, note)
-            row = ResultRow(
-                job_id=job.id,
-                series_instance_uid=job.series_instance_uid,
-                study_instance_uid=job.study_instance_uid,
-                revision=job.revision,
-                model_version=findings.provenance.model_version,
-                burden_percent=findings.burden_percent,
-                findings=to_json(findings),
-                screening=to_json(screening),
-                explanation=decision.explanation,
-                report_path=report_path,
-                report_sop_instance_uid=report.sop_instance_uid,
-                report_sop_class_uid=report.sop_class_uid,
-                report_sha256=report.sha256,
-                picture_paths=list(pictures),
-                seconds=dict(seconds),
-                created_at=now,
-            )
-            session.add(row)
-            session.flush()
-            alert_id = _upsert_alert(session, decision.alert, row, note)
-            rows = [_delivery_row(delivery, row, note) for delivery in deliveries]
-            session.add_all(rows)
-            session.flush()
-            return RecordedResult(
-                result_id=row.id,
-                alert_id=alert_id,
-                superseded_id=superseded.id if superseded is not None else None,
-                delivery_ids=tuple(delivery.id for delivery in rows),
-            )
+                record_event(session, "result", result.id, "record", note, series=job.series_instance_uid)
+                alert_id = _apply_alert(session, decision.alert, result, note)
+                delivery_ids = tuple(_queue_delivery(session, one, result, note) for one in deliveries)
+                _end(session, row, series, SeriesEvent.ANALYSE, screening, note, reason=None)
+                return RecordedResult(
+                    result_id=result.id, alert_id=alert_id, superseded_id=older, delivery_ids=delivery_ids
+                )
+        except StaleState as stale:
+            self._refuse(job, worker, stale)
+            raise
 
     def record_exclusion(self, job: Job, worker: str, screening: Screening, seconds: Mapping[str, float]) -> None:
-        """The pixels excluded the series; the job has succeeded in finding that out.
+        """Job succeeded, series EXCLUDED with its reason; an older result and its alert are superseded. All or none.
 
         Raises:
-            StaleState: the job is not this worker's any more, or the series has moved on.
+            StaleState: as ``record``.
         """
-        now = datetime.now(UTC)
-        spent = ", ".join(f"{step} {value:.1f} s" for step, value in seconds.items())
         reason = screening.reason or "not eligible"
-        with self._database.write() as session:
-            row = claimed(session, job.id, worker, attempt=job.attempt)
-            series = series_at(session, job.series_instance_uid, job.revision)
-            note = Note(at=now, actor=worker, detail=spent or None)
-            transition(session, row, JobEvent.SUCCEED, note, finished_at=now, lease_expires_at=None, cause=None)
-            exclude_row(session, series, screening, reason, Note(at=now, actor=worker, detail=reason))
+        spent = f"{reason} ({sum(seconds.values()):.1f} s)"
+        note = Note(at=self.clock(), actor=worker, detail=spent)
+        try:
+            with self.database.write() as session:
+                series, row = self._ending(session, job, worker)
+                retire_result(session, job.series_instance_uid, note)
+                _end(session, row, series, SeriesEvent.EXCLUDE, screening, note, reason=reason)
+        except StaleState as stale:
+            self._refuse(job, worker, stale)
+            raise
 
     def latest(self, series_instance_uid: str) -> StoredResult | None:
-        """The result in force of a series; None where there is none."""
-        with self._database.read() as session:
+        """The result in force."""
+        with self.database.read() as session:
             row = session.scalar(
                 select(ResultRow).where(
                     ResultRow.series_instance_uid == series_instance_uid, ResultRow.superseded_at.is_(None)
@@ -158,40 +125,61 @@ class Results:
             return None if row is None else result_of(row)
 
     def history(self, series_instance_uid: str) -> tuple[StoredResult, ...]:
-        """The results in force of all examinations of the patient of this series, by study date, the oldest first.
-
-        A study without a Patient ID has no history but its own.
-        """
-        with self._database.read() as session:
-            own = session.scalar(
-                select(StudyRow)
-                .join(ResultRow, ResultRow.study_instance_uid == StudyRow.study_instance_uid)
-                .where(ResultRow.series_instance_uid == series_instance_uid)
-                .limit(1)
-            )
-            if own is None:
-                return ()
-            same = StudyRow.patient_id == own.patient_id if own.patient_id else (
-                StudyRow.study_instance_uid == own.study_instance_uid
-            )  # fmt: skip
+        """Every result of the series, superseded ones included, the newest first."""
+        with self.database.read() as session:
             rows = session.scalars(
                 select(ResultRow)
-                .join(StudyRow, ResultRow.study_instance_uid == StudyRow.study_instance_uid)
-                .where(same, ResultRow.superseded_at.is_(None))
-                .order_by(StudyRow.study_date, ResultRow.id)
+                .where(ResultRow.series_instance_uid == series_instance_uid)
+                .order_by(ResultRow.id.desc())
             )
-            return all_of(rows, result_of)
+            return tuple(result_of(row) for row in rows)
+
+    @staticmethod
+    def _ending(session: Session, job: Job, worker: str) -> tuple[SeriesRow, JobRow]:
+        series = locked_series(session, job.series_instance_uid)
+        row = owned(session, job, worker)
+        if series.revision != row.revision or series.state != SeriesState.QUEUED:
+            raise StaleState(f"Job {job.id} is of revision {row.revision}; the series is at {series.revision}.")
+        return series, row
+
+    def _refuse(self, job: Job, worker: str, stale: StaleState) -> None:
+        with self.database.write() as session:
+            note = Note(at=self.clock(), actor=worker, detail=str(stale))
+            record_event(session, "job", job.id, "result_refused", note, series=job.series_instance_uid)
 
 
-def _upsert_alert(session: Session, alert: Alert | None, result: ResultRow, note: Note) -> int | None:
-    """The one alert of the series after this result."""
-    row = session.scalar(select(AlertRow).where(AlertRow.series_instance_uid == result.series_instance_uid))
+def _end(
+    session: Session,
+    job: JobRow,
+    series: SeriesRow,
+    event: SeriesEvent,
+    screening: Screening,
+    note: Note,
+    *,
+    reason: str | None,
+) -> None:
+    transition(session, job, JobEvent.SUCCEED, note, finished_at=note.at, lease_expires_at=None)
+    transition(
+        session,
+        series,
+        event,
+        note,
+        reason=reason,
+        screening=to_json(screening),
+        profile=screening.profile.value if screening.profile else None,
+        ended_at=note.at,
+    )
+
+
+def _apply_alert(session: Session, alert: Alert | None, result: ResultRow, note: Note) -> int | None:
+    uid = result.series_instance_uid
     if alert is None:
-        supersede_alert(session, result.series_instance_uid, note)
-        return None
+        standing = retire_alert(session, uid, note)
+        return None if standing is None else standing.id
+    row = session.scalar(select(AlertRow).where(AlertRow.series_instance_uid == uid).with_for_update())
     if row is None:
         row = AlertRow(
-            series_instance_uid=result.series_instance_uid,
+            series_instance_uid=uid,
             result_id=result.id,
             state=AlertState.OPEN.value,
             alert=to_json(alert),
@@ -200,33 +188,36 @@ def _upsert_alert(session: Session, alert: Alert | None, result: ResultRow, note
         )
         session.add(row)
         session.flush()
-        record_event(
-            session, "alert", row.id, "raise", note, series=row.series_instance_uid, moved=(None, row.state)
-        )  # fmt: skip
+        record_event(session, "alert", row.id, "raise", note, series=uid, moved=(None, row.state))
         return row.id
-    if row.state == AlertState.SUPERSEDED.value:
-        transition(session, row, AlertEvent.REOPEN, note)
-    row.alert, row.result_id, row.updated_at = to_json(alert), result.id, note.at
+    row.result_id = result.id
+    row.alert = to_json(alert)
+    row.updated_at = note.at
+    session.flush()
+    if (AlertState(row.state), AlertEvent.REOPEN) in ALERT_TRANSITIONS:
+        transition(session, row, AlertEvent.REOPEN, note, decided_at=None, decided_by=None, note=None)
+    else:
+        record_event(session, "alert", row.id, "renew", note, series=uid, moved=(row.state, row.state))
     return row.id
 
 
-def _withdraw_deliveries(session: Session, superseded: ResultRow, note: Note) -> None:
-    """What has not been sent of an older result is not sent any more."""
-    pending = select(DeliveryRow).where(
-        DeliveryRow.result_id == superseded.id, DeliveryRow.state == DeliveryState.PENDING.value
-    )
-    for row in session.scalars(pending).all():
-        transition(session, row, DeliveryEvent.CANCEL, note)
-
-
-def _delivery_row(delivery: Delivery, result: ResultRow, note: Note) -> DeliveryRow:
-    return DeliveryRow(
-        **asdict(delivery) | {"kind": str(delivery.kind), "path": Path(delivery.path).as_posix()},
+def _queue_delivery(session: Session, delivery: Delivery, result: ResultRow, note: Note) -> int:
+    row = DeliveryRow(
         result_id=result.id,
         series_instance_uid=result.series_instance_uid,
+        kind=str(delivery.kind),
+        destination=delivery.destination,
+        path=delivery.path,
+        sop_instance_uid=delivery.sop_instance_uid,
+        sop_class_uid=delivery.sop_class_uid,
         state=DeliveryState.PENDING.value,
         attempt=0,
-        max_attempts=MAX_DELIVERY_ATTEMPTS,
+        max_attempts=DELIVERY_ATTEMPTS,
         not_before=note.at,
         created_at=note.at,
     )
+    session.add(row)
+    session.flush()
+    moved = (None, row.state)
+    record_event(session, "delivery", row.id, "queue", note, series=row.series_instance_uid, moved=moved)
+    return row.id

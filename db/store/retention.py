@@ -1,63 +1,71 @@
-"""Which instances may go, and that they are gone. Results, alerts and events stay."""
+"""Which instances may leave the archive."""
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select, update
 
-from db.engine import Database
+from db.errors import StaleState
 from db.rows import InstanceRow, SeriesRow
 from db.series_state import SeriesState
-from db.store.records import all_of, instance_of
+from db.store.conversion import instance_of
+from db.store.room import Room, locked_series
 from db.store.transitions import Note, record_event
 from db.values import StoredInstance
 
-_ENDED = (SeriesState.ANALYSED.value, SeriesState.EXCLUDED.value)
-_RETENTION = "retention"
+__all__ = ["Retention"]
+
+REMOVABLE = frozenset({SeriesState.ANALYSED, SeriesState.EXCLUDED})
+"""A failed series keeps its instances: somebody has to look at it."""
 
 
-class Retention:
-    """Only series that ended well are named: what failed or waits is kept."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention(Room):
+    """What is unprocessed never goes."""
 
     def removable(self, before: datetime) -> tuple[str, ...]:
-        """Series that ended before then and whose files are still there, the oldest first."""
-        with self._database.read() as session:
+        """The series that ended, and last received something, before that time, and still have instances."""
+        with self.database.read() as session:
             return tuple(
                 session.scalars(
                     select(SeriesRow.series_instance_uid)
                     .where(
-                        SeriesRow.state.in_(_ENDED),
+                        SeriesRow.state.in_(sorted(REMOVABLE)),
                         SeriesRow.ended_at < before,
+                        SeriesRow.last_received_at < before,
                         SeriesRow.instances_removed_at.is_(None),
                     )
                     .order_by(SeriesRow.ended_at)
                 )
             )
 
-    def instances(self, series_instance_uid: str) -> tuple[StoredInstance, ...]:
-        """Every version of every instance of a series whose file is still there."""
-        with self._database.read() as session:
+    def files(self, series_instance_uid: str) -> tuple[StoredInstance, ...]:
+        """Every version of every instance that is still there: what is to be unlinked before ``removed``."""
+        with self.database.read() as session:
             rows = session.scalars(
                 select(InstanceRow).where(
                     InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.removed_at.is_(None)
                 )
             )
-            return all_of(rows, instance_of)
+            return tuple(instance_of(row) for row in rows)
 
     def removed(self, series_instance_uid: str) -> None:
-        """The files of the series are gone."""
-        note = Note(at=datetime.now(UTC), actor=_RETENTION)
-        with self._database.write() as session:
-            session.execute(
-                update(SeriesRow)
-                .where(SeriesRow.series_instance_uid == series_instance_uid)
-                .values(instances_removed_at=note.at)
-            )
+        """The files of the series are gone.
+
+        Raises:
+            StaleState: the series is at work again.
+        """
+        now = self.clock()
+        with self.database.write() as session:
+            series = locked_series(session, series_instance_uid)
+            if series.state not in REMOVABLE:
+                raise StaleState(f"Series {series_instance_uid} is {series.state}.")
             session.execute(
                 update(InstanceRow)
                 .where(InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.removed_at.is_(None))
-                .values(removed_at=note.at)
+                .values(removed_at=now)
             )
-            record_event(session, "series", series_instance_uid, "instances_removed", note, series=series_instance_uid)
+            series.instances_removed_at = now
+            record_event(
+                session, "series", series_instance_uid, "instances_removed", Note(at=now), series=series_instance_uid
+            )

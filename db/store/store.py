@@ -1,5 +1,7 @@
-"""The store: every read, write and guarded transition of the node's state, by subject."""
+"""The store: every read, every write and every guarded transition of the node's state."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -10,37 +12,45 @@ from db.store.intake import Intake
 from db.store.jobs import Jobs
 from db.store.leadership import Leadership
 from db.store.peers import Peers
-from db.store.reading import SeriesReading, StudyReading, status
+from db.store.reading import SeriesReading, Studies, read_status
 from db.store.requeue import Requeue
 from db.store.results import Results
 from db.store.retention import Retention
+from db.store.waiting import Waiter
 from db.values import Status
+
+__all__ = ["Store"]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Store:
-    """State, by subject. Threads may share one; a process that forks may not."""
+    """One database, safe to share between threads, not between processes that fork; each opens its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime] = _now) -> None:
         self._database = database
-        self._leadership = Leadership(database)
-        self.intake = Intake(database)
-        self.jobs = Jobs(database)
-        self.results = Results(database)
-        self.alerts = Alerts(database)
-        self.deliveries = Deliveries(database)
-        self.peers = Peers(database)
-        self.requeue = Requeue(database)
-        self.retention = Retention(database)
-        self.studies = StudyReading(database)
-        self.series = SeriesReading(database)
+        self._waiter = Waiter(database)
+        self.leadership = Leadership(database)
+        self.intake = Intake(database=database, clock=clock)
+        self.jobs = Jobs(database=database, clock=clock, waiter=self._waiter)
+        self.results = Results(database=database, clock=clock)
+        self.alerts = Alerts(database=database, clock=clock)
+        self.deliveries = Deliveries(database=database, clock=clock)
+        self.peers = Peers(database=database, clock=clock)
+        self.requeue = Requeue(database=database, clock=clock)
+        self.retention = Retention(database=database, clock=clock)
+        self.studies = Studies(database=database, clock=clock)
+        self.series = SeriesReading(database=database, clock=clock)
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """The store of a database whose schema is this version's.
+    def open(cls, url: str, *, clock: Callable[[], datetime] = _now) -> Self:
+        """The store at this SQLAlchemy URL.
 
         Raises:
-            SchemaOutOfDate: it is not; ``upgrade`` makes it so.
-            DatabaseUnavailable: the database cannot be reached.
+            SchemaOutOfDate: ``upgrade`` it first.
+            DatabaseUnavailable: it cannot be reached.
         """
         database = Database(url)
         try:
@@ -48,19 +58,21 @@ class Store:
         except BaseException:
             database.close()
             raise
-        return cls(database)
+        return cls(database, clock)
 
     def status(self) -> Status:
-        """How the node stands."""
-        return status(self._database)
+        """How the node stands: counts by state, what waits longest, dead letters."""
+        with self._database.read() as session:
+            return read_status(session)
 
-    def leads(self) -> bool:
-        """Whether this process leads the schedulers; it does from then on, where no other does."""
-        return self._leadership.held()
+    def leads(self, name: str = "scheduler") -> bool:
+        """Whether this store's process leads; see ``leadership``."""
+        return self.leadership.try_acquire(name)
 
     def close(self) -> None:
-        """Give up leadership and all connections."""
-        self._leadership.resign()
+        """Give everything back: connections and leadership."""
+        self._waiter.close()
+        self.leadership.release()
         self._database.close()
 
     def __enter__(self) -> Self:

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from alerts.alert import ALERT_TRANSITIONS
 from alerts.delivery import DELIVERY_TRANSITIONS
+from db.commitment import COMMITMENT_TRANSITIONS
 from db.errors import StaleState
 from db.job import JOB_TRANSITIONS
-from db.rows import AlertRow, DeliveryRow, EventRow, JobRow, SeriesRow
+from db.rows import AlertRow, CommitmentRow, DeliveryRow, EventRow, JobRow, SeriesRow
 from db.series_state import SERIES_TRANSITIONS
 
 _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
@@ -21,8 +22,9 @@ _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
     JobRow: ("job", "id", JOB_TRANSITIONS),
     AlertRow: ("alert", "id", ALERT_TRANSITIONS),
     DeliveryRow: ("delivery", "id", DELIVERY_TRANSITIONS),
+    CommitmentRow: ("commitment", "id", COMMITMENT_TRANSITIONS),
 }
-_Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow)
+_Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow, CommitmentRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +54,17 @@ def transition(session: Session, row: _Row, happened: StrEnum, note: Note, /, **
     statement = update(table).where(getattr(table, key) == identity, table.state == before)
     if isinstance(row, SeriesRow):
         statement = statement.where(SeriesRow.revision == row.revision)
-    elif isinstance(row, JobRow | DeliveryRow):
-        statement = statement.where(getattr(table, "attempt") == row.attempt)  # noqa: B009 - only these two have it
+    elif isinstance(row, JobRow | DeliveryRow | CommitmentRow):
+        statement = statement.where(getattr(table, "attempt") == row.attempt)  # noqa: B009 - only these have it
     values = {"state": after.value, **changes}
-    result = cast("CursorResult[Any]", session.execute(statement.values(**values)))
+    result = cast(
+        "CursorResult[Any]", session.execute(statement.values(**values).execution_options(synchronize_session=False))
+    )
     if result.rowcount != 1:
         raise StaleState(f"{kind.capitalize()} {identity} is no longer {before}.")
     session.refresh(row)
-    record_event(
-        session, kind, identity, happened.value, note, series=row.series_instance_uid, moved=(before, after.value)
-    )
+    series = None if isinstance(row, CommitmentRow) else row.series_instance_uid
+    record_event(session, kind, identity, happened.value, note, series=series, moved=(before, after.value))
 
 
 def record_event(

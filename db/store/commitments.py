@@ -1,0 +1,169 @@
+"""Storage commitments: requests that were taken, and answers on their way."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from db.commitment import CommitmentEvent, CommitmentRequest, CommitmentState, StoredCommitment
+from db.engine import Database
+from db.errors import StaleState
+from db.rows import CommitmentRow
+from db.store.records import all_of
+from db.store.transitions import Note, record_event, transition
+
+ANSWERING_LEASE_S = 600.0
+"""Who answers and is silent for so long is gone; the answer is tried again."""
+_BATCH = 20
+_COMMITMENT = "commitment"
+_NAMES = tuple(StoredCommitment.__dataclass_fields__)
+
+
+class Commitments:
+    """What peers asked to have confirmed, and what became of it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def request(self, request: CommitmentRequest, *, max_attempts: int, begin: bool) -> StoredCommitment:
+        """Remember a request, or find the one that the peer repeats; ``begin``: who asks answers it now.
+
+        A repeated request whose answer is on its way stays as it is, and is not begun.
+
+        Raises:
+            StaleState: the peer used the transaction's UID for other instances before.
+        """
+        now = datetime.now(UTC)
+        note = Note(at=now, actor=request.calling_ae_title)
+        references = [list(pair) for pair in request.references]
+        with self._database.write() as session:
+            row = session.scalar(
+                select(CommitmentRow).where(
+                    CommitmentRow.calling_ae_title == request.calling_ae_title,
+                    CommitmentRow.transaction_uid == request.transaction_uid,
+                )
+            )
+            if row is None:
+                row = _new_row(request, references, max_attempts, now)
+                session.add(row)
+                session.flush()
+                moved = (None, CommitmentState.PENDING.value)
+                record_event(session, _COMMITMENT, row.id, "request", note, moved=moved)
+            elif row.references != references:
+                raise StaleState(f"Transaction {request.transaction_uid} was used for other instances.")
+            elif row.state in {CommitmentState.ANSWERED.value, CommitmentState.FAILED.value}:
+                transition(session, row, CommitmentEvent.REPEAT, note, attempt=0, not_before=now, cause=None)
+            if begin and row.state == CommitmentState.PENDING.value:
+                _begin(session, row, note)
+            return _commitment_of(row)
+
+    def due(self, now: datetime) -> tuple[StoredCommitment, ...]:
+        """Answers that are due, now begun by who asked; each is his for ``ANSWERING_LEASE_S`` seconds."""
+        waiting = (CommitmentRow.state == CommitmentState.PENDING.value) & (CommitmentRow.not_before <= now)
+        abandoned = (CommitmentRow.state == CommitmentState.ANSWERING.value) & (CommitmentRow.lease_expires_at < now)
+        statement = (
+            select(CommitmentRow)
+            .where(or_(waiting, abandoned))
+            .order_by(CommitmentRow.not_before, CommitmentRow.id)
+            .limit(_BATCH)
+        )
+        with self._database.read() as session:
+            if session.scalar(statement) is None:
+                return ()  # no write lock is taken merely to look
+        with self._database.write() as session:
+            rows = session.scalars(statement.with_for_update(skip_locked=True)).all()
+            note = Note(at=now, actor=_COMMITMENT)
+            for row in rows:
+                if row.state == CommitmentState.ANSWERING.value:
+                    transition(session, row, CommitmentEvent.RETRY, note, cause="who answered fell silent")
+                _begin(session, row, note)
+            return all_of(rows, _commitment_of)
+
+    def answered(self, commitment: StoredCommitment, *, committed: int, failed: int) -> StoredCommitment:
+        """The peer has confirmed the answer of this attempt: so many instances are safe, so many are not.
+
+        Raises:
+            StaleState: another attempt has taken over.
+        """
+        now = datetime.now(UTC)
+        with self._database.write() as session:
+            row = _held(session, commitment)
+            transition(
+                session,
+                row,
+                CommitmentEvent.CONFIRM,
+                Note(at=now, actor=_COMMITMENT),
+                answered_at=now,
+                lease_expires_at=None,
+                cause=None,
+                committed_count=committed,
+                failed_count=failed,
+            )
+            return _commitment_of(row)
+
+    def failed(
+        self, commitment: StoredCommitment, cause: str, *, transient: bool, retry_delay_s: float
+    ) -> StoredCommitment:
+        """The peer did not get the answer: again later if transient and attempts are left, else a dead letter.
+
+        Raises:
+            StaleState: another attempt has taken over.
+        """
+        now = datetime.now(UTC)
+        note = Note(at=now, actor=_COMMITMENT, detail=cause)
+        with self._database.write() as session:
+            row = _held(session, commitment)
+            if transient and row.attempt < row.max_attempts:
+                later = now + timedelta(seconds=retry_delay_s)
+                changes: dict[str, Any] = {"not_before": later}
+                happened = CommitmentEvent.RETRY
+            else:
+                changes, happened = {}, CommitmentEvent.GIVE_UP
+            transition(session, row, happened, note, cause=cause, lease_expires_at=None, **changes)
+            return _commitment_of(row)
+
+    def list(self, states: Collection[CommitmentState] | None = None) -> tuple[StoredCommitment, ...]:
+        """Commitments in these states (None: in any), the newest first."""
+        statement = select(CommitmentRow).order_by(CommitmentRow.id.desc())
+        if states is not None:
+            statement = statement.where(CommitmentRow.state.in_([state.value for state in states]))
+        with self._database.read() as session:
+            return all_of(session.scalars(statement), _commitment_of)
+
+
+def _begin(session: Session, row: CommitmentRow, note: Note) -> None:
+    lease = note.at + timedelta(seconds=ANSWERING_LEASE_S)
+    transition(session, row, CommitmentEvent.START, note, attempt=row.attempt + 1, lease_expires_at=lease)
+
+
+def _held(session: Session, commitment: StoredCommitment) -> CommitmentRow:
+    row = session.get(CommitmentRow, commitment.id)
+    if row is None or row.attempt != commitment.attempt:
+        raise StaleState(f"Commitment {commitment.id} is at another attempt than {commitment.attempt}.")
+    return row
+
+
+def _new_row(
+    request: CommitmentRequest, references: list[list[str]], max_attempts: int, now: datetime
+) -> CommitmentRow:
+    return CommitmentRow(
+        transaction_uid=request.transaction_uid,
+        calling_ae_title=request.calling_ae_title,
+        called_ae_title=request.called_ae_title,
+        address=request.address,
+        references=references,
+        state=CommitmentState.PENDING.value,
+        attempt=0,
+        max_attempts=max_attempts,
+        not_before=now,
+        requested_at=now,
+    )
+
+
+def _commitment_of(row: CommitmentRow) -> StoredCommitment:
+    values: dict[str, Any] = {name: getattr(row, name) for name in _NAMES}
+    values["state"] = CommitmentState(row.state)
+    values["references"] = tuple((sop_class, instance) for sop_class, instance in row.references)
+    return StoredCommitment(**values)

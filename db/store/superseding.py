@@ -1,0 +1,52 @@
+"""Retiring a result: it stays as history; its alert and what was still to be sent of it end with it."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alerts.alert import ALERT_TRANSITIONS, AlertEvent, AlertState
+from alerts.delivery import DeliveryEvent, DeliveryState
+from db.rows import AlertRow, DeliveryRow, ResultRow
+from db.store.transitions import Note, record_event, transition
+
+__all__ = ["retire_alert", "retire_result", "supersede_result"]
+
+
+def supersede_result(session: Session, series_instance_uid: str, note: Note) -> int | None:
+    """Mark the result in force as superseded, and cancel what was not yet sent of it; its id, None if there is none."""
+    result = session.scalar(
+        select(ResultRow)
+        .where(ResultRow.series_instance_uid == series_instance_uid, ResultRow.superseded_at.is_(None))
+        .with_for_update()
+    )
+    if result is None:
+        return None
+    result.superseded_at = note.at
+    session.flush()
+    record_event(session, "result", result.id, "supersede", note, series=series_instance_uid)
+    unsent = session.scalars(
+        select(DeliveryRow)
+        .where(
+            DeliveryRow.result_id == result.id,
+            DeliveryRow.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
+        )
+        .with_for_update()
+    ).all()
+    for delivery in unsent:
+        transition(session, delivery, DeliveryEvent.CANCEL, note)
+    return result.id
+
+
+def retire_alert(session: Session, series_instance_uid: str, note: Note) -> AlertRow | None:
+    """The series no longer alerts: open and acknowledged become superseded, dismissed stays dismissed."""
+    alert = session.scalar(
+        select(AlertRow).where(AlertRow.series_instance_uid == series_instance_uid).with_for_update()
+    )
+    if alert is not None and (AlertState(alert.state), AlertEvent.SUPERSEDE) in ALERT_TRANSITIONS:
+        transition(session, alert, AlertEvent.SUPERSEDE, note, updated_at=note.at)
+    return alert
+
+
+def retire_result(session: Session, series_instance_uid: str, note: Note) -> None:
+    """No result of the series is in force any more."""
+    supersede_result(session, series_instance_uid, note)
+    retire_alert(session, series_instance_uid, note)

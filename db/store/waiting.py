@@ -1,0 +1,85 @@
+"""Waiting for the queue without asking it: LISTEN on PostgreSQL, the file's data version on SQLite."""
+
+import threading
+import time
+from typing import Any
+
+from sqlalchemy import Connection
+
+from db.engine import Database, translated
+from db.errors import DatabaseUnavailable
+from db.store.room import JOB_CHANNEL
+
+__all__ = ["Waiter"]
+
+_LOOK_EVERY_S = 0.02
+
+
+class Waiter:
+    """Keeps one connection of its own, so that nothing that happens between two waits is missed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._mutex = threading.Lock()
+        self._connection: Connection | None = None
+        self._version: int | None = None
+
+    def wait(self, timeout_s: float) -> bool:
+        """True once something was committed that may concern the queue, False after ``timeout_s``."""
+        with self._mutex:
+            try:
+                with translated():
+                    if self._database.is_sqlite:
+                        return self._wait_sqlite(timeout_s)
+                    return self._wait_postgresql(timeout_s)
+            except DatabaseUnavailable:
+                self._drop()
+                raise
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._mutex:
+            self._drop()
+
+    def _wait_sqlite(self, timeout_s: float) -> bool:
+        connection = self._own()
+        ends = time.monotonic() + timeout_s
+        while True:
+            version = int(_raw(connection).execute("PRAGMA data_version").fetchone()[0])
+            if version != self._version:
+                self._version = version
+                return True
+            left = ends - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(_LOOK_EVERY_S, left))
+
+    def _wait_postgresql(self, timeout_s: float) -> bool:
+        import psycopg  # noqa: PLC0415 - only an installation on PostgreSQL has it
+
+        fresh = self._connection is None
+        raw = _raw(self._own())
+        try:
+            if fresh:
+                raw.autocommit = True
+                raw.execute(f"LISTEN {JOB_CHANNEL}")
+                return True  # what came before we listened is looked for now
+            return any(True for _ in raw.notifies(timeout=timeout_s, stop_after=1))
+        except psycopg.Error as error:
+            raise DatabaseUnavailable(f"({type(error).__name__})") from error
+
+    def _own(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._database.engine.connect()
+            self._connection.detach()  # never handed to another
+            self._version = None
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _raw(connection: Connection) -> Any:
+    return connection.connection.driver_connection
