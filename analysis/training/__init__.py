@@ -1,1 +1,1 @@
-"""Training."""
+"""How the model comes about: data, recipes, training, evaluation by patient, and export. Not needed by a node."""

@@ -62,7 +62,7 @@ def recipe():
         name="small",
         network=NetworkRecipe(lstm_maps=2, head_maps=(8, 8), restructured=True),
         optimiser=OptimiserRecipe(learning_rate=5e-3, warmup=0.1, average_decay=0.9),
-        data=DataRecipe(batch=5, crop=64),
+        data=DataRecipe(batch=3, crop=32, medseg=0.34),
         augment=AugmentRecipe(),
     )
 

@@ -1,0 +1,97 @@
+"""From a cache to a model folder that the segmenter loads, through the command lines."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from analysis.model import Segmenter
+from analysis.training import crossvalidate, export
+from analysis.training.datasets import KNOWN, LUNG, SIZE, Cache, Case, Source, encode_hu, save_cache
+
+RECIPE = """
+[network]
+restructured = true
+head_maps = [4, 4]
+[data]
+batch = 3
+crop = 32
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A cache of two volumes and two controls, one slice each, in folds 0 and 1; a small recipe; and its training."""
+    tmp_path = tmp_path_factory.mktemp("training")
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    lung = (rows - 128) ** 2 + (columns - 128) ** 2 < 100**2
+    hu = np.where(lung, -850.0, 40.0)
+    lesion = (rows - 128) ** 2 + (columns - 100) ** 2 < 30**2
+    mask = lung * np.uint8(LUNG) | np.uint8(KNOWN)
+    sick, healthy = np.where(lesion, -400.0, hu), hu
+    cache = Cache(
+        grey=encode_hu(np.stack([sick, healthy, sick, healthy])),
+        mask=np.stack([mask | lesion * np.uint8(3), mask, mask | lesion * np.uint8(3), mask]).astype(np.uint8),
+        cases=tuple(
+            Case(name=f"{source.value}_{fold}", source=source, fold=fold, start=at, stop=at + 1)
+            for at, (source, fold) in enumerate(
+                [(Source.COVID20, 0), (Source.LCTSC, 0), (Source.COVID20, 1), (Source.LCTSC, 1)]
+            )
+        ),
+    )
+    save_cache(cache, tmp_path / "cache.npz")
+    (tmp_path / "small.toml").write_text(RECIPE)
+    assert _train(tmp_path) == 0
+    return tmp_path
+
+
+def _train(folder):
+    return crossvalidate.main(
+        [
+            "--cache", str(folder / "cache.npz"), "--recipe", str(folder / "small.toml"), "--folds", "0",
+            "--steps", "2", "--device", "cpu", "--checkpoints", str(folder), "--out", str(folder / "out"),
+        ]
+    )  # fmt: skip
+
+
+def _export(folder, run, *more: str):
+    return export.main(
+        ["--run", str(run), "--cache", str(folder / "cache.npz"), "--version", "9.8.7", "--out",
+         str(folder / "model"), *more]
+    )  # fmt: skip
+
+
+def test_cross_validation_to_model(workplace):
+    """Export a trained fold from its weights and figures, load it and segment; the card tells every held-out case."""
+    out = workplace / "out"
+    figures = json.loads((out / "small.json").read_text())
+    assert {case["case"] for case in figures["cases"]} == {"covid20_0", "lctsc_0"}
+    assert _export(workplace, out / "small.safetensors", "--evaluation", str(out / "small.json")) == 0
+
+    model = workplace / "model"
+    segmenter = Segmenter.load(model, device="cpu")
+    assert segmenter.manifest.version == "9.8.7"
+    assert segmenter.manifest.training.steps == 2
+    assert segmenter.manifest.mean_hu == pytest.approx(figures["runs"][0]["mean_hu"])
+    trained = load_file(str(out / "small.safetensors"))
+    exported = load_file(str(model / "model.safetensors"))
+    np.testing.assert_array_equal(exported["lstm.gates.weight"], trained["fold0.lstm.gates.weight"])
+    card = (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for word in ("covid20_0", "lctsc_0", segmenter.manifest.sha256, "non-commercial", "UNVERIFIED", "small"):
+        assert word in card
+    lung = np.zeros((2, 64, 64), bool)
+    lung[:, 10:50, 10:50] = True
+    assert segmenter.segment(np.full(lung.shape, -800, np.int16), lung, slice_spacing_mm=2.0).shape == lung.shape
+
+    # A checkpoint, too, before there are figures: its held-out cases are evaluated then.
+    assert _export(workplace, workplace / "small-0.pt", "--interim") == 0
+    again = load_file(str(model / "model.safetensors"))
+    np.testing.assert_array_equal(again["lstm.gates.weight"], exported["lstm.gates.weight"])
+    assert "**Interim" in (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_fold_without_weights_is_refused(workplace):
+    """A fold that was not trained cannot be exported."""
+    with pytest.raises(ValueError, match="fold 3"):
+        _export(workplace, workplace / "out" / "small.safetensors", "--fold", "3")
