@@ -8,11 +8,12 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
-from analysis.series import Series
+from analysis.series import Outcome, Screening, Series
 from db import Job, StaleState, Store, StoreError
 from dicom_node.archived import read_archived
 from dicom_node.backoff import is_transient, retry_delay_s
@@ -99,9 +100,10 @@ class Worker:
         series = read_archived(self._store, settings.archive_dir, job.series_instance_uid, job.revision)
         analysed = self._analyse(series, progress)
         progress("recording")
+        screening = _with_triage(analysed.screening, self._store.series.why(job.series_instance_uid))
         if isinstance(analysed, ExcludedSeries):
-            self._store.results.record_exclusion(job, self._name, analysed.screening, analysed.seconds)
-            _LOG.info("series.excluded", reason=analysed.screening.reason)
+            self._store.results.record_exclusion(job, self._name, screening, analysed.seconds)
+            _LOG.info("series.excluded", reason=screening.reason)
             return
         published = publish(
             analysed,
@@ -114,7 +116,7 @@ class Worker:
             job,
             self._name,
             findings=analysed.findings,
-            screening=analysed.screening,
+            screening=screening,
             decision=published.decision,
             report=published.report,
             report_path=published.report_path,
@@ -156,3 +158,17 @@ class Worker:
             _LOG.warning("job.lost")
         except StoreError as error:
             _LOG.error("job.unrecorded", cause=cause_of(error))
+
+
+def _with_triage(screening: Screening, triaged: Screening | None) -> Screening:
+    """The screening with the rules that triage alone could apply: which reconstruction was chosen, and why.
+
+    What excluded the series then is left out: its analysis was asked for all the same.
+    """
+    applied = {result.rule for result in screening.results}
+    further = [
+        result
+        for result in (triaged.results if triaged else ())
+        if result.rule not in applied and result.outcome is not Outcome.EXCLUDED
+    ]
+    return replace(screening, results=(*screening.results, *further))
