@@ -1,5 +1,12 @@
 """State: the store and the values that travel in and out of it. Rows stay inside."""
 
+from db.commitment import (
+    COMMITMENT_TRANSITIONS,
+    CommitmentEvent,
+    CommitmentRequest,
+    CommitmentState,
+    StoredCommitment,
+)
 from db.engine import backup, current_revision, upgrade
 from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
@@ -29,10 +36,14 @@ from db.values import (
 
 __all__ = [
     "ACTIVE_JOB_STATES",
+    "COMMITMENT_TRANSITIONS",
     "JOB_TRANSITIONS",
     "SERIES_TRANSITIONS",
     "AssociationRecord",
     "BackupRefused",
+    "CommitmentEvent",
+    "CommitmentRequest",
+    "CommitmentState",
     "CompleteSeries",
     "DatabaseUnavailable",
     "Job",
@@ -56,6 +67,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoredAlert",
+    "StoredCommitment",
     "StoredDelivery",
     "StoredEvent",
     "StoredInstance",

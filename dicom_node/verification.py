@@ -63,10 +63,10 @@ def verify(
         folder = archive.absolute(_folder(archive, uid))
         folders.add(folder)
         there = _listed(archive, folder)
-        rows = store.retention.instances(uid)
+        rows = store.retention.files(uid)
         for row in rows:
             fault = examine(archive, row)
-            if fault is not None and row.path in {one.path for one in store.retention.instances(uid)}:
+            if fault is not None and row.path in {one.path for one in store.retention.files(uid)}:
                 yield fault
             files, read = files + 1, read + row.size_bytes
             on_progress(Progress(series=number, of_series=len(uids), files=files, bytes_read=read))

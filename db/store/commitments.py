@@ -1,18 +1,20 @@
 """Storage commitments: requests that were taken, and answers on their way."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from db.commitment import CommitmentEvent, CommitmentRequest, CommitmentState, StoredCommitment
-from db.engine import Database
 from db.errors import StaleState
 from db.rows import CommitmentRow
-from db.store.records import all_of
+from db.store.room import Room
 from db.store.transitions import Note, record_event, transition
+
+__all__ = ["Commitments"]
 
 ANSWERING_LEASE_S = 600.0
 """Who answers and is silent for so long is gone; the answer is tried again."""
@@ -21,11 +23,9 @@ _COMMITMENT = "commitment"
 _NAMES = tuple(StoredCommitment.__dataclass_fields__)
 
 
-class Commitments:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitments(Room):
     """What peers asked to have confirmed, and what became of it."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def request(self, request: CommitmentRequest, *, max_attempts: int, begin: bool) -> StoredCommitment:
         """Remember a request, or find the one that the peer repeats; ``begin``: who asks answers it now.
@@ -35,10 +35,10 @@ class Commitments:
         Raises:
             StaleState: the peer used the transaction's UID for other instances before.
         """
-        now = datetime.now(UTC)
+        now = self.clock()
         note = Note(at=now, actor=request.calling_ae_title)
         references = [list(pair) for pair in request.references]
-        with self._database.write() as session:
+        with self.database.write() as session:
             row = session.scalar(
                 select(CommitmentRow).where(
                     CommitmentRow.calling_ae_title == request.calling_ae_title,
@@ -69,17 +69,17 @@ class Commitments:
             .order_by(CommitmentRow.not_before, CommitmentRow.id)
             .limit(_BATCH)
         )
-        with self._database.read() as session:
+        with self.database.read() as session:
             if session.scalar(statement) is None:
                 return ()  # no write lock is taken merely to look
-        with self._database.write() as session:
+        with self.database.write() as session:
             rows = session.scalars(statement.with_for_update(skip_locked=True)).all()
             note = Note(at=now, actor=_COMMITMENT)
             for row in rows:
                 if row.state == CommitmentState.ANSWERING.value:
                     transition(session, row, CommitmentEvent.RETRY, note, cause="who answered fell silent")
                 _begin(session, row, note)
-            return all_of(rows, _commitment_of)
+            return tuple(_commitment_of(row) for row in rows)
 
     def answered(self, commitment: StoredCommitment, *, committed: int, failed: int) -> StoredCommitment:
         """The peer has confirmed the answer of this attempt: so many instances are safe, so many are not.
@@ -87,8 +87,8 @@ class Commitments:
         Raises:
             StaleState: another attempt has taken over.
         """
-        now = datetime.now(UTC)
-        with self._database.write() as session:
+        now = self.clock()
+        with self.database.write() as session:
             row = _held(session, commitment)
             transition(
                 session,
@@ -111,9 +111,9 @@ class Commitments:
         Raises:
             StaleState: another attempt has taken over.
         """
-        now = datetime.now(UTC)
+        now = self.clock()
         note = Note(at=now, actor=_COMMITMENT, detail=cause)
-        with self._database.write() as session:
+        with self.database.write() as session:
             row = _held(session, commitment)
             if transient and row.attempt < row.max_attempts:
                 later = now + timedelta(seconds=retry_delay_s)
@@ -129,8 +129,8 @@ class Commitments:
         statement = select(CommitmentRow).order_by(CommitmentRow.id.desc())
         if states is not None:
             statement = statement.where(CommitmentRow.state.in_([state.value for state in states]))
-        with self._database.read() as session:
-            return all_of(session.scalars(statement), _commitment_of)
+        with self.database.read() as session:
+            return tuple(_commitment_of(row) for row in session.scalars(statement))
 
 
 def _begin(session: Session, row: CommitmentRow, note: Note) -> None:

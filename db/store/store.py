@@ -7,6 +7,7 @@ from typing import Self
 
 from db.engine import Database, check_schema
 from db.store.alerts import Alerts
+from db.store.commitments import Commitments
 from db.store.deliveries import Deliveries
 from db.store.intake import Intake
 from db.store.jobs import Jobs
@@ -38,6 +39,7 @@ class Store:
         self.results = Results(database=database, clock=clock)
         self.alerts = Alerts(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)
+        self.commitments = Commitments(database=database, clock=clock)
         self.peers = Peers(database=database, clock=clock)
         self.requeue = Requeue(database=database, clock=clock)
         self.retention = Retention(database=database, clock=clock)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from analysis.series.verdicts import Screening
 from db import ReceivedInstance, Store, upgrade
-from dicom_node.archive import Archive, FileMeta, Incoming, content_digest
+from dicom_node.archive import Archive, FileMeta, content_digest
 from dicom_node.cli.app import app
 from dicom_node.settings import Settings
 from dicom_node.verification import Fault, FaultKind, verify
@@ -39,7 +40,6 @@ def store(settings: Settings) -> Iterator[Store]:
 @pytest.fixture
 def paths(store: Store, archive: Archive) -> list[Path]:
     """Six archived and indexed instances of two series, an hour old."""
-    incoming = Incoming(archive, "test")
     files: list[Path] = []
     for number in range(6):
         series, sop, encoded = f"1.2.{number % 2}", f"1.2.3.{number}", bytes([number]) * 100
@@ -52,8 +52,9 @@ def paths(store: Store, archive: Archive) -> list[Path]:
             calling_ae_title="A",
             called_ae_title="B",
         )
-        staged = incoming.stage(meta, encoded, path)
-        assert incoming.publish([staged]) == [None]
+        file = archive.absolute(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(meta.encode() + encoded)
         store.intake.record_instance(
             ReceivedInstance(
                 sop_instance_uid=sop,
@@ -64,7 +65,7 @@ def paths(store: Store, archive: Archive) -> list[Path]:
                 patient_id="",
                 modality="CT",
                 path=path.as_posix(),
-                size_bytes=staged.size_bytes,
+                size_bytes=file.stat().st_size,
                 sha256=digest,
                 calling_ae_title="A",
                 called_ae_title="B",
@@ -74,9 +75,8 @@ def paths(store: Store, archive: Archive) -> list[Path]:
                 header={},
             ),
         )
-        files.append(archive.absolute(path))
-        age(files[-1])
-    incoming.close()
+        files.append(file)
+        age(file)
     return files
 
 
@@ -147,10 +147,13 @@ def test_what_retention_removes_meanwhile_is_no_fault(store: Store, archive: Arc
     """A series whose files go between the query and the look is not missing."""
     series = "1.2.0"
     removed = []
+    revision = store.series.get(series).revision
+    store.intake.mark_complete(series, revision, "all here")
+    store.intake.exclude(series, revision, Screening(results=(), profile=None), "not wanted")
 
     def remove(_: object) -> None:
         if not removed:
-            removed.extend(store.retention.instances(series))
+            removed.extend(store.retention.files(series))
             for one in removed:
                 archive.absolute(one.path).unlink(missing_ok=True)
             store.retention.removed(series)
