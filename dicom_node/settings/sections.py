@@ -1,5 +1,6 @@
 """Everything that can be set, by section: the values, their defaults, limits and descriptions."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -62,6 +63,17 @@ class Receiver(_Section):
     acse_timeout_s: float = Field(default=30, gt=0, description="Time a peer has to finish the handshake.")
     network_timeout_s: float = Field(
         default=60, gt=0, description="Silence on an association after which it is aborted."
+    )
+    pdu_timeout_s: float = Field(default=30, gt=0, description="Time from a PDU's first byte to its last.")
+    max_silent: int = Field(
+        default=256, ge=1, description="Connections that have not asked for an association, in total."
+    )
+    max_silent_per_address: int = Field(default=64, ge=1, description="... and from one address.")
+    processes: int = Field(
+        default_factory=lambda: min(2, os.cpu_count() or 1),
+        ge=1,
+        le=64,
+        description="Processes that receive; by default 2, or 1 on a single core.",
     )
     disk_watermark_bytes: int = Field(
         default=1_073_741_824, ge=0, description="Free space below which instances are refused (0xA700)."
