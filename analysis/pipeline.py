@@ -78,7 +78,7 @@ def _analyse(series: Series, segmenter: "Segmenter", steps: "_Steps") -> Analyse
         return ExcludedSeries(screening=screening, seconds=steps.seconds)
     with steps("model"):
         mask = lungs.mask
-        labels = segmenter.segment(volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm)
+        labels = segmenter.segment(volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm, profile=screening.profile)
         labels = np.where(mask, labels, 0).astype(np.uint8)
     with steps("measures"):
         measurements = measure(volume, lungs, labels)

@@ -12,10 +12,16 @@ class ThresholdSegmenter:
     """Labels lung above -700 HU as ground glass and above -300 HU as high opacity."""
 
     def segment(
-        self, hu: npt.NDArray[np.int16], lung_mask: npt.NDArray[np.bool_], *, slice_spacing_mm: float
+        self,
+        hu: npt.NDArray[np.int16],
+        lung_mask: npt.NDArray[np.bool_],
+        *,
+        slice_spacing_mm: float,
+        profile: Profile = Profile.CHEST_CT,
     ) -> npt.NDArray[np.uint8]:
-        """Label by thresholds (slice, row, column)."""
+        """Label by thresholds (slice, row, column), the same for every profile."""
         assert slice_spacing_mm > 0
+        assert profile in Profile
         labels = np.zeros(hu.shape, np.uint8)
         labels[lung_mask & (hu > GGO_HU[0])] = 1
         labels[lung_mask & (hu > GGO_HU[1])] = 2

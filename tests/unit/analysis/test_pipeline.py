@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import pipeline
-from analysis.findings import Provenance
+from analysis.findings import Profile, Provenance
 from analysis.measure.burden import choose_key_slices
 from analysis.pictures import coronal_png, key_slice_png
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
@@ -15,8 +15,9 @@ from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 class _Threshold:
     """Everything above -500 HU is GGO, inside the lungs or not."""
 
-    def segment(self, hu, lung_mask, *, slice_spacing_mm):
+    def segment(self, hu, lung_mask, *, slice_spacing_mm, profile):
         assert lung_mask.shape == hu.shape
+        assert profile is Profile.CHEST_CT
         assert slice_spacing_mm == pytest.approx(2.0)
         return (hu > -500).astype(np.uint8)
 
