@@ -2,80 +2,27 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from analysis.series.verdicts import Screening
-from db import ReceivedInstance, Store, upgrade
-from dicom_node.archive import Archive, FileMeta, content_digest
+from db import Store
+from dicom_node.archive import Archive
 from dicom_node.cli.app import app
 from dicom_node.settings import Settings
 from dicom_node.verification import Fault, FaultKind, verify
 
-CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 AN_HOUR_AGO = 3600
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(node={"data_dir": tmp_path})
-
-
-@pytest.fixture
-def archive(settings: Settings) -> Archive:
-    return Archive(settings.archive_dir)
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    upgrade(settings.database_url)
-    with Store.open(settings.database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def paths(store: Store, archive: Archive) -> list[Path]:
+def paths(keep: Callable[..., Path]) -> list[Path]:
     """Six archived and indexed instances of two series, an hour old."""
-    files: list[Path] = []
-    for number in range(6):
-        series, sop, encoded = f"1.2.{number % 2}", f"1.2.3.{number}", bytes([number]) * 100
-        digest = content_digest(encoded)
-        path = archive.relative_path(series_instance_uid=series, sop_instance_uid=sop, digest=digest)
-        meta = FileMeta(
-            sop_class_uid=CT,
-            sop_instance_uid=sop,
-            transfer_syntax_uid=EXPLICIT,
-            calling_ae_title="A",
-            called_ae_title="B",
-        )
-        file = archive.absolute(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(meta.encode() + encoded)
-        store.intake.record_instance(
-            ReceivedInstance(
-                sop_instance_uid=sop,
-                sop_class_uid=CT,
-                transfer_syntax_uid=EXPLICIT,
-                study_instance_uid="1.2",
-                series_instance_uid=series,
-                patient_id="",
-                modality="CT",
-                path=path.as_posix(),
-                size_bytes=file.stat().st_size,
-                sha256=digest,
-                calling_ae_title="A",
-                called_ae_title="B",
-                address="",
-                association_id=None,
-                received_at=datetime.now(UTC),
-                header={},
-            ),
-        )
-        files.append(file)
+    files = [keep(f"1.2.3.{number}", bytes([number]) * 100, series=f"1.2.{number % 2}") for number in range(6)]
+    for file in files:
         age(file)
     return files
 

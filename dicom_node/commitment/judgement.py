@@ -1,0 +1,61 @@
+"""Which of the instances that a peer asks about are safe: indexed, on disk, and byte for byte as received."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from db import Store
+from dicom_node.archive import Archive
+from dicom_node.verification import examine
+
+__all__ = ["CLASS_CONFLICT", "NO_SUCH_INSTANCE", "PROCESSING_FAILURE", "Judgement", "judge"]
+
+_log = structlog.get_logger(__name__)
+
+PROCESSING_FAILURE: Final = 0x0110
+NO_SUCH_INSTANCE: Final = 0x0112
+CLASS_CONFLICT: Final = 0x0119
+"""Failure Reason (0008,1197), PS3.3 section C.14.1.1."""
+
+Reference = tuple[str, str]
+"""SOP Class UID and SOP Instance UID."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is safe, and what is not and why."""
+
+    committed: tuple[Reference, ...]
+    failed: tuple[tuple[Reference, int], ...]
+
+
+def judge(store: Store, archive: Archive, references: Iterable[Reference]) -> Judgement:
+    """Look at every instance now. Cost: one query and the reading of one file each.
+
+    An instance that was sent more than once is judged by its newest version. One that retention removed is not safe.
+    """
+    committed: list[Reference] = []
+    failed: list[tuple[Reference, int]] = []
+    for reference in references:
+        reason = _reason(store, archive, reference)
+        if reason is None:
+            committed.append(reference)
+        else:
+            failed.append((reference, reason))
+    return Judgement(committed=tuple(committed), failed=tuple(failed))
+
+
+def _reason(store: Store, archive: Archive, reference: Reference) -> int | None:
+    sop_class_uid, sop_instance_uid = reference
+    present = [version for version in store.intake.find_versions(sop_instance_uid) if version.removed_at is None]
+    if not present:
+        return NO_SUCH_INSTANCE
+    newest = present[-1]
+    if newest.sop_class_uid != sop_class_uid:
+        return CLASS_CONFLICT
+    if fault := examine(archive, newest):
+        _log.error("commitment.broken", path=fault.path, fault=fault.kind, sop_instance_uid=sop_instance_uid)
+        return PROCESSING_FAILURE
+    return None

@@ -1,0 +1,78 @@
+"""A node's archive and store without a running node, and peers that listen."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from db import ReceivedInstance, Store, upgrade
+from dicom_node.archive import Archive, FileMeta, content_digest
+from dicom_node.settings import Settings
+
+CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+
+Keep = Callable[..., Path]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a node whose data lies in a folder of its own."""
+    return Settings(node={"data_dir": tmp_path / "node"})
+
+
+@pytest.fixture
+def archive(settings: Settings) -> Archive:
+    """The archive of the settings."""
+    return Archive(settings.archive_dir)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """The store of the settings, on SQLite."""
+    settings.node.data_dir.mkdir(parents=True)
+    upgrade(settings.database_url)
+    with Store.open(settings.database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def keep(store: Store, archive: Archive) -> Keep:
+    """Archive and index an instance; its file."""
+
+    def keep_one(sop_instance_uid: str, encoded: bytes, *, series: str = "1.2.0", sop_class: str = CT) -> Path:
+        digest = content_digest(encoded)
+        path = archive.relative_path(series_instance_uid=series, sop_instance_uid=sop_instance_uid, digest=digest)
+        meta = FileMeta(
+            sop_class_uid=sop_class,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=EXPLICIT,
+            calling_ae_title="CT1",
+            called_ae_title="LUNGSENTRY",
+        )
+        file = archive.absolute(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(meta.encode() + encoded)
+        store.intake.record_instance(
+            ReceivedInstance(
+                sop_instance_uid=sop_instance_uid,
+                sop_class_uid=sop_class,
+                transfer_syntax_uid=EXPLICIT,
+                study_instance_uid="1.2",
+                series_instance_uid=series,
+                patient_id="",
+                modality="CT",
+                path=path.as_posix(),
+                size_bytes=file.stat().st_size,
+                sha256=digest,
+                calling_ae_title="CT1",
+                called_ae_title="LUNGSENTRY",
+                address="127.0.0.1",
+                association_id=None,
+                received_at=datetime.now(UTC),
+                header={},
+            )
+        )
+        return file
+
+    return keep_one
