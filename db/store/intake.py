@@ -120,7 +120,7 @@ class Intake(Room):
                 .where(AssociationRow.closed_at.is_(None))
                 .group_by(SeriesRow.study_instance_uid)
             ).all()
-            open_count = {study: count for study, count in open_by_study}
+            open_count: dict[str, int] = {study: count for study, count in open_by_study}  # noqa: C416 - rows are typed tuples
             positions: dict[str, dict[str, float]] = {row.series_instance_uid: {} for row in rows}
             located = session.execute(
                 select(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid, InstanceRow.slice_position_mm)

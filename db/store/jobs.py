@@ -229,7 +229,7 @@ def owned(session: Session, job: Job, worker: str | None) -> JobRow:
     return row
 
 
-def _due(now: datetime) -> Select[tuple[JobRow]]:
+def _due(now: datetime) -> Select[JobRow]:
     return (
         select(JobRow)
         .where(JobRow.state == JobState.QUEUED, JobRow.not_before <= now)

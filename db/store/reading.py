@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Row as ResultTuple
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from alerts.alert import AlertState
@@ -67,14 +66,11 @@ class SeriesReading(Room):
         with self.database.read() as session:
             return tuple(series_of(row) for row in session.scalars(statement.limit(limit)))
 
-    def get(self, series_instance_uid: str) -> SeriesRecord:
-        """The series.
-
-        Raises:
-            StaleState: there is none.
-        """
+    def get(self, series_instance_uid: str) -> SeriesRecord | None:
+        """The series, if there is one."""
         with self.database.read() as session:
-            return series_of(_row(session, series_instance_uid))
+            row = session.get(SeriesRow, series_instance_uid)
+            return None if row is None else series_of(row)
 
     def uids(self) -> tuple[str, ...]:
         """The UIDs of all series."""
@@ -119,9 +115,7 @@ def read_status(session: Session) -> Status:
 
 
 def _counts(session: Session, column: InstrumentedAttribute[str], states: Iterable[StrEnum]) -> dict[str, int]:
-    statement: Select[tuple[str, int]] = select(column, func.count()).group_by(column)
-    rows: Iterable[ResultTuple[tuple[str, int]]] = session.execute(statement)
-    found = {row[0]: row[1] for row in rows}
+    found = {state: count for state, count in session.execute(select(column, func.count()).group_by(column))}  # noqa: C416
     return {state.value: found.get(state.value, 0) for state in states}
 
 

@@ -88,7 +88,7 @@ class Results(Room):
                 record_event(session, "result", result.id, "record", note, series=job.series_instance_uid)
                 alert_id = _apply_alert(session, decision.alert, result, note)
                 delivery_ids = tuple(_queue_delivery(session, one, result, note) for one in deliveries)
-                _end(session, row, series, SeriesEvent.ANALYSE, screening, note, reason=None)
+                _end(session, row, series, SeriesEvent.ANALYSE, screening=screening, note=note, reason=None)
                 return RecordedResult(
                     result_id=result.id, alert_id=alert_id, superseded_id=older, delivery_ids=delivery_ids
                 )
@@ -109,7 +109,7 @@ class Results(Room):
             with self.database.write() as session:
                 series, row = self._ending(session, job, worker)
                 retire_result(session, job.series_instance_uid, note)
-                _end(session, row, series, SeriesEvent.EXCLUDE, screening, note, reason=reason)
+                _end(session, row, series, SeriesEvent.EXCLUDE, screening=screening, note=note, reason=reason)
         except StaleState as stale:
             self._refuse(job, worker, stale)
             raise
@@ -153,9 +153,9 @@ def _end(
     job: JobRow,
     series: SeriesRow,
     event: SeriesEvent,
+    *,
     screening: Screening,
     note: Note,
-    *,
     reason: str | None,
 ) -> None:
     transition(session, job, JobEvent.SUCCEED, note, finished_at=note.at, lease_expires_at=None)

@@ -4,8 +4,6 @@ import threading
 import time
 from typing import Any
 
-from sqlalchemy import Connection
-
 from db.engine import Database, translated
 from db.errors import DatabaseUnavailable
 from db.store.room import JOB_CHANNEL
@@ -21,7 +19,7 @@ class Waiter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._mutex = threading.Lock()
-        self._connection: Connection | None = None
+        self._driver: Any = None
         self._version: int | None = None
 
     def wait(self, timeout_s: float) -> bool:
@@ -42,10 +40,10 @@ class Waiter:
             self._drop()
 
     def _wait_sqlite(self, timeout_s: float) -> bool:
-        connection = self._own()
+        driver, _ = self._own()
         ends = time.monotonic() + timeout_s
         while True:
-            version = int(_raw(connection).execute("PRAGMA data_version").fetchone()[0])
+            version = int(driver.execute("PRAGMA data_version").fetchone()[0])
             if version != self._version:
                 self._version = version
                 return True
@@ -57,8 +55,7 @@ class Waiter:
     def _wait_postgresql(self, timeout_s: float) -> bool:
         import psycopg  # noqa: PLC0415 - only an installation on PostgreSQL has it
 
-        fresh = self._connection is None
-        raw = _raw(self._own())
+        raw, fresh = self._own()
         try:
             if fresh:
                 raw.autocommit = True
@@ -68,18 +65,17 @@ class Waiter:
         except psycopg.Error as error:
             raise DatabaseUnavailable(f"({type(error).__name__})") from error
 
-    def _own(self) -> Connection:
-        if self._connection is None:
-            self._connection = self._database.engine.connect()
-            self._connection.detach()  # never handed to another
-            self._version = None
-        return self._connection
+    def _own(self) -> tuple[Any, bool]:
+        """The driver's own connection, never handed to another, and whether it is new."""
+        if self._driver is not None:
+            return self._driver, False
+        pooled = self._database.engine.raw_connection()
+        self._driver = pooled.driver_connection
+        pooled.detach()
+        self._version = None
+        return self._driver, True
 
     def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-def _raw(connection: Connection) -> Any:
-    return connection.connection.driver_connection
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
