@@ -11,11 +11,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from db import Store
 from dicom_node.backoff import is_transient
+from dicom_node.commitment import Reporter
 from dicom_node.delivery.sender import Sender
 from dicom_node.logs import cause_of
 from dicom_node.retention import Retention
 from dicom_node.settings import Settings
 from dicom_node.sweep import Sweep, Unit
+from dicom_node.tls import expiry_units
 from dicom_node.triage import Triage
 
 __all__ = ["Sweeps", "node_sweeps", "run_scheduler"]
@@ -24,6 +26,7 @@ _LOG = structlog.stdlib.get_logger()
 
 LEASES_EVERY_S = 2.0
 DELIVERIES_EVERY_S = 1.0
+CERTIFICATES_EVERY_S = 86_400.0
 
 
 class Sweeps:
@@ -81,15 +84,18 @@ def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[],
 
 
 def node_sweeps(settings: Settings, store: Store) -> tuple[Sweep, ...]:
-    """Everything that a node looks at: completion, screening, lapsed leases, deliveries and retention."""
+    """Everything that a node looks at: completion, screening, lapsed leases, deliveries, commitments, retention."""
     triage = Triage(settings=settings, store=store)
     sender = Sender(settings=settings, store=store)
+    reporter = Reporter(settings=settings, store=store)
     retention = Retention(settings=settings, store=store)
     return (
         Sweep(name="completion", every_s=settings.completion.sweep_s, units=triage.completions),
         Sweep(name="screening", every_s=settings.completion.sweep_s, units=triage.screenings),
         Sweep(name="leases", every_s=LEASES_EVERY_S, units=lambda: [Unit(run=partial(_release_lapsed, store))]),
         Sweep(name="deliveries", every_s=DELIVERIES_EVERY_S, units=sender.units),
+        Sweep(name="commitments", every_s=settings.commitment.sweep_s, units=reporter.units),
+        Sweep(name="certificates", every_s=CERTIFICATES_EVERY_S, units=lambda: expiry_units(settings.tls)),
         Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),
     )
 

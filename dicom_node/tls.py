@@ -22,12 +22,17 @@ from typing import ClassVar
 
 import structlog
 
+from dicom_node.settings import Tls
+from dicom_node.sweep import Unit
+
 __all__ = [
     "Certificate",
     "CertificateFolder",
     "HandshakeFailed",
     "TlsError",
     "UnusableCertificates",
+    "certificate_folder",
+    "expiry_units",
     "handshake",
     "read_certificates",
     "warn_of_expiry",
@@ -188,6 +193,13 @@ class CertificateFolder:
         return tuple(found)
 
 
+def certificate_folder(tls: Tls) -> CertificateFolder | None:
+    """The folder of the settings; None where none is set."""
+    if tls.certificates is None:
+        return None
+    return CertificateFolder(tls.certificates, verify_peers=tls.verify_peers, check_host_names=tls.check_host_names)
+
+
 def handshake(connection: socket.socket, context: ssl.SSLContext, *, deadline_s: float) -> ssl.SSLSocket:
     """The connection, encrypted, with ``deadline_s`` as its time limit for each read; the server's side.
 
@@ -244,6 +256,12 @@ def warn_of_expiry(
             days_left=round((one.not_after - now) / timedelta(days=1), 1),
         )
     return ending
+
+
+def expiry_units(tls: Tls) -> list[Unit]:
+    """The sweep that warns of certificates that are about to end: one unit, where there is TLS."""
+    folder = certificate_folder(tls)
+    return [] if folder is None else [Unit(run=lambda: warn_of_expiry(folder, within_days=tls.warn_days))]
 
 
 def _read(file: Path) -> tuple[Certificate, ...]:

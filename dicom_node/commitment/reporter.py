@@ -19,7 +19,7 @@ from dicom_node.commitment.judgement import Judgement, judge
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, event_information, event_type
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
-from dicom_node.tls import CertificateFolder, TlsError
+from dicom_node.tls import TlsError, certificate_folder
 
 __all__ = ["Reporter", "Target", "report"]
 
@@ -46,10 +46,7 @@ class Reporter:
         self._settings = settings
         self._store = store
         self._archive = Archive(settings.archive_dir)
-        tls = settings.tls
-        self._certificates = (
-            CertificateFolder(tls.certificates, check_host_names=tls.check_host_names) if tls.certificates else None
-        )
+        self._certificates = certificate_folder(settings.tls)
 
     def units(self) -> Iterator[Unit]:
         """One unit for each answer that is due; it is tried once."""
