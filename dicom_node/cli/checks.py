@@ -197,6 +197,29 @@ def port(settings: Settings) -> Iterator[Check]:
             yield _ok(name, f"free on {host}; the node is not running")
 
 
+def tls(settings: Settings) -> Iterator[Check]:
+    """The certificates can be used, and hold for longer than the warning asks for."""
+    if settings.tls.certificates is None:
+        return
+    from dicom_node.tls import CertificateFolder, TlsError  # noqa: PLC0415
+
+    folder, now = CertificateFolder(settings.tls.certificates), datetime.now(UTC)
+    try:
+        folder.server_context()
+        certificates = folder.certificates()
+    except TlsError as error:
+        yield _fail("tls", str(error), "put certificate.pem, key.pem and trusted/*.pem there; the node sees it at once")
+        return
+    for one in certificates:
+        name, saw = f"certificate {one.name}", f"holds until {one.not_after:%Y-%m-%d %H:%M} UTC"
+        if one.not_after <= now or one.not_before > now:
+            yield _fail(name, saw if one.not_after <= now else f"holds from {one.not_before:%Y-%m-%d}", "replace it")
+        elif one.not_after - now <= timedelta(days=settings.tls.warn_days):
+            yield _warn(name, saw, "replace it in time: the new file is taken up without a restart")
+        else:
+            yield _ok(name, saw)
+
+
 def clock(_settings: Settings) -> Iterator[Check]:
     """The clock is later than the software it runs, and synchronised where the system can say so."""
     now = datetime.now().astimezone()
@@ -234,5 +257,6 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     disk,
     database_and_peers,
     port,
+    tls,
     clock,
 )

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(ctx: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check Python, codecs, weights, disk, database, peers, port and clock; say what to do about each."""
+    """Check Python, codecs, weights, disk, database, peers, port, TLS and clock; say what to do about each."""
     invocation = Invocation.of(ctx)
     settings = invocation.settings()
     from rich.text import Text  # noqa: PLC0415

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.cli.checks import Level, tls
+from dicom_node.settings import Settings
 from dicom_node.tls import CertificateFolder, HandshakeFailed, UnusableCertificates, handshake, warn_of_expiry
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -255,3 +257,16 @@ def test_expiry_is_told_in_time(authority: Authority, tmp_path: Path) -> None:
     assert warn_of_expiry(folder, within_days=5) == []
     later = datetime.now(UTC) + timedelta(days=11)
     assert [one.file for one in warn_of_expiry(folder, within_days=0, clock=lambda: later)] == ["certificate.pem"]
+
+
+def test_doctor_tells_how_long_certificates_hold(authority: Authority, tmp_path: Path) -> None:
+    """Fine, about to end, and a folder that cannot be used: ok, warn and fail, by name."""
+    folder = authority.issue("node", tmp_path / "short", days=10)
+    settings = Settings(tls={"certificates": folder})
+    short, long = tls(settings)
+    assert (short.level, long.level) == (Level.WARN, Level.OK)
+    assert "certificate.pem" in short.name
+    (folder / "key.pem").unlink()
+    (broken,) = tls(settings)
+    assert broken.level is Level.FAIL
+    assert not list(tls(Settings()))
