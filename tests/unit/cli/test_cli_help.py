@@ -20,7 +20,7 @@ def _commands(command: Any, above: tuple[str, ...] = ()) -> list[tuple[tuple[str
 
 COMMANDS = _commands(get_command(app))
 EXPECTED = {
-    *("serve", "receiver", "worker", "scheduler", "status", "why", "requeue", "echo", "send", "simulate"),
+    *("serve", "receiver", "worker", "scheduler", "status", "why", "requeue", "echo", "send", "fetch", "simulate"),
     *("analyze", "doctor", "verify", "demo", "studies list", "studies show", "series list", "series show"),
     *("jobs list", "jobs show", "jobs cancel", "alerts list", "alerts show", "alerts ack", "alerts dismiss"),
     *("peers list", "peers allow", "peers remove", "peers refused"),
@@ -47,7 +47,7 @@ def test_help_has_a_sentence_an_example_and_exit_codes(path: tuple[str, ...], co
 def test_everything_that_lists_or_shows_has_json() -> None:
     """A script can read whatever is listed or shown."""
     for path, command in COMMANDS:
-        if path[-1] in {"list", "show", "refused", "status", "why", "requeue", "doctor", "verify", "analyze"}:
+        if path[-1] in {"list", "show", "refused", "status", "why", "requeue", "doctor", "verify", "fetch", "analyze"}:
             assert any("--json" in parameter.opts for parameter in command.params), path
 
 

@@ -1,0 +1,186 @@
+"""A node's settings and store with series of every fate, for commands to read and steer."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from alerts import AlertPolicy, Delivery, ProfileThresholds, RequestContext, evaluate
+from alerts.reports import WrittenReport
+from analysis.findings import Findings, KeySlice, Profile, Provenance, Quality, QualityLevel, RegionFindings
+from analysis.series import Outcome, RuleResult, Screening
+from db import Peer, ReceivedInstance, Store, upgrade
+from dicom_node.cli import app
+from dicom_node.settings import Node, Settings, document
+
+PATIENT = "PAT-4711"
+STUDY, OTHER_STUDY = "1.2.3.100", "1.2.3.200"
+FLAGGED, EXCLUDED, FAILED, RECEIVING = "1.2.3.100.11", "1.2.3.100.12", "1.2.3.100.13", "1.2.3.200.21"
+ELIGIBLE = Screening(
+    results=(RuleResult(rule="extent", value="300 mm", expected="at least 100 mm", outcome=Outcome.PASSED),),
+    profile=Profile.CTAC,
+    profile_cues=("kernel B19f",),
+)
+LOCALIZER = Screening(
+    results=(RuleResult(rule="image type", value="LOCALIZER", expected="no localizer", outcome=Outcome.EXCLUDED),),
+    profile=None,
+)
+
+
+def _received(series: str, study: str) -> ReceivedInstance:
+    return ReceivedInstance(
+        sop_instance_uid=f"{series}.1",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        study_instance_uid=study,
+        series_instance_uid=series,
+        patient_id=PATIENT,
+        modality="CT",
+        path=f"{series}/1.dcm",
+        size_bytes=100,
+        sha256=hashlib.sha256(series.encode()).hexdigest(),
+        calling_ae_title="CT1",
+        called_ae_title="LUNGSENTRY",
+        address="10.1.2.17",
+        association_id=None,
+        received_at=datetime.now(UTC),
+        header={
+            "slice_position_mm": 1.0,
+            "series_description": "AC CT 5.0",
+            "study_description": "PET/CT WHOLE BODY",
+            "study_date": "20260131",
+            "accession_number": "ACC-1",
+        },
+    )
+
+
+def _findings(series: str, revision: int, version: str = "1.0") -> Findings:
+    region = RegionFindings(
+        lung_volume_ml=4000, ggo_volume_ml=300, high_opacity_volume_ml=100, high_density_volume_ml=90
+    )
+    return Findings(
+        study_instance_uid=STUDY,
+        series_instance_uid=series,
+        revision=revision,
+        profile=Profile.CTAC,
+        profile_cues=("kernel B19f",),
+        slice_count=60,
+        both_lungs=region,
+        right_lung=region,
+        left_lung=region,
+        lobes={},
+        lss=None,
+        lhos=None,
+        lesion_count=3,
+        lesion_mean_hu=-500.0,
+        lesion_sd_hu=120.0,
+        key_slices=(
+            KeySlice(
+                sop_instance_uid=f"{series}.1",
+                frame_number=None,
+                slice_index=30,
+                position_mm=150.0,
+                ggo_area_mm2=900.0,
+                high_opacity_area_mm2=100.0,
+            ),
+        ),
+        quality=Quality(level=QualityLevel.LIMITED, reasons=("no inspiration scan",)),
+        provenance=Provenance(
+            model_name="test",
+            model_version=version,
+            weights_sha256="0" * 64,
+            thresholds={"ggo": 0.5},
+            runtime="numpy",
+            device="cpu",
+            software_version="0",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilledNode:
+    """Its settings file and its database."""
+
+    config: Path
+    url: str
+
+    def run(self, *words: str, code: int = 0) -> Any:
+        """Run a command that ends with ``code``; never a traceback, never the patient."""
+        done = CliRunner().invoke(app, ["--config", str(self.config), *words])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert done.exit_code == code, done.output
+        return done
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self.run(*words, "--json", code=code).stdout)
+
+    def store(self) -> Store:
+        """The store behind the command."""
+        return Store.open(self.url)
+
+
+def _complete(store: Store, series: str, study: str) -> int:
+    recorded = store.intake.record_instance(_received(series, study))
+    store.intake.mark_complete(series, recorded.revision, "in a test")
+    return recorded.revision
+
+
+def filled_node(folder: Path) -> FilledNode:
+    """A node with a flagged, an excluded, a failed and a receiving series, a peer and a refusal."""
+    settings = Settings.model_construct(node=Node(data_dir=folder / "data"))
+    settings.node.data_dir.mkdir()
+    config = folder / "lungsentry.toml"
+    config.write_text(document(settings))
+    upgrade(settings.database_url)
+    with Store.open(settings.database_url) as store:
+        for series in (FLAGGED, FAILED):
+            store.jobs.enqueue(series, _complete(store, series, STUDY), ELIGIBLE, 3)
+            job = store.jobs.claim("worker-1", 60)
+            assert job is not None
+            if series == FAILED:
+                store.jobs.fail(job, "UndecodablePixels: truncated", transient=False, retry_delay_s=1)
+            else:
+                _record(store, job, series)
+        store.intake.exclude(EXCLUDED, _complete(store, EXCLUDED, STUDY), LOCALIZER, LOCALIZER.reason or "")
+        store.intake.record_instance(_received(RECEIVING, OTHER_STUDY))
+        store.peers.allow(Peer(ae_title="CT1", called_ae_title=None, cidr="10.1.2.0/24", host="10.1.2.17", port=104))
+        store.peers.record_refusal("CT2", "LUNGSENTRY", "10.1.2.18", "the calling AE title is not known")
+        store.peers.record_refusal("CT 3", "OTHER", "10.1.2.19", "the called AE title is not this node's")
+    return FilledNode(config=config, url=settings.database_url)
+
+
+def _record(store: Store, job: Any, series: str) -> None:
+    findings = _findings(series, job.revision)
+    thresholds = ProfileThresholds(burden_percent=1, lesion_volume_ml=5)
+    policy = AlertPolicy(thresholds=dict.fromkeys(Profile, thresholds), expected_words=("covid",))
+    uid = f"{series}.9"
+    store.results.record(
+        job,
+        "worker-1",
+        findings=findings,
+        screening=ELIGIBLE,
+        decision=evaluate(findings, RequestContext(), policy),
+        report=WrittenReport(
+            sop_instance_uid=uid,
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+            path=Path("aa/report.dcm"),
+            sha256="0" * 64,
+        ),
+        report_path="aa/report.dcm",
+        pictures=("aa/slice-1.png",),
+        deliveries=(
+            Delivery(
+                kind="sr",
+                destination="PACS",
+                path="aa/report.dcm",
+                sop_instance_uid=uid,
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+            ),
+        ),
+        seconds={"model": 1.0},
+    )
