@@ -17,13 +17,12 @@ import hashlib
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Abandoned", "Archive", "ArchivedFile", "FileMeta", "Incoming", "StagedFile", "content_digest"]
+__all__ = ["LOCK_NAME", "Abandoned", "Archive", "ArchivedFile", "FileMeta", "content_digest"]
 
 IMPLEMENTATION_CLASS_UID = "2.25.204925041234768571914520138716422503437"
 IMPLEMENTATION_VERSION_NAME = "LUNGSENTRY_0_1"
@@ -31,8 +30,8 @@ IMPLEMENTATION_VERSION_NAME = "LUNGSENTRY_0_1"
 _PREAMBLE = b"\0" * 128 + b"DICM"
 _META_GROUP_LENGTH = struct.Struct("<HH2sHI")
 _DIGITS = 32
-_LOCK_NAME = "owner.lock"
-_REMEMBERED_FOLDERS = 4096
+LOCK_NAME = "owner.lock"
+"""Held by the receiver whose incoming folder it lies in, as long as it lives."""
 
 
 def content_digest(encoded: bytes) -> str:
@@ -75,15 +74,6 @@ def _element(element: int, vr: bytes, text: str) -> bytes:
     value = text.encode("latin-1")
     value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
     return struct.pack("<HH2sH", 0x0002, element, vr, len(value)) + value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedFile:
-    """An instance whose bytes are on disk under a temporary name (None: they already lie under the final one)."""
-
-    temporary: Path | None
-    path: PurePosixPath
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +141,36 @@ class Archive:
                 meta=file.read(length), encoded=file.read(), size_bytes=stat.st_size, modified_at=stat.st_mtime
             )
 
+    def holds(self, path: PurePosixPath, encoded_bytes: int) -> int | None:
+        """The size of the file that holds these bytes already, and whole; None without one.
+
+        Names hold the content's digest, so the data set's length decides.
+        """
+        try:
+            with self.absolute(path).open("rb") as file:
+                head = file.read(len(_PREAMBLE) + _META_GROUP_LENGTH.size)
+                size = os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            return None
+        if len(head) < len(_PREAMBLE) + _META_GROUP_LENGTH.size:
+            return None
+        meta_bytes = _META_GROUP_LENGTH.unpack_from(head, len(_PREAMBLE))[4]
+        return size if size == len(head) + meta_bytes + encoded_bytes else None
+
+    @contextmanager
+    def incoming_locked(self) -> Generator[None]:
+        """Nobody else makes or sweeps an incoming folder meanwhile: one that is new and not yet locked is not dead."""
+        incoming = self.root / "incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(incoming / ".folders.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def abandoned(self) -> tuple[Abandoned, ...]:
-        """The incoming folders whose receiver is dead: nobody holds their lock."""
+        """The incoming folders whose receiver is dead: nobody holds their lock. Ask within `incoming_locked`."""
         incoming = self.root / "incoming"
         if not incoming.is_dir():
             return ()
@@ -160,132 +178,15 @@ class Archive:
             Abandoned(
                 receiver_id=folder.name,
                 folder=folder,
-                temporary_files=sum(1 for entry in folder.iterdir() if entry.name != _LOCK_NAME),
+                temporary_files=sum(1 for entry in folder.iterdir() if entry.name != LOCK_NAME),
             )
             for folder in sorted(incoming.iterdir())
-            if folder.is_dir() and not _is_held(folder / _LOCK_NAME)
+            if folder.is_dir() and not _is_held(folder / LOCK_NAME)
         )
 
     def remove_abandoned(self, abandoned: Abandoned) -> None:
         """Remove a dead receiver's temporary files: none of them was ever acknowledged."""
         shutil.rmtree(abandoned.folder, ignore_errors=True)
-
-
-class Incoming:
-    """The writing side of one receiver: stage (many threads), then publish (one thread, many files at once)."""
-
-    def __init__(self, archive: Archive, receiver_id: str) -> None:
-        self._archive = archive
-        self.folder = archive.root / "incoming" / receiver_id
-        self.folder.mkdir(parents=True)
-        self._lock = os.open(self.folder / _LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._numbers = count()
-        self._ready_folders: set[Path] = set()
-
-    def stage(self, meta: FileMeta, encoded: bytes, path: PurePosixPath) -> StagedFile:
-        """Write and sync the instance under a temporary name of its own; not at all if it is already archived.
-
-        Raises:
-            OSError: the disk refused; nothing is left behind.
-        """
-        head = meta.encode()
-        size = len(head) + len(encoded)
-        if self._is_archived(path, len(encoded)):
-            return StagedFile(temporary=None, path=path, size_bytes=self._archive.absolute(path).stat().st_size)
-        temporary = self.folder / f"{next(self._numbers)}.part"
-        try:
-            with temporary.open("xb", buffering=0) as file:
-                _write_all(file.fileno(), (head, encoded))
-                os.fdatasync(file.fileno())
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        return StagedFile(temporary=temporary, path=path, size_bytes=size)
-
-    def publish(self, staged: Sequence[StagedFile]) -> list[OSError | None]:
-        """Give files their final names and sync each folder once; for each file, the error that kept it from that.
-
-        A file whose error is None survives a power cut from here on.
-        """
-        outcomes: list[OSError | None] = [self._rename(file) for file in staged]
-        folders = {self._folder(file) for file, error in zip(staged, outcomes, strict=True) if error is None}
-        unsynced = {folder: error for folder in folders if (error := _try_sync(folder)) is not None}
-        return [error or unsynced.get(self._folder(file)) for file, error in zip(staged, outcomes, strict=True)]
-
-    def discard(self, staged: StagedFile) -> None:
-        """Forget a staged file that will not be published."""
-        if staged.temporary is not None:
-            staged.temporary.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Leave nothing behind and let the lock go."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
-
-    def _folder(self, file: StagedFile) -> Path:
-        return self._archive.absolute(file.path).parent
-
-    def _is_archived(self, path: PurePosixPath, encoded_bytes: int) -> bool:
-        """The same bytes lie there already, and whole: names hold the content's digest, so the size decides."""
-        try:
-            with self._archive.absolute(path).open("rb") as file:
-                head = file.read(len(_PREAMBLE) + _META_GROUP_LENGTH.size)
-                size = os.fstat(file.fileno()).st_size
-        except FileNotFoundError:
-            return False
-        if len(head) < len(_PREAMBLE) + _META_GROUP_LENGTH.size:
-            return False
-        return size == len(head) + _META_GROUP_LENGTH.unpack_from(head, len(_PREAMBLE))[4] + encoded_bytes
-
-    def _rename(self, file: StagedFile) -> OSError | None:
-        folder = self._folder(file)
-        try:
-            if folder not in self._ready_folders:
-                self._make_ready(folder)
-            if file.temporary is not None:
-                try:
-                    file.temporary.replace(self._archive.absolute(file.path))
-                except FileNotFoundError:  # retention removed the series' folder in between
-                    self._make_ready(folder)
-                    file.temporary.replace(self._archive.absolute(file.path))
-        except OSError as error:
-            with suppress(OSError):
-                self.discard(file)
-            return error
-        return None
-
-    def _make_ready(self, folder: Path) -> None:
-        """Create a series' folder and sync the folders above it, once a receiver's life."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for parent in (folder.parent, self._archive.root):
-            _sync_folder(parent)
-        if len(self._ready_folders) >= _REMEMBERED_FOLDERS:
-            self._ready_folders.clear()
-        self._ready_folders.add(folder)
-
-
-def _write_all(descriptor: int, parts: Iterable[bytes]) -> None:
-    for part in parts:
-        view = memoryview(part)
-        while view:
-            view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _try_sync(folder: Path) -> OSError | None:
-    try:
-        _sync_folder(folder)
-    except OSError as error:
-        return error
-    return None
 
 
 def _is_held(lock: Path) -> bool:

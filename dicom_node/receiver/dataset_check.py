@@ -1,13 +1,17 @@
 """Walk an encoded data set to its end without decoding a value: is it whole, and what do the index's attributes say?"""
 
+import mmap
 import re
 import struct
+import tempfile
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from pathlib import Path
 
-from pydicom.datadict import dictionary_VR
+from pydicom._dicom_dict import DicomDictionary
 
 from dicom_node.receiver.errors import UnparsableDataset
 
@@ -50,7 +54,13 @@ _FRAGMENT_VRS = frozenset({b"OB", b"OW"})
 
 _MAX_DEPTH = 64
 _MAX_KEPT_BYTES = 16_384
+MAX_ELEMENTS = 1_000_000
+"""Elements, items and fragments of one data set; 2,000 frames with functional groups have a tenth of it."""
+_YIELD_EVERY = 4096
+"""Elements between two moments at which other associations get the interpreter."""
 _INFLATE_CHUNK = 1 << 20
+_SEQUENCES = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
+"""What the Standard's dictionary calls a sequence; needed where the encoding does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,19 +94,28 @@ class DatasetOutline:
 
 
 def walk_dataset(
-    encoded: bytes,
+    encoded: bytes | memoryview,
     transfer_syntax_uid: str,
     *,
     wanted: frozenset[int],
     max_inflated_bytes: int,
+    scratch: Path | None = None,
 ) -> DatasetOutline:
     """The data set's elements fill it exactly, to its end, and its pixel data is as long as its attributes say.
 
+    What is deflated is inflated to a nameless file in the ``scratch`` folder, not to memory.
+
     Raises:
-        UnparsableDataset: it is truncated, is no data set, or is nested or inflated beyond reason.
+        UnparsableDataset: it is truncated, is no data set, or is nested, divided or inflated beyond reason.
+        OSError: the scratch folder has no room.
     """
     if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        encoded = _inflate(encoded, max_inflated_bytes)
+        with _inflated(encoded, max_inflated_bytes, scratch) as inflated:
+            return _walk_inflated(inflated, transfer_syntax_uid, wanted)
+    return _walk_inflated(encoded, transfer_syntax_uid, wanted)
+
+
+def _walk_inflated(encoded: bytes | memoryview, transfer_syntax_uid: str, wanted: frozenset[int]) -> DatasetOutline:
     if not encoded:
         raise UnparsableDataset("it is empty")
     outline = walk_elements(
@@ -111,7 +130,7 @@ def walk_dataset(
 
 
 def walk_elements(
-    encoded: bytes,
+    encoded: bytes | memoryview,
     *,
     explicit: bool,
     little_endian: bool = True,
@@ -129,29 +148,40 @@ def walk_elements(
     )
 
 
-def _inflate(encoded: bytes, limit: int) -> bytes:
-    """The deflated data set's bytes (PS3.5 A.5), whole and no more than the limit."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    parts: list[bytes] = []
-    size = 0
-    pending = encoded
-    try:
-        while pending and not inflater.eof:
-            part = inflater.decompress(pending, _INFLATE_CHUNK)
-            pending = inflater.unconsumed_tail
+@contextmanager
+def _inflated(encoded: bytes | memoryview, limit: int, scratch: Path | None) -> Generator[memoryview]:
+    """The deflated data set's bytes (PS3.5 A.5), whole and no more than the limit, mapped."""
+    with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
+        size = 0
+        for part in _inflate(encoded):
             size += len(part)
             if size > limit:
                 raise UnparsableDataset(f"it inflates beyond {limit} bytes")
-            parts.append(part)
-            if not part and not pending:
-                break
+            file.write(part)
+        if not size:
+            raise UnparsableDataset("it is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+            yield view
+
+
+def _inflate(encoded: bytes | memoryview) -> Generator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    position = 0
+    pending: bytes | memoryview = b""
+    try:
+        while not inflater.eof:
+            if not pending:
+                pending = encoded[position : position + _INFLATE_CHUNK]
+                position += len(pending)
+            part = inflater.decompress(pending, _INFLATE_CHUNK)
+            if not part and not pending and not inflater.eof:
+                raise UnparsableDataset("its deflated stream breaks off")
+            pending = inflater.unconsumed_tail
+            yield part
     except zlib.error as error:
         raise UnparsableDataset("its deflated stream is damaged") from error
-    if not inflater.eof:
-        raise UnparsableDataset("its deflated stream breaks off")
-    if inflater.unused_data not in (b"", b"\0"):
+    if inflater.unused_data not in {b"", b"\0"} or position < len(encoded):
         raise UnparsableDataset("bytes follow its deflated stream")
-    return b"".join(parts)
 
 
 def _check_pixel_data(outline: DatasetOutline, *, native: bool) -> None:
@@ -193,17 +223,27 @@ _IMPLICIT = _Encoding(explicit=False, order="<")
 class _Walk:
     """One pass over a buffer; positions are byte offsets into it, an ``end`` is one past the last byte."""
 
-    def __init__(self, data: bytes, *, wanted: frozenset[int], forbidden_groups: frozenset[int]) -> None:
+    def __init__(self, data: bytes | memoryview, *, wanted: frozenset[int], forbidden_groups: frozenset[int]) -> None:
         self._data = data
         self._wanted = wanted
         self._forbidden = forbidden_groups
         self.values: dict[int, bytes] = {}
         self.pixel_bytes: int | None = None
         self.fragments: int | None = None
+        self._seen = 0
+
+    def _count(self) -> None:
+        """One element more. Other threads get their turn now and then, and no data set takes for ever."""
+        self._seen += 1
+        if self._seen > MAX_ELEMENTS:
+            raise UnparsableDataset(f"it has more than {MAX_ELEMENTS} elements")
+        if not self._seen % _YIELD_EVERY:
+            time.sleep(0)
 
     def elements(self, position: int, end: int, encoding: _Encoding, depth: int, *, open_end: bool) -> int:
         """Walk elements up to ``end``, or with ``open_end`` to the item's delimiter; return where they end."""
         while position < end:
+            self._count()
             tag, vr, length, value = self._head(position, end, encoding)
             if tag >> 16 == _DELIMITER_GROUP and open_end:
                 if tag != _ITEM_END or length:
@@ -219,7 +259,7 @@ class _Walk:
                 raise UnparsableDataset(f"it breaks off in element {tag:08x}, {position - end} bytes short")
             if depth == 0:
                 self._keep(tag, value, length)
-            if vr == b"SQ" or (vr is None and _is_sequence(tag)):
+            if vr == b"SQ" or (vr is None and tag in _SEQUENCES):
                 self._items(value, position, encoding, depth, open_end=False)
         if open_end:
             raise UnparsableDataset("it breaks off in an item")
@@ -228,7 +268,7 @@ class _Walk:
     def _keep(self, tag: int, value: int, length: int) -> None:
         """Keep a top-level element's value if it is wanted, and the pixel data's length."""
         if tag in self._wanted:
-            self.values[tag] = self._data[value : value + min(length, _MAX_KEPT_BYTES)]
+            self.values[tag] = bytes(self._data[value : value + min(length, _MAX_KEPT_BYTES)])
         elif tag == PIXEL_DATA:
             self.pixel_bytes = length
 
@@ -241,7 +281,7 @@ class _Walk:
         tag = group << 16 | element
         if not encoding.explicit or group == _DELIMITER_GROUP:
             return tag, None, encoding.long.unpack_from(data, position + 4)[0], position + 8
-        vr = data[position + 4 : position + 6]
+        vr = bytes(data[position + 4 : position + 6])
         if vr in _SHORT_LENGTH_VRS:
             return tag, vr, encoding.short.unpack_from(data, position + 6)[0], position + 8
         if not _VR.fullmatch(vr):
@@ -270,6 +310,7 @@ class _Walk:
         if depth >= _MAX_DEPTH:
             raise UnparsableDataset(f"sequences nest deeper than {_MAX_DEPTH}")
         while position < end:
+            self._count()
             tag, length, value = self._item_head(position, end, encoding)
             if tag == _SEQUENCE_END and open_end:
                 return value
@@ -289,6 +330,7 @@ class _Walk:
         """Walk encapsulated pixel data (PS3.5 A.4) to its delimiter; return where it ends and its count of items."""
         count = 0
         while position < end:
+            self._count()
             tag, length, value = self._item_head(position, end, encoding)
             if tag == _SEQUENCE_END:
                 return value, count
@@ -304,12 +346,3 @@ class _Walk:
             raise UnparsableDataset(f"it breaks off in an item's head at byte {position}")
         group, element = encoding.tag.unpack_from(self._data, position)
         return group << 16 | element, encoding.long.unpack_from(self._data, position + 4)[0], position + 8
-
-
-@lru_cache(maxsize=4096)
-def _is_sequence(tag: int) -> bool:
-    """The Standard's dictionary calls the element a sequence; needed where the encoding does not say."""
-    try:
-        return dictionary_VR(tag) == "SQ"
-    except KeyError:
-        return False

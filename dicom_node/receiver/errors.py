@@ -1,20 +1,33 @@
-"""Why an instance is not taken: an error class a C-STORE status. A docstring is the message."""
+"""Why an instance is not taken, with its C-STORE status, and why a connection ends. A docstring is the message."""
 
 from typing import ClassVar
 
-__all__ = ["IdentityMismatch", "OutOfResources", "Refused", "UnparsableDataset"]
+__all__ = [
+    "ConnectionEnded",
+    "IdentityMismatch",
+    "InstanceTooLarge",
+    "InvalidPdu",
+    "OutOfResources",
+    "Overdue",
+    "PeerGone",
+    "Refused",
+    "UnparsableDataset",
+]
 
 
-class Refused(Exception):  # noqa: N818 - errors are named by what happened
-    """The instance was refused."""
-
-    status: ClassVar[int] = 0xC000
+class _Told(Exception):  # noqa: N818 - errors are named by what happened
     transient: ClassVar[bool] = False
 
     def __init__(self, detail: str = "") -> None:
         claim = (type(self).__doc__ or "").strip().splitlines()[0]
         super().__init__(f"{claim} {detail}".strip())
         self.detail = detail
+
+
+class Refused(_Told):
+    """The instance was refused."""
+
+    status: ClassVar[int] = 0xC000
 
 
 class OutOfResources(Refused):
@@ -34,3 +47,33 @@ class UnparsableDataset(Refused):
     """The data set cannot be parsed to its end."""
 
     status = 0xC210
+
+
+class ConnectionEnded(_Told):
+    """The connection is over."""
+
+    abort: ClassVar[bytes | None] = None
+    """The A-ABORT that the peer gets, if it gets one (PS3.8 section 9.3.8)."""
+
+
+class PeerGone(ConnectionEnded):
+    """The peer closed the connection, or aborted."""
+
+
+class Overdue(ConnectionEnded):
+    """The peer took longer than it may."""
+
+    abort = b"\x07\0\0\0\0\x04\0\0\x02\x00"
+    transient = True
+
+
+class InvalidPdu(ConnectionEnded):
+    """The peer sent what the protocol does not allow here."""
+
+    abort = b"\x07\0\0\0\0\x04\0\0\x02\x06"
+
+
+class InstanceTooLarge(ConnectionEnded):
+    """The data set is larger than the node takes."""
+
+    abort = b"\x07\0\0\0\0\x04\0\0\x02\x00"

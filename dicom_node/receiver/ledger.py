@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import structlog
 
 from db import AssociationRecord, Store, StoreError
-from dicom_node.receiver.errors import OutOfResources
 from dicom_node.receiver.protocol import AssociationInfo
 
 __all__ = ["AssociationLedger"]
@@ -30,23 +29,20 @@ class AssociationLedger:
         """Write the association down before its first instance.
 
         Raises:
-            OutOfResources: the database cannot be reached.
+            StoreError: the database cannot be reached.
         """
         if info.association_id in self._open:
             return
-        try:
-            self._store.intake.open_association(
-                AssociationRecord(
-                    association_id=info.association_id,
-                    receiver_id=self._receiver_id,
-                    calling_ae_title=info.calling_ae_title,
-                    called_ae_title=info.called_ae_title,
-                    address=info.address,
-                    opened_at=self._clock(),
-                ),
-            )
-        except StoreError as error:
-            raise OutOfResources("the index cannot be written") from error
+        self._store.intake.open_association(
+            AssociationRecord(
+                association_id=info.association_id,
+                receiver_id=self._receiver_id,
+                calling_ae_title=info.calling_ae_title,
+                called_ae_title=info.called_ae_title,
+                address=info.address,
+                opened_at=self._clock(),
+            ),
+        )
         with self._mutex:
             self._open.add(info.association_id)
 

@@ -27,14 +27,19 @@ def end_dead_receivers(store: Store, archive: Archive) -> None:
 
     A receiver is dead when nobody holds its lock; one that runs beside this one is left alone.
     """
-    for abandoned in archive.abandoned():
-        store.intake.close_associations_of(abandoned.receiver_id)
-        archive.remove_abandoned(abandoned)
-        _log.info("receiver.buried", receiver_id=abandoned.receiver_id, temporary_files=abandoned.temporary_files)
+    with archive.incoming_locked():
+        for abandoned in archive.abandoned():
+            store.intake.close_associations_of(abandoned.receiver_id)
+            archive.remove_abandoned(abandoned)
+            _log.info("receiver.buried", receiver_id=abandoned.receiver_id, temporary_files=abandoned.temporary_files)
 
 
-def rebuild_index(store: Store, archive: Archive, *, stop: threading.Event, max_instance_bytes: int) -> int:
+def rebuild_index(
+    store: Store, archive: Archive, *, stop: threading.Event, max_instance_bytes: int, since: float = 0.0
+) -> int:
     """Record every archived instance that has no row; return how many there were.
+
+    ``since`` leaves out series that got no file after that time (seconds since 1970).
 
     It costs, for each series, one directory listing, one file read and one query; for each file that is not the
     newest version of an indexed instance, one file read and one query more. It runs beside the receiver: recording
@@ -44,9 +49,18 @@ def rebuild_index(store: Store, archive: Archive, *, stop: threading.Event, max_
     for folder in archive.series_folders():
         if stop.is_set():
             break
+        if since and not _changed_since(folder, since):
+            continue
         found += _rebuild_series(store, archive, folder, max_instance_bytes)
     _log.info("index.compared", rebuilt=found)
     return found
+
+
+def _changed_since(folder: Path, since: float) -> bool:
+    try:
+        return folder.stat().st_mtime >= since
+    except FileNotFoundError:
+        return False
 
 
 def _rebuild_series(store: Store, archive: Archive, folder: Path, max_instance_bytes: int) -> int:

@@ -1,19 +1,22 @@
-"""The receiver's process: what it opens, in which order, and how it ends."""
+"""The receiver: what it opens, in which order, and how it ends.
 
-import secrets
+One process listens and counts; the others, each with its own interpreter, serve what it hands them. With
+``receiver.processes = 1`` the same process does both.
+"""
+
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
-from pydicom import config as pydicom_config
-from pynetdicom import _config
 
 from db import Store, StoreError
-from dicom_node.archive import Archive, Incoming
-from dicom_node.receiver.contexts import supported_contexts
-from dicom_node.receiver.intake import Intake
-from dicom_node.receiver.protocol import Limits, StorageServer
+from dicom_node.archive import Archive
+from dicom_node.receiver.children import Children
+from dicom_node.receiver.door import Door, listen
+from dicom_node.receiver.engine import GRACE_S, Engine
+from dicom_node.receiver.lobby import Lobby, Room
 from dicom_node.receiver.recovery import end_dead_receivers, rebuild_index
 from dicom_node.settings import Settings
 
@@ -21,9 +24,8 @@ __all__ = ["run_receiver"]
 
 _log = structlog.get_logger(__name__)
 
-GRACE_S = 5.0
-"""Time that a request in flight has to be answered once the receiver is told to stop."""
-HOUSEKEEPING_S = 1.0
+_UNINDEXED_S = 3600.0
+"""A process that dies has left nothing unindexed that is older than that: it takes nothing while it cannot index."""
 
 
 def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:
@@ -34,63 +36,102 @@ def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: thre
     Raises:
         StoreError: the database cannot be opened.
         OSError: the archive cannot be written, or the port cannot be had.
+        NoChild: a process of the receiver cannot be started.
     """
-    _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom's own log names every PDU; the node logs what matters
-    pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE  # odd UIDs are judged by the intake
     store = Store.open(settings.database_url)
     try:
-        _run(settings, store, ready, stop)
+        archive = Archive(settings.archive_dir)
+        settings.archive_dir.mkdir(parents=True, exist_ok=True)
+        end_dead_receivers(store, archive)
+        _run(settings, store, archive, ready, stop)
     finally:
         store.close()
-
-
-def _run(settings: Settings, store: Store, ready: Callable[[int], None], stop: threading.Event) -> None:
-    archive = Archive(settings.archive_dir)
-    settings.archive_dir.mkdir(parents=True, exist_ok=True)
-    end_dead_receivers(store, archive)
-    incoming = Incoming(archive, f"{socket.gethostname()}-{secrets.token_hex(8)}")
-    intake = Intake(settings=settings, store=store, archive=archive, incoming=incoming)
-    try:
-        server = StorageServer(
-            host=settings.receiver.host,
-            port=settings.receiver.port,
-            ae_title=settings.node.ae_title,
-            contexts=supported_contexts(),
-            limits=_limits(settings),
-            service=intake,
-        )
-        server.start()
-        rebuilder = threading.Thread(
-            target=_rebuild, args=(settings, store, archive, stop), name="index-rebuilder", daemon=True
-        )
-        rebuilder.start()
-        _log.info("receiver.started", port=server.port, ae_title=settings.node.ae_title)
-        ready(server.port)
-        while not stop.wait(HOUSEKEEPING_S):
-            intake.retry_closing()
-        intake.refuse_new()
-        server.stop_accepting()
-        server.end_associations(GRACE_S)
-        rebuilder.join(GRACE_S)
-    finally:
-        intake.close()
-        incoming.close()
     _log.info("receiver.stopped")
 
 
-def _limits(settings: Settings) -> Limits:
+def _run(
+    settings: Settings, store: Store, archive: Archive, ready: Callable[[int], None], stop: threading.Event
+) -> None:
     receiver = settings.receiver
-    return Limits(
-        acse_timeout_s=receiver.acse_timeout_s,
-        network_timeout_s=receiver.network_timeout_s,
-        max_pdu_bytes=receiver.max_pdu_bytes,
-        max_instance_bytes=receiver.max_instance_bytes,
-        max_associations=receiver.max_associations,
+    lobby = Lobby(
+        Room(
+            associations=receiver.max_associations,
+            silent=receiver.max_silent,
+            silent_per_address=receiver.max_silent_per_address,
+        )
     )
-
-
-def _rebuild(settings: Settings, store: Store, archive: Archive, stop: threading.Event) -> None:
+    plain = listen(receiver.host, receiver.port)
+    secure = None if settings.tls.port is None else listen(receiver.host, settings.tls.port)
+    port = plain.getsockname()[1]
+    rooms = (
+        _Alone(settings, store, lobby)
+        if receiver.processes == 1
+        else Children(settings, lobby, on_death=_Undertaker(settings, store, archive, stop).bury)
+    )
+    door = Door(lobby, rooms.take, plain=plain, secure=secure)
+    rebuilder = threading.Thread(
+        target=_rebuild, args=(settings, store, archive, stop), name="index-rebuilder", daemon=True
+    )
     try:
-        rebuild_index(store, archive, stop=stop, max_instance_bytes=settings.receiver.max_instance_bytes)
+        rooms.start()
+        door.open()
+        rebuilder.start()
+        _log.info(
+            "receiver.started",
+            port=port,
+            tls_port=None if secure is None else secure.getsockname()[1],
+            ae_title=settings.node.ae_title,
+            processes=receiver.processes,
+        )
+        ready(port)
+        stop.wait()
+    finally:
+        stop.set()
+        door.close()
+        rooms.stop()
+    rebuilder.join(GRACE_S)
+
+
+class _Alone:
+    """The one process serves what it accepts."""
+
+    def __init__(self, settings: Settings, store: Store, lobby: Lobby) -> None:
+        self._engine = Engine(settings, store, turnstile=lobby)
+
+    def start(self) -> None:
+        """It serves already."""
+
+    def take(self, connection: socket.socket, number: int, *, secure: bool) -> None:
+        """Serve a connection, under a descriptor of the engine's own."""
+        self._engine.take(connection.dup(), number, secure=secure)
+
+    def stop(self) -> None:
+        """Finish what is in flight."""
+        self._engine.stop()
+
+
+class _Undertaker:
+    """After a child's death: its associations are closed, its drafts removed, what it had not indexed is indexed."""
+
+    def __init__(self, settings: Settings, store: Store, archive: Archive, stop: threading.Event) -> None:
+        self._settings = settings
+        self._store = store
+        self._archive = archive
+        self._stop = stop
+
+    def bury(self) -> None:
+        """Leave nothing undone that the dead one acknowledged."""
+        since = time.time() - _UNINDEXED_S
+        _rebuild(self._settings, self._store, self._archive, self._stop, since=since)
+        try:
+            end_dead_receivers(self._store, self._archive)
+        except (StoreError, OSError) as error:
+            _log.error("receiver.unburied", error=type(error).__name__)
+
+
+def _rebuild(settings: Settings, store: Store, archive: Archive, stop: threading.Event, *, since: float = 0.0) -> None:
+    limit = settings.receiver.max_instance_bytes
+    try:
+        rebuild_index(store, archive, stop=stop, max_instance_bytes=limit, since=since)
     except (StoreError, OSError) as error:
         _log.error("index.unchecked", error=type(error).__name__)

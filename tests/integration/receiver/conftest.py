@@ -62,7 +62,7 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
     def start(folder: Path = tmp_path, **receiver: Any) -> Receiver:
         settings = Settings(
             node={"data_dir": folder},
-            receiver={"host": "127.0.0.1", "port": 0, "disk_watermark_bytes": 0, **receiver},
+            receiver={"host": "127.0.0.1", "port": 0, "disk_watermark_bytes": 0, "processes": 1, **receiver},
         )
         upgrade(settings.database_url)
         store = Store.open(settings.database_url)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from dicom_node.archive import Archive, FileMeta, Incoming, content_digest
+from dicom_node.archive import Archive, FileMeta, content_digest
+from dicom_node.receiver.incoming import Incoming, StagedFile
 
 META = FileMeta(
     sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
@@ -33,6 +34,14 @@ def incoming(archive: Archive) -> Iterator[Incoming]:
     incoming.close()
 
 
+def stage(incoming: Incoming, encoded: bytes, path: PurePosixPath) -> StagedFile:
+    """What a reception does with a data set that came in two parts."""
+    draft = incoming.draft(META)
+    for part in (encoded[:3], encoded[3:]):
+        draft.write([memoryview(part)])
+    return draft.finish(path)
+
+
 def path_of(encoded: bytes, sop_instance_uid: str = "1.2.3.4") -> PurePosixPath:
     return Archive.relative_path(
         series_instance_uid="1.2.3.5", sop_instance_uid=sop_instance_uid, digest=content_digest(encoded)
@@ -53,7 +62,7 @@ def test_no_uid_is_a_path(series: str, instance: str) -> None:
 
 def test_published_file_is_a_dicom_file_with_the_bytes_received(archive: Archive, incoming: Incoming) -> None:
     """Any reader takes the file; the data set's bytes are the ones that were staged; nothing temporary is left."""
-    staged = incoming.stage(META, ENCODED, path_of(ENCODED))
+    staged = stage(incoming, ENCODED, path_of(ENCODED))
     assert incoming.publish([staged]) == [None]
 
     file = archive.absolute(staged.path)
@@ -65,38 +74,38 @@ def test_published_file_is_a_dicom_file_with_the_bytes_received(archive: Archive
 
 def test_same_bytes_are_not_written_again(incoming: Incoming) -> None:
     """An identical resend stages nothing, other bytes lie beside the first."""
-    incoming.publish([incoming.stage(META, ENCODED, path_of(ENCODED))])
+    incoming.publish([stage(incoming, ENCODED, path_of(ENCODED))])
 
-    assert incoming.stage(META, ENCODED, path_of(ENCODED)).temporary is None
-    assert incoming.stage(META, ENCODED + ENCODED, path_of(ENCODED + ENCODED)).temporary is not None
+    assert stage(incoming, ENCODED, path_of(ENCODED)).temporary is None
+    assert stage(incoming, ENCODED + ENCODED, path_of(ENCODED + ENCODED)).temporary is not None
 
 
 def test_short_file_under_a_final_name_is_replaced(archive: Archive, incoming: Incoming) -> None:
     """A file that a failing disk cut short does not pass for the instance when it is sent again."""
-    incoming.publish([incoming.stage(META, ENCODED, path_of(ENCODED))])
+    incoming.publish([stage(incoming, ENCODED, path_of(ENCODED))])
     file = archive.absolute(path_of(ENCODED))
     os.truncate(file, file.stat().st_size - 1)
 
-    incoming.publish([incoming.stage(META, ENCODED, path_of(ENCODED))])
+    incoming.publish([stage(incoming, ENCODED, path_of(ENCODED))])
 
     assert archive.read(path_of(ENCODED)).encoded == ENCODED
 
 
 def test_folder_that_retention_removed_is_made_again(archive: Archive, incoming: Incoming) -> None:
     """A series' folder may go between two instances."""
-    incoming.publish([incoming.stage(META, ENCODED, path_of(ENCODED))])
+    incoming.publish([stage(incoming, ENCODED, path_of(ENCODED))])
     file = archive.absolute(path_of(ENCODED))
     file.unlink()
     file.parent.rmdir()
 
-    assert incoming.publish([incoming.stage(META, ENCODED, path_of(ENCODED))]) == [None]
+    assert incoming.publish([stage(incoming, ENCODED, path_of(ENCODED))]) == [None]
     assert file.exists()
 
 
 def test_one_failure_does_not_fail_the_batch(archive: Archive, incoming: Incoming) -> None:
     """A file that cannot be published says so for itself, and its temporary file is gone."""
-    good = incoming.stage(META, ENCODED, path_of(ENCODED))
-    bad = incoming.stage(META, ENCODED, PurePosixPath("ff", "blocked", "a.dcm"))
+    good = stage(incoming, ENCODED, path_of(ENCODED))
+    bad = stage(incoming, ENCODED, PurePosixPath("ff", "blocked", "a.dcm"))
     (archive.root / "ff").write_text("a file where a folder should be")
 
     first, second = incoming.publish([good, bad])

@@ -1,0 +1,83 @@
+"""A process of the receiver: ``python -m dicom_node.receiver.child DESCRIPTOR``, with the settings on standard input.
+
+It serves the connections that come over the descriptor, and ends when its parent says so, or is gone.
+"""
+
+import signal
+import socket
+import sys
+import threading
+
+from db import Store
+from dicom_node.logs import configure, log_uncaught
+from dicom_node.receiver.control import Control, Word
+from dicom_node.receiver.engine import Engine, share_the_interpreter
+from dicom_node.settings import Settings
+
+
+class _Turnstile:
+    """Asks the parent, which counts for all processes."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._answers: dict[int, tuple[threading.Event, list[bool]]] = {}
+        self._speaking = threading.Lock()
+
+    def enter(self, number: int) -> bool:
+        """Is there room? No, if there is no parent either."""
+        answered, answer = self._answers.setdefault(number, (threading.Event(), []))
+        self._say(Word.ENTER, number)
+        answered.wait()
+        del self._answers[number]
+        return bool(answer and answer[0])
+
+    def leave(self, number: int) -> None:
+        """The connection is over."""
+        self._say(Word.LEAVE, number)
+
+    def answer(self, number: int, *, room: bool) -> None:
+        """The parent answered."""
+        answered, answer = self._answers.setdefault(number, (threading.Event(), []))
+        answer.append(room)
+        answered.set()
+
+    def answer_all(self) -> None:
+        """There will be no answer any more: nobody enters."""
+        for answered, _ in tuple(self._answers.values()):
+            answered.set()
+
+    def _say(self, word: Word, number: int) -> None:
+        try:
+            with self._speaking:
+                self._control.say(word, number)
+        except OSError:  # the parent is gone, and this process is about to end
+            self.answer_all()
+
+
+def main() -> int:
+    """Serve until the parent hangs up."""
+    control = Control(socket.socket(fileno=int(sys.argv[1])))
+    settings = Settings.model_validate_json(sys.stdin.read())
+    configure(settings.logging, role="receiver")
+    log_uncaught()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # whoever stops the node tells the parent, which then hangs up
+    share_the_interpreter()
+    store = Store.open(settings.database_url)
+    turnstile = _Turnstile(control)
+    engine = Engine(settings, store, turnstile=turnstile)
+    control.say(Word.READY)
+    while (message := control.hear()) is not None:
+        if message.descriptor is not None:
+            connection = socket.socket(fileno=message.descriptor)
+            engine.take(connection, message.number, secure=message.word is Word.TAKE_SECURE)
+        else:
+            turnstile.answer(message.number, room=message.word is Word.ROOM)
+    turnstile.answer_all()
+    engine.stop()
+    store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The receiver's processes, each with its own interpreter: started, given connections, started again after a death."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from dicom_node.receiver.control import Control, Message, Word
+from dicom_node.receiver.engine import GRACE_S
+from dicom_node.receiver.lobby import Lobby
+from dicom_node.settings import Settings
+
+__all__ = ["Children", "NoChild"]
+
+_log = structlog.get_logger(__name__)
+
+FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S, STEADY_S = 0.2, 10.0, 60.0
+"""Wait before a child is started again; doubled with each death, forgotten after that long a life."""
+START_TIMEOUT_S = 60.0
+TAKE_TIMEOUT_S = 10.0
+"""Time that a new connection waits for a child while none runs."""
+
+
+class NoChild(Exception):  # noqa: N818 - errors are named by what happened
+    """No process of the receiver runs."""
+
+
+class Children:
+    """As many processes as asked for; a connection goes to the one that has the fewest."""
+
+    def __init__(self, settings: Settings, lobby: Lobby, *, on_death: Callable[[], None]) -> None:
+        self._settings = settings
+        self._lobby = lobby
+        self._on_death = on_death
+        self._children = [_Child(number) for number in range(settings.receiver.processes)]
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._keepers = [
+            threading.Thread(target=self._keep, args=(child,), name=f"keep-{child.number}", daemon=True)
+            for child in self._children
+        ]
+
+    def start(self) -> None:
+        """Start all, and wait until they serve.
+
+        Raises:
+            NoChild: one did not begin to serve.
+        """
+        for keeper in self._keepers:
+            keeper.start()
+        with self._changed:
+            ready = self._changed.wait_for(lambda: all(child.ready for child in self._children), START_TIMEOUT_S)
+        if not ready:
+            raise NoChild("A process of the receiver did not start.")
+
+    def take(self, connection: socket.socket, number: int, *, secure: bool) -> None:
+        """Give a connection to a child; the parent's descriptor is the caller's to close.
+
+        Raises:
+            NoChild: none runs, nor begins to in time.
+        """
+        deadline = time.monotonic() + TAKE_TIMEOUT_S
+        word = Word.TAKE_SECURE if secure else Word.TAKE
+        while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
+            with self._changed:
+                self._changed.wait_for(self._any_ready, left)
+                child = min((one for one in self._children if one.ready), key=lambda one: len(one.held), default=None)
+                if child is None:
+                    continue
+                child.held.add(number)
+            if child.say(word, number, connection):
+                return
+            with self._changed:
+                child.held.discard(number)
+                child.ready = False
+        raise NoChild("No process of the receiver runs.")
+
+    def process_ids(self) -> Sequence[int]:
+        """The process ids of the children that run."""
+        return [child.process.pid for child in self._children if child.process is not None]
+
+    def stop(self) -> None:
+        """Let every child finish what is in flight, and end."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        for child in self._children:
+            child.hang_up()
+        deadline = time.monotonic() + GRACE_S + 2
+        for keeper, child in zip(self._keepers, self._children, strict=True):
+            keeper.join(max(0.0, deadline - time.monotonic()))
+            if keeper.is_alive() and child.process is not None:
+                _log.warning("receiver.child_killed", pid=child.process.pid)
+                child.process.kill()
+                keeper.join()
+
+    def _any_ready(self) -> bool:
+        return self._stopping.is_set() or any(child.ready for child in self._children)
+
+    def _keep(self, child: "_Child") -> None:
+        back_off_s = FIRST_BACK_OFF_S
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            status = self._run_once(child)
+            if self._stopping.is_set():
+                return
+            self._on_death()
+            if time.monotonic() - started > STEADY_S:
+                back_off_s = FIRST_BACK_OFF_S
+            _log.error("receiver.child_died", status=status, restart_in_s=back_off_s)
+            self._stopping.wait(back_off_s)
+            back_off_s = min(2 * back_off_s, LONGEST_BACK_OFF_S)
+
+    def _run_once(self, child: "_Child") -> int:
+        process = child.start(self._settings)
+        if self._stopping.is_set():  # told to stop between the check and the start
+            child.hang_up()
+        while (message := child.hear()) is not None:
+            self._obey(child, message)
+        with self._changed:
+            child.ready = False
+            held, child.held = child.held, set()
+        status = process.wait()
+        child.forget()
+        for number in held:
+            self._lobby.leave(number)
+        return status
+
+    def _obey(self, child: "_Child", message: Message) -> None:
+        if message.word is Word.READY:
+            with self._changed:
+                child.ready = True
+                self._changed.notify_all()
+        elif message.word is Word.ENTER:
+            child.say(Word.ROOM if self._lobby.enter(message.number) else Word.NO_ROOM, message.number)
+        elif message.word is Word.LEAVE:
+            with self._changed:
+                child.held.discard(message.number)
+            self._lobby.leave(message.number)
+
+
+class _Child:
+    """One process, the socket to it, and the connections that it has."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ready = False
+        self.held: set[int] = set()
+        self._control: Control | None = None
+        self._speaking = threading.Lock()
+
+    def start(self, settings: Settings) -> subprocess.Popen[bytes]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "dicom_node.receiver.child", str(theirs.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+        self.process, self._control = process, Control(ours)
+        assert process.stdin is not None  # noqa: S101 - a pipe, as asked above
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(settings.model_dump_json().encode())
+        return process
+
+    def say(self, word: Word, number: int, connection: socket.socket | None = None) -> bool:
+        """Whether it could be said."""
+        with self._speaking:
+            if self._control is None:
+                return False
+            try:
+                self._control.say(word, number, connection)
+            except OSError:
+                return False
+            return True
+
+    def hear(self) -> Message | None:
+        return None if self._control is None else self._control.hear()
+
+    def hang_up(self) -> None:
+        with self._speaking:
+            if self._control is not None:
+                self._control.hang_up()
+
+    def forget(self) -> None:
+        with self._speaking:
+            if self._control is not None:
+                self._control.close()
+            self.process = self._control = None

@@ -1,0 +1,83 @@
+"""What passes between the receiver's parent and its children: connections one way, where they are the other."""
+
+import socket
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = ["Control", "Message", "Word"]
+
+_MESSAGE = struct.Struct(">BQ")
+
+
+class Word(IntEnum):
+    """What is said of a connection."""
+
+    TAKE = 1
+    """Parent: serve it; its descriptor comes along."""
+    TAKE_SECURE = 2
+    """Parent: likewise, after a TLS handshake."""
+    ROOM = 3
+    NO_ROOM = 4
+    """Parent: the answers to ENTER."""
+    READY = 5
+    """Child: it serves (of no connection)."""
+    ENTER = 6
+    """Child: it asks for an association."""
+    LEAVE = 7
+    """Child: it is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A word about a connection, and the connection itself where it is handed over."""
+
+    word: Word
+    number: int
+    descriptor: int | None
+
+
+class Control:
+    """One end of the socket between the two. Its end is the other's death, or its wish that this one ends."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def say(self, word: Word, number: int = 0, connection: socket.socket | None = None) -> None:
+        """Send a message; whole, as it is far smaller than what a local socket takes at once.
+
+        Raises:
+            OSError: the other is gone.
+        """
+        message = _MESSAGE.pack(word, number)
+        if connection is None:
+            self._end.sendall(message)
+        else:
+            socket.send_fds(self._end, [message], [connection.fileno()])
+
+    def hear(self) -> Message | None:
+        """Wait for the next message; None once there is nobody to send one."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._end, _MESSAGE.size, 1)
+            while data and len(data) < _MESSAGE.size:
+                more = self._end.recv(_MESSAGE.size - len(data))
+                if not more:
+                    return None
+                data += more
+        except OSError:
+            return None
+        if not data:
+            return None
+        word, number = _MESSAGE.unpack(data)
+        return Message(word=Word(word), number=number, descriptor=descriptors[0] if descriptors else None)
+
+    def hang_up(self) -> None:
+        """Say that this was all."""
+        try:
+            self._end.shutdown(socket.SHUT_WR)
+        except OSError:
+            """The other is gone."""
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._end.close()

@@ -1,0 +1,127 @@
+"""One process's share of the receiver: its store, its incoming folder, its associations."""
+
+import secrets
+import socket
+import sys
+import threading
+import time
+
+import structlog
+from pydicom import config as pydicom_config
+
+from db import Store
+from dicom_node.archive import Archive
+from dicom_node.receiver.association import Association
+from dicom_node.receiver.contexts import supported_contexts
+from dicom_node.receiver.incoming import Incoming
+from dicom_node.receiver.indexer import CommitLock
+from dicom_node.receiver.intake import Intake
+from dicom_node.receiver.protocol import Limits, Turnstile
+from dicom_node.receiver.upper_layer import Negotiator
+from dicom_node.settings import Settings
+from dicom_node.tls import CertificateFolder, handshake
+
+__all__ = ["GRACE_S", "Engine", "share_the_interpreter"]
+
+_log = structlog.get_logger(__name__)
+
+GRACE_S = 5.0
+"""Time that a request in flight has to be answered once the receiver is told to stop."""
+HOUSEKEEPING_S = 1.0
+_SWITCH_INTERVAL_S = 0.001
+
+
+class Engine:
+    """Serves the connections that it is given, a thread each, until it is stopped."""
+
+    def __init__(self, settings: Settings, store: Store, *, turnstile: Turnstile) -> None:
+        pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE  # odd UIDs are judged by the intake
+        self._turnstile = turnstile
+        archive = Archive(settings.archive_dir)
+        self._incoming = Incoming(archive, f"{socket.gethostname()}-{secrets.token_hex(8)}")
+        self._commit_lock = (
+            CommitLock(settings.archive_dir / "incoming" / ".commit.lock")
+            if settings.receiver.processes > 1 and settings.database_url.startswith("sqlite")
+            else None
+        )
+        self._intake = Intake(
+            settings=settings, store=store, archive=archive, incoming=self._incoming, commit_lock=self._commit_lock
+        )
+        receiver = settings.receiver
+        self._negotiator = Negotiator(supported_contexts(), max_pdu_bytes=receiver.max_pdu_bytes)
+        self._limits = Limits(
+            acse_timeout_s=receiver.acse_timeout_s,
+            pdu_timeout_s=receiver.pdu_timeout_s,
+            network_timeout_s=receiver.network_timeout_s,
+            max_pdu_bytes=receiver.max_pdu_bytes,
+        )
+        self._tls_timeout_s = settings.tls.handshake_timeout_s
+        self._certificates = (
+            CertificateFolder(settings.tls.certificates, verify_peers=settings.tls.verify_peers)
+            if settings.tls.certificates is not None
+            else None
+        )
+        self._associations: set[Association] = set()
+        self._mutex = threading.Lock()
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
+        self._keeper.start()
+
+    def take(self, connection: socket.socket, number: int, *, secure: bool) -> None:
+        """Serve a connection; on an end, however it comes, the turnstile is told."""
+        try:
+            address = connection.getpeername()[0]
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # the peer is gone already
+            connection.close()
+            self._turnstile.leave(number)
+            return
+        association = Association(
+            connection,
+            address,
+            number,
+            service=self._intake,
+            negotiator=self._negotiator,
+            limits=self._limits,
+            turnstile=self._turnstile,
+            secure=self._handshake if secure else None,
+            on_end=self._forget,
+        )
+        with self._mutex:
+            self._associations.add(association)
+        association.start()
+
+    def stop(self) -> None:
+        """Take nothing new, answer what is in flight, abort what is open, and leave nothing behind."""
+        self._intake.refuse_new()
+        self._stopping.set()
+        with self._mutex:
+            associations = tuple(self._associations)
+        enders = [threading.Thread(target=one.end, args=(GRACE_S,), daemon=True) for one in associations]
+        for ender in enders:
+            ender.start()
+        deadline = time.monotonic() + GRACE_S
+        for thread in (*enders, *(one.thread for one in associations)):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._keeper.join(HOUSEKEEPING_S)
+        self._intake.close()
+        self._incoming.close()
+        if self._commit_lock is not None:
+            self._commit_lock.close()
+
+    def _handshake(self, connection: socket.socket) -> socket.socket:
+        assert self._certificates is not None  # noqa: S101 - settings give the TLS port its folder
+        return handshake(connection, self._certificates.server_context(), deadline_s=self._tls_timeout_s)
+
+    def _forget(self, association: Association) -> None:
+        with self._mutex:
+            self._associations.discard(association)
+
+    def _keep_house(self) -> None:
+        while not self._stopping.wait(HOUSEKEEPING_S):
+            self._intake.retry_closing()
+
+
+def share_the_interpreter() -> None:
+    """In a process that only receives, threads wait for each other a millisecond at most, not five."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)

@@ -1,0 +1,228 @@
+"""The writing side of the archive: a draft grows as its bytes arrive, is synced, then published with others."""
+
+import fcntl
+import hashlib
+import mmap
+import os
+import shutil
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from dicom_node.archive import LOCK_NAME, Archive, FileMeta
+
+__all__ = ["Draft", "Incoming", "StagedFile"]
+
+_REMEMBERED_FOLDERS = 4096
+_MOST_PARTS = 512
+"""Buffers of one writev; IOV_MAX is 1024 on Linux."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """An instance whose bytes are on disk under a temporary name (None: they already lie under the final one)."""
+
+    temporary: Path | None
+    path: PurePosixPath
+    size_bytes: int
+
+
+class Draft:
+    """A file that is being written; it ends as a staged file, or as nothing."""
+
+    def __init__(self, archive: Archive, temporary: Path, meta: FileMeta) -> None:
+        self._archive: Final = archive
+        self._temporary: Final = temporary
+        self._hash = hashlib.sha256()
+        head = meta.encode()
+        self._head_bytes = len(head)
+        self.encoded_bytes = 0
+        """Of the data set, so far."""
+        self._descriptor: int | None = os.open(
+            temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640
+        )
+        self._pending: list[bytes | memoryview] = [head]
+
+    def write(self, parts: Sequence[memoryview]) -> None:
+        """Append to the data set.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        for part in parts:
+            self._hash.update(part)
+            self.encoded_bytes += len(part)
+        self._write_out(parts)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the data set, in hexadecimal."""
+        return self._hash.hexdigest()
+
+    @property
+    def folder(self) -> Path:
+        """Where it is being written, for what else is only needed meanwhile."""
+        return self._temporary.parent
+
+    @contextmanager
+    def encoded(self) -> Generator[memoryview]:
+        """The data set's bytes, mapped and not loaded.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        self._write_out(())
+        if not self.encoded_bytes:
+            yield memoryview(b"")
+            return
+        assert self._descriptor is not None  # noqa: S101 - it is read before it is finished
+        with (
+            mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[self._head_bytes :] as encoded,
+        ):
+            yield encoded
+
+    def finish(self, path: PurePosixPath) -> StagedFile:
+        """Sync it, unless the same bytes are archived under that path already.
+
+        Raises:
+            OSError: the disk refused; nothing is left behind.
+        """
+        size = self._archive.holds(path, self.encoded_bytes)
+        if size is not None:
+            self.discard()
+            return StagedFile(temporary=None, path=path, size_bytes=size)
+        try:
+            self._write_out(())
+            assert self._descriptor is not None  # noqa: S101 - it is finished once
+            os.fdatasync(self._descriptor)
+            self._close()
+        except OSError:
+            self.discard()
+            raise
+        return StagedFile(temporary=self._temporary, path=path, size_bytes=self._head_bytes + self.encoded_bytes)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        with suppress(OSError):
+            self._close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    def _write_out(self, parts: Sequence[memoryview]) -> None:
+        if self._pending or parts:
+            assert self._descriptor is not None  # noqa: S101 - it is open until it ends
+            pending, self._pending = self._pending, []
+            _write_all(self._descriptor, [*pending, *parts])
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
+
+
+class Incoming:
+    """The writing side of one process: drafts (many threads), then publish (one at a time, many files at once)."""
+
+    def __init__(self, archive: Archive, receiver_id: str) -> None:
+        self._archive = archive
+        self.folder = archive.root / "incoming" / receiver_id
+        with archive.incoming_locked():
+            self.folder.mkdir(parents=True)
+            self._lock = os.open(self.folder / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._numbers = count()
+        self._ready_folders: set[Path] = set()
+
+    def draft(self, meta: FileMeta) -> Draft:
+        """Begin a file under a temporary name of its own.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        return Draft(self._archive, self.folder / f"{next(self._numbers)}.part", meta)
+
+    def publish(self, staged: Sequence[StagedFile]) -> list[OSError | None]:
+        """Give files their final names and sync each folder once; for each file, the error that kept it from that.
+
+        A file whose error is None survives a power cut from here on.
+        """
+        outcomes: list[OSError | None] = [self._rename(file) for file in staged]
+        folders = {self._folder(file) for file, error in zip(staged, outcomes, strict=True) if error is None}
+        unsynced = {folder: error for folder in folders if (error := _try_sync(folder)) is not None}
+        return [error or unsynced.get(self._folder(file)) for file, error in zip(staged, outcomes, strict=True)]
+
+    @staticmethod
+    def discard(staged: StagedFile) -> None:
+        """Forget a staged file that will not be published."""
+        if staged.temporary is not None:
+            staged.temporary.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leave nothing behind and let the lock go."""
+        with suppress(OSError), self._archive.incoming_locked():  # the disk may be gone; the next start sweeps
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def _folder(self, file: StagedFile) -> Path:
+        return self._archive.absolute(file.path).parent
+
+    def _rename(self, file: StagedFile) -> OSError | None:
+        folder = self._folder(file)
+        try:
+            if folder not in self._ready_folders:
+                self._make_ready(folder)
+            final = self._archive.absolute(file.path)
+            if file.temporary is None:
+                final.stat()  # retention may have removed it since: then it has to be sent again
+            else:
+                try:
+                    file.temporary.replace(final)
+                except FileNotFoundError:  # retention removed the series' folder in between
+                    self._make_ready(folder)
+                    file.temporary.replace(final)
+        except OSError as error:
+            with suppress(OSError):
+                self.discard(file)
+            return error
+        return None
+
+    def _make_ready(self, folder: Path) -> None:
+        """Create a series' folder and sync the folders above it, once a receiver's life."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for parent in (folder.parent, self._archive.root):
+            _sync_folder(parent)
+        if len(self._ready_folders) >= _REMEMBERED_FOLDERS:
+            self._ready_folders.clear()
+        self._ready_folders.add(folder)
+
+
+def _write_all(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
+    """Write every byte, as many buffers at a time as the system takes."""
+    waiting = [memoryview(part) for part in parts if len(part)]
+    while waiting:
+        written = os.writev(descriptor, waiting[:_MOST_PARTS])
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting.pop(0))
+        if written:
+            waiting[0] = waiting[0][written:]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_sync(folder: Path) -> OSError | None:
+    try:
+        _sync_folder(folder)
+    except OSError as error:
+        return error
+    return None

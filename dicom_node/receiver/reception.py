@@ -1,0 +1,211 @@
+"""What happens to a C-STORE: streamed, checked, made durable, answered. Every outcome is a status (DESIGN, Replies)."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from dicom_node.archive import Archive, FileMeta
+from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset
+from dicom_node.receiver.errors import IdentityMismatch, InstanceTooLarge, OutOfResources, Refused, UnparsableDataset
+from dicom_node.receiver.header import WANTED, IndexedHeader, is_usable_uid, read_header
+from dicom_node.receiver.incoming import Draft, Incoming
+from dicom_node.receiver.indexer import Indexer
+from dicom_node.receiver.protocol import AssociationInfo, StoreCommand
+from dicom_node.receiver.publisher import Publisher
+from dicom_node.receiver.rows import Sender, received_instance
+
+__all__ = ["SUCCESS", "UNABLE_TO_PROCESS", "InstanceReception", "Means", "checked_header"]
+
+SUCCESS = 0x0000
+UNABLE_TO_PROCESS = 0xC000
+"""For what no one expected; the log has the cause."""
+_LOOK_AT_THE_DISK_EVERY = 64 << 20
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What every instance is taken in with."""
+
+    archive: Archive
+    incoming: Incoming
+    publisher: Publisher
+    indexer: Indexer
+    stopping: threading.Event
+    disk_watermark_bytes: int
+    max_instance_bytes: int
+
+
+def checked_header(outline: DatasetOutline, command: StoreCommand) -> IndexedHeader:
+    """The header of an instance that is what its command says it is, and can be told from others.
+
+    Raises:
+        IdentityMismatch: a required UID is missing, or is not what the command says.
+    """
+    header = read_header(outline)
+    for name, uid in (
+        ("SOP Class UID", header.sop_class_uid),
+        ("SOP Instance UID", header.sop_instance_uid),
+        ("Study Instance UID", header.study_instance_uid),
+        ("Series Instance UID", header.series_instance_uid),
+    ):
+        if not uid:
+            raise IdentityMismatch(f"{name} is missing")
+        if not is_usable_uid(uid):
+            raise IdentityMismatch(f"{name} is longer than 64 characters or not printable")
+    if header.sop_class_uid != command.sop_class_uid:
+        raise IdentityMismatch("the data set's SOP class is not the command's")
+    if header.sop_instance_uid != command.sop_instance_uid:
+        raise IdentityMismatch("the data set's SOP Instance UID is not the command's")
+    return header
+
+
+class InstanceReception:
+    """One instance on its way in. Once it is refused its bytes are counted and forgotten, up to the reply."""
+
+    def __init__(self, means: Means, info: AssociationInfo, command: StoreCommand) -> None:
+        self._means: Final = means
+        self._info: Final = info
+        self._command: Final = command
+        self._started = time.perf_counter()
+        self._bytes = 0
+        self._look_again_at = _LOOK_AT_THE_DISK_EVERY
+        self._draft: Draft | None = None
+        self._refusal: Refused | None = None
+        self._failed = False
+        self._guard(self._begin)
+
+    def write(self, parts: Sequence[memoryview]) -> None:
+        """Append to the file.
+
+        Raises:
+            InstanceTooLarge: more than one instance may have.
+        """
+        self._bytes += sum(map(len, parts))
+        if self._bytes > self._means.max_instance_bytes:
+            raise InstanceTooLarge(f"({self._means.max_instance_bytes} bytes)")
+        if self._draft is not None:
+            self._guard(lambda: self._append(parts))
+
+    def finish(self) -> int:
+        """Check, publish, and tell the status: 0x0000 only when the instance is durable."""
+        if not self._is_over:
+            self._guard(self._take)
+        if self._refusal is None:
+            return UNABLE_TO_PROCESS if self._failed else SUCCESS
+        _log.warning(
+            "instance.refused",
+            association_id=self._info.association_id,
+            status=f"0x{self._refusal.status:04X}",
+            reason=str(self._refusal),
+            sop_instance_uid=self._command.sop_instance_uid[:64],
+            **self._info.titles,
+        )
+        return self._refusal.status
+
+    def abandon(self) -> None:
+        """Leave nothing of it."""
+        if self._draft is not None:
+            self._draft.discard()
+            self._draft = None
+
+    @property
+    def _is_over(self) -> bool:
+        return self._failed or self._refusal is not None
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Take a step; an exception ends the instance, and decides its status."""
+        try:
+            step()
+        except Refused as refusal:
+            self._refusal = refusal
+        except OSError as error:
+            self._refusal = OutOfResources(f"the archive cannot be used ({error.strerror})")
+        except Exception:  # noqa: BLE001 - the SCP handler is a boundary: whatever happens, the peer gets a reply
+            self._failed = True
+            _log.exception("instance.failed", association_id=self._info.association_id, **self._info.titles)
+        if self._is_over:
+            self.abandon()
+
+    def _begin(self) -> None:
+        self._check_resources()
+        self._means.indexer.check()
+        command = self._command
+        if command.sop_class_uid != command.context_sop_class_uid:
+            raise IdentityMismatch("the command's SOP class is not its presentation context's")
+        self._draft = self._means.incoming.draft(
+            FileMeta(
+                sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid,
+                transfer_syntax_uid=command.transfer_syntax_uid,
+                calling_ae_title=self._info.calling_ae_title,
+                called_ae_title=self._info.called_ae_title,
+            )
+        )
+
+    def _append(self, parts: Sequence[memoryview]) -> None:
+        assert self._draft is not None  # noqa: S101 - asked for by the caller
+        if self._bytes >= self._look_again_at:
+            self._look_again_at += _LOOK_AT_THE_DISK_EVERY
+            self._check_resources()
+        self._draft.write(parts)
+
+    def _take(self) -> None:
+        draft = self._draft
+        if draft is None or not draft.encoded_bytes:
+            raise UnparsableDataset("it is empty")
+        self._check_resources()
+        with draft.encoded() as encoded:
+            outline = walk_dataset(
+                encoded,
+                self._command.transfer_syntax_uid,
+                wanted=WANTED,
+                max_inflated_bytes=self._means.max_instance_bytes,
+                scratch=draft.folder,
+            )
+        header = checked_header(outline, self._command)
+        path = self._means.archive.relative_path(
+            series_instance_uid=header.series_instance_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            digest=draft.digest,
+        )
+        staged = draft.finish(path)
+        self._draft = None  # what is staged is the publisher's
+        self._means.publisher.publish(staged)
+        instance = received_instance(
+            header,
+            transfer_syntax_uid=self._command.transfer_syntax_uid,
+            path=path.as_posix(),
+            size_bytes=staged.size_bytes,
+            digest=draft.digest,
+            sender=Sender(
+                association_id=self._info.association_id,
+                calling_ae_title=self._info.calling_ae_title,
+                called_ae_title=self._info.called_ae_title,
+                address=self._info.address,
+            ),
+            received_at=datetime.now(UTC),
+        )
+        self._means.indexer.add(self._info, instance)
+        _log.info(
+            "instance.stored",
+            association_id=self._info.association_id,
+            sop_instance_uid=header.sop_instance_uid,
+            series_instance_uid=header.series_instance_uid,
+            bytes=staged.size_bytes,
+            uid_warning=instance.uid_warning,
+            milliseconds=round((time.perf_counter() - self._started) * 1000, 1),
+        )
+
+    def _check_resources(self) -> None:
+        if self._means.stopping.is_set() and not self._bytes:
+            raise OutOfResources("the receiver is stopping")
+        free = self._means.archive.free_bytes()
+        if free < self._means.disk_watermark_bytes:
+            raise OutOfResources(f"{free} bytes are free, the watermark is {self._means.disk_watermark_bytes}")

@@ -1,0 +1,168 @@
+"""Association negotiation: the one module that leans on pynetdicom (3.0.x), for its PDUs and its negotiation.
+
+Used of it: ``pdu.A_ASSOCIATE_RQ``, ``pdu.A_ASSOCIATE_AC``, ``pdu_primitives.A_ASSOCIATE`` and the user information
+items, ``presentation.negotiate_as_acceptor``. Its threads, queues and polling are not: data PDUs never pass it.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
+
+from dicom_node.archive import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.receiver.errors import InvalidPdu
+
+__all__ = ["AcceptedContext", "Agreement", "Negotiator", "Proposal", "read_proposal", "rejection"]
+
+_APPLICATION_CONTEXT_NAME = "1.2.840.10008.3.1.1.1"
+_PROTOCOL_VERSION_1 = 0x0001
+_ACCEPTANCE = 0x00
+_REMEMBERED = 64
+_REMEMBERED_BYTES = 65_536
+
+UNSUPPORTED_PROTOCOL = (1, 2, 2)
+UNSUPPORTED_APPLICATION_CONTEXT = (1, 1, 2)
+"""Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedContext:
+    """A presentation context that both sides agreed on."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """An A-ASSOCIATE-RQ that could be read; ``refusal`` is set where the protocol itself forbids it."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    refusal: tuple[int, int, int] | None
+    encoded: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """The contexts agreed on, by their id, and the A-ASSOCIATE-AC that says so."""
+
+    contexts: Mapping[int, AcceptedContext]
+    reply: bytes = field(repr=False)
+
+
+def rejection(result: int, source: int, diagnostic: int) -> bytes:
+    """An A-ASSOCIATE-RJ PDU (PS3.8 section 9.3.4)."""
+    return struct.pack(">BBIBBBB", 0x03, 0, 4, 0, result, source, diagnostic)
+
+
+def read_proposal(encoded: bytes) -> Proposal:
+    """Who asks whom, from an A-ASSOCIATE-RQ PDU with its header (PS3.8 table 9-11); the rest stays unread.
+
+    Raises:
+        InvalidPdu: it is too short, or its titles are not characters of the default repertoire.
+    """
+    fixed_fields = 74
+    if len(encoded) < fixed_fields:
+        raise InvalidPdu("an association request without its fixed fields")
+    version = struct.unpack_from(">H", encoded, 6)[0]
+    try:
+        called, calling = (encoded[start : start + 16].decode("ascii").strip(" ") for start in (10, 26))
+    except UnicodeDecodeError as error:
+        raise InvalidPdu("an AE title that is not ASCII") from error
+    if not all(title.isprintable() for title in (called, calling)):
+        raise InvalidPdu("an AE title with control characters")
+    refusal = None if version & _PROTOCOL_VERSION_1 else UNSUPPORTED_PROTOCOL
+    return Proposal(calling_ae_title=calling, called_ae_title=called, refusal=refusal, encoded=encoded)
+
+
+class Negotiator:
+    """Answers proposals with what the node supports; the same proposal again costs a look into a table.
+
+    Proposals are remembered only when they are asked about, so that only admitted peers fill the table: at most 64
+    of at most 64 KiB.
+    """
+
+    def __init__(self, contexts: Sequence[PresentationContext], *, max_pdu_bytes: int) -> None:
+        self._contexts = list(contexts)
+        self._max_pdu_bytes = max_pdu_bytes
+        self._known: dict[bytes, Agreement | tuple[int, int, int]] = {}
+
+    def negotiate(self, proposal: Proposal) -> Agreement | tuple[int, int, int]:
+        """The agreement, or the rejection's result, source and diagnostic.
+
+        Raises:
+            InvalidPdu: the request's items cannot be read.
+        """
+        known = self._known.get(proposal.encoded)
+        if known is None:
+            known = self._negotiate(proposal)
+            if len(proposal.encoded) <= _REMEMBERED_BYTES:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[proposal.encoded] = known
+        return known
+
+    def _negotiate(self, proposal: Proposal) -> Agreement | tuple[int, int, int]:
+        request = A_ASSOCIATE_RQ()
+        try:
+            request.decode(proposal.encoded)
+            asked = request.to_primitive()
+            name = asked.application_context_name
+            wanted = asked.presentation_context_definition_list
+        except _UNREADABLE as error:
+            raise InvalidPdu(f"an association request that cannot be read ({type(error).__name__})") from error
+        if name != _APPLICATION_CONTEXT_NAME:
+            return UNSUPPORTED_APPLICATION_CONTEXT
+        if not all(context.transfer_syntax and context.abstract_syntax for context in wanted):
+            raise InvalidPdu("a presentation context without syntaxes")
+        results, _ = negotiate_as_acceptor(wanted, self._contexts)
+        return Agreement(
+            contexts={
+                context.context_id: AcceptedContext(
+                    abstract_syntax=str(context.abstract_syntax), transfer_syntax=str(context.transfer_syntax[0])
+                )
+                for context in results
+                if context.result == _ACCEPTANCE and context.context_id is not None
+            },
+            reply=self._accept(asked, results),
+        )
+
+    def _accept(self, asked: A_ASSOCIATE, results: list[PresentationContext]) -> bytes:
+        answer = A_ASSOCIATE()
+        answer.application_context_name = asked.application_context_name
+        answer.calling_ae_title = asked.calling_ae_title
+        answer.called_ae_title = asked.called_ae_title
+        answer.result, answer.result_source = _ACCEPTANCE, 0x01
+        answer.presentation_context_definition_results_list = results
+        length, implementation, version = (
+            MaximumLengthNotification(),
+            ImplementationClassUIDNotification(),
+            ImplementationVersionNameNotification(),
+        )
+        length.maximum_length_received = self._max_pdu_bytes
+        implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        answer.user_information = [length, implementation, version]
+        return A_ASSOCIATE_AC(answer).encode()
+
+
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    TypeError,
+    ValueError,
+)
+"""What pynetdicom's decoding raises on bytes that are no association request; it promises no error class of its own."""
