@@ -13,6 +13,7 @@ from dicom_node.cli import (
     database,
     demo,
     doctor,
+    fetch,
     jobs,
     network,
     peers,
@@ -94,6 +95,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(peers.app, name="peers")
 network.register(app)
+fetch.register(app)
 simulate.register(app)
 analyze.register(app)
 app.add_typer(config.app, name="config")

@@ -48,7 +48,9 @@ _BASES = (
     ("analysis.errors", "AnalysisError"),
     ("db", "StoreError"),
     ("dicom_node.settings", "SettingsError"),
+    ("dicom_node.retrieval.errors", "RetrievalError"),
     ("dicom_node.simulator.errors", "SimulatorError"),
+    ("dicom_node.tls", "TlsError"),
 )
 
 
@@ -66,6 +68,11 @@ def _told(error: Exception) -> tuple[str, ExitCode]:
         from dicom_node.simulator.errors import AssociationAbortedError, PeerUnreachableError  # noqa: PLC0415
 
         if isinstance(error, PeerUnreachableError | AssociationAbortedError):
+            return str(error), ExitCode.UNREACHABLE
+    if "dicom_node.retrieval.errors" in sys.modules:
+        from dicom_node.retrieval.errors import Unreachable  # noqa: PLC0415
+
+        if isinstance(error, Unreachable):
             return str(error), ExitCode.UNREACHABLE
     if "db" in sys.modules:
         from db import DatabaseUnavailable, SchemaOutOfDate  # noqa: PLC0415

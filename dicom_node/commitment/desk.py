@@ -25,6 +25,8 @@ _log = structlog.get_logger(__name__)
 
 N_ACTION_RQ, N_EVENT_REPORT_RSP = 0x0130, 0x8100
 """Command Field (PS3.7 table E.1-1)."""
+PATIENCE_S = 3.0
+"""Time that the index has to catch up with what was just acknowledged."""
 _RESPONSE = 0x8000
 _UNRECOGNISED_OPERATION = 0x0211
 _SUCCESS = 0x0000
@@ -108,7 +110,7 @@ class CommitmentDesk:
         self, info: AssociationInfo, commitment: StoredCommitment, message: Message, send: Callable[[bytes], None]
     ) -> None:
         try:
-            judgement = judge(self._store, self._archive, commitment.references)
+            judgement = judge(self._store, self._archive, commitment.references, patience_s=PATIENCE_S)
         except StoreError:
             self._later(commitment, "the index could not be read")
             return

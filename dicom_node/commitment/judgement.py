@@ -1,5 +1,6 @@
 """Which of the instances that a peer asks about are safe: indexed, on disk, and byte for byte as received."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,8 @@ NO_SUCH_INSTANCE: Final = 0x0112
 CLASS_CONFLICT: Final = 0x0119
 """Failure Reason (0008,1197), PS3.3 section C.14.1.1."""
 
+_LOOK_AGAIN_S = 0.05
+
 Reference = tuple[str, str]
 """SOP Class UID and SOP Instance UID."""
 
@@ -31,15 +34,20 @@ class Judgement:
     failed: tuple[tuple[Reference, int], ...]
 
 
-def judge(store: Store, archive: Archive, references: Iterable[Reference]) -> Judgement:
+def judge(store: Store, archive: Archive, references: Iterable[Reference], *, patience_s: float = 0.0) -> Judgement:
     """Look at every instance now. Cost: one query and the reading of one file each.
 
     An instance that was sent more than once is judged by its newest version. One that retention removed is not safe.
+    The index follows the archive by moments: what it does not know yet is looked up again for ``patience_s`` seconds.
     """
+    deadline = time.monotonic() + patience_s
     committed: list[Reference] = []
     failed: list[tuple[Reference, int]] = []
     for reference in references:
         reason = _reason(store, archive, reference)
+        while reason == NO_SUCH_INSTANCE and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_S)
+            reason = _reason(store, archive, reference)
         if reason is None:
             committed.append(reference)
         else:

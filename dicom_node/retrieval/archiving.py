@@ -1,0 +1,59 @@
+"""What C-GET brings goes the receiver's way: checked, durable, indexed, and only then confirmed."""
+
+import secrets
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from db import Store
+from dicom_node.archive import Archive
+from dicom_node.receiver.incoming import Incoming
+from dicom_node.receiver.intake import Intake
+from dicom_node.receiver.protocol import AssociationInfo, StoreCommand
+from dicom_node.retrieval.peer import RemotePeer
+from dicom_node.settings import Settings
+
+__all__ = ["Taker", "archiving"]
+
+Taker = Callable[[Any], int]
+"""Takes the event of a C-STORE; its status is 0x0000 when the instance is durable and indexed."""
+
+
+@contextmanager
+def archiving(settings: Settings, store: Store, peer: RemotePeer) -> Generator[Taker]:
+    """A handler of C-STORE that archives as the receiver does, for the length of one association.
+
+    Raises:
+        OSError: the archive cannot be written.
+    """
+    archive = Archive(settings.archive_dir)
+    settings.archive_dir.mkdir(parents=True, exist_ok=True)
+    incoming = Incoming(archive, f"fetch-{secrets.token_hex(8)}")
+    intake = Intake(settings=settings, store=store, archive=archive, incoming=incoming)
+    info = AssociationInfo(
+        association_id=uuid.uuid4().hex,
+        calling_ae_title=peer.ae_title,
+        called_ae_title=peer.calling_ae_title,
+        address=peer.host,
+    )
+
+    def take(event: Any) -> int:
+        reception = intake.begin(
+            info,
+            StoreCommand(
+                sop_class_uid=str(event.request.AffectedSOPClassUID or ""),
+                sop_instance_uid=str(event.request.AffectedSOPInstanceUID or ""),
+                context_sop_class_uid=str(event.context.abstract_syntax),
+                transfer_syntax_uid=str(event.context.transfer_syntax),
+            ),
+        )
+        reception.write([memoryview(event.request.DataSet.getvalue() if event.request.DataSet else b"")])
+        return reception.finish()
+
+    try:
+        yield take
+    finally:
+        intake.ended(info)
+        intake.close()
+        incoming.close()
