@@ -92,6 +92,7 @@ def test_serve_answers_refuses_and_stops(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_demo_flags_what_it_should(tmp_path: Path) -> None:
     """The demo ends with 0, shows each case beside its truth, and leaves reports and pictures."""
     done = subprocess.run(
