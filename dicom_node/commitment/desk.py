@@ -15,8 +15,8 @@ from db import CommitmentRequest, CommitmentState, StaleState, Store, StoredComm
 from dicom_node.archive import Archive
 from dicom_node.commitment.errors import ActionRefused, BadRequest, Unavailable
 from dicom_node.commitment.judgement import judge
-from dicom_node.commitment.messages import Message, action_response, event_report, read_command, read_request
-from dicom_node.receiver.protocol import AssociationInfo
+from dicom_node.commitment.messages import action_response, event_report, read_command, read_request
+from dicom_node.receiver.protocol import AssociationInfo, Message
 from dicom_node.settings import Settings
 
 __all__ = ["CommitmentDesk"]
@@ -74,14 +74,14 @@ class CommitmentDesk:
         try:
             commitment = self._take(info, command, message)
         except ActionRefused as refusal:
-            _log.warning("commitment.refused", reason=str(refusal), status=f"0x{refusal.status:04X}", **_who(info))
+            _log.warning("commitment.refused", reason=str(refusal), status=f"0x{refusal.status:04X}", **info.titles)
             send(action_response(command, message.context_id, refusal.status))
             return
         _log.info(
             "commitment.requested",
             transaction_uid=commitment.transaction_uid,
             instances=len(commitment.references),
-            **_who(info),
+            **info.titles,
         )
         send(action_response(command, message.context_id, _SUCCESS))
         if commitment.state is CommitmentState.ANSWERING and self._settings.same_association:
@@ -141,7 +141,7 @@ class CommitmentDesk:
             committed=sent.committed,
             failed=sent.failed,
             same_association=True,
-            **_who(info),
+            **info.titles,
         )
 
     def _later(self, commitment: StoredCommitment, cause: str) -> None:
@@ -149,7 +149,3 @@ class CommitmentDesk:
             self._store.commitments.failed(commitment, cause, transient=True, retry_delay_s=0)
         except StoreError as error:  # its lease lapses, and it is due then
             _log.warning("commitment.unrecorded", error=type(error).__name__)
-
-
-def _who(info: AssociationInfo) -> dict[str, str]:
-    return {"calling": info.calling_ae_title, "called": info.called_ae_title, "address": info.address}

@@ -4,8 +4,6 @@ Leans on pynetdicom (3.0.x) for the encoding of commands and their fragments.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
 from io import BytesIO
 from typing import Any
 
@@ -21,15 +19,15 @@ from pynetdicom.pdu import P_DATA_TF
 
 from dicom_node.commitment.errors import BadRequest, NoSuchAction, NoSuchObject
 from dicom_node.commitment.judgement import Judgement, Reference
+from dicom_node.receiver.contexts import STORAGE_COMMITMENT_PUSH_MODEL
 from dicom_node.receiver.dataset_check import walk_elements
 from dicom_node.receiver.errors import UnparsableDataset
 from dicom_node.receiver.header import is_usable_uid
+from dicom_node.receiver.protocol import Message
 
 __all__ = [
-    "LONGEST_MESSAGE",
     "PUSH_MODEL",
     "PUSH_MODEL_INSTANCE",
-    "Message",
     "action_response",
     "event_information",
     "event_report",
@@ -38,27 +36,15 @@ __all__ = [
     "read_request",
 ]
 
-PUSH_MODEL = "1.2.840.10008.1.20.1"
+PUSH_MODEL = STORAGE_COMMITMENT_PUSH_MODEL
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
 """Storage Commitment Push Model SOP Class and its well-known instance (PS3.4 section J.3.5)."""
 
-LONGEST_MESSAGE = 16_777_216
-"""Bytes of a request that are read: some 100,000 references."""
 _FRAGMENT = 4096
 """Longest PDU that is sent: what every implementation takes, whatever it said."""
 _REQUEST_COMMITMENT = 1
 _TRANSACTION, _REFERENCED_SOP_CLASS, _REFERENCED_SOP_INSTANCE = 0x00081195, 0x00081150, 0x00081155
 _SUCCESSFUL, _FAILURES_EXIST = 1, 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A DIMSE message as it came: its command set (Implicit VR Little Endian), and its data set's bytes."""
-
-    context_id: int
-    transfer_syntax_uid: str
-    command: bytes = dataclass_field(repr=False)
-    dataset: bytes = dataclass_field(repr=False)
 
 
 def read_command(message: Message) -> Dataset:

@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -12,10 +13,19 @@ import structlog
 from dicom_node.receiver.contexts import VERIFICATION_SOP_CLASS
 from dicom_node.receiver.dimse import C_ECHO_RQ, C_STORE_RQ, UNRECOGNISED_OPERATION, Command, read_command, reply
 from dicom_node.receiver.errors import ConnectionEnded, InvalidPdu, PeerGone
-from dicom_node.receiver.protocol import AssociationInfo, Limits, Reception, Service, StoreCommand, Turnstile
+from dicom_node.receiver.protocol import (
+    AssociationInfo,
+    Limits,
+    Message,
+    MessageService,
+    Reception,
+    Service,
+    StoreCommand,
+    Turnstile,
+)
 from dicom_node.receiver.upper_layer import AcceptedContext, Agreement, Negotiator, read_proposal, rejection
 from dicom_node.receiver.wire import PduType, Piece, Wire
-from dicom_node.tls import HandshakeFailed
+from dicom_node.tls import TlsError
 
 __all__ = ["Association", "Phase"]
 
@@ -27,6 +37,8 @@ ABORT_BY_NODE = b"\x07\0\0\0\0\x04\0\0\x02\x00"
 NO_ROOM = (2, 3, 2)
 """Rejected for now: local limit exceeded (PS3.8 table 9-21)."""
 COMMAND_LIMIT = 16_384
+MESSAGE_LIMIT = 4_194_304
+"""Bytes of a request for storage commitment of some 30,000 instances."""
 LINGER_S = 2.0
 """Time a peer has to close after the last PDU, before its connection is closed under it."""
 SUCCESS = 0x0000
@@ -53,6 +65,7 @@ class Association:
         negotiator: Negotiator,
         limits: Limits,
         turnstile: Turnstile,
+        others: Mapping[str, MessageService] = MappingProxyType({}),
         secure: Callable[[socket.socket], socket.socket] | None = None,
         on_end: Callable[["Association"], None] | None = None,
     ) -> None:
@@ -63,6 +76,7 @@ class Association:
         self._negotiator: Final = negotiator
         self._limits: Final = limits
         self._turnstile: Final = turnstile
+        self._others: Final = others
         self._secure: Final = secure
         self._on_end: Final = on_end
         self._contexts: Mapping[int, AcceptedContext] = {}
@@ -97,7 +111,8 @@ class Association:
                 self._wire = Wire(self._connection, self._limits)
             with self._connection:
                 self._converse()
-        except HandshakeFailed as error:
+        except TlsError as error:
+            self._connection.close()
             _log.warning("association.unencrypted", address=self._address, reason=str(error))
         except Exception:  # noqa: BLE001 - the SCP handler is a boundary: no peer may end more than its connection
             _log.exception("association.failed", address=self._address)
@@ -106,6 +121,8 @@ class Association:
             try:
                 if self._info is not None:
                     self._service.ended(self._info)
+                    for other in self._others.values():
+                        other.ended(self._info)
             finally:
                 self._turnstile.leave(self._number)
                 if self._on_end is not None:
@@ -176,6 +193,10 @@ class Association:
         context = self._contexts.get(context_id)
         if context is None:
             raise InvalidPdu(f"presentation context {context_id}, which was not agreed on")
+        other = self._others.get(context.abstract_syntax)
+        if other is not None:
+            self._serve_other(other, command, context, context_id)
+            return
         if command.operation == C_STORE_RQ:
             status = self._store(command, context, context_id)
         else:
@@ -184,6 +205,17 @@ class Association:
             status = self._answer(command, context)
         if command.wants_reply:
             self._wire.send(reply(context_id, command, status))
+
+    def _serve_other(self, other: MessageService, command: Command, context: AcceptedContext, context_id: int) -> None:
+        assert self._info is not None  # noqa: S101 - set before anything is served
+        message = Message(
+            context_id=context_id,
+            transfer_syntax_uid=context.transfer_syntax,
+            command=command.encoded,
+            dataset=self._collect(context_id) if command.has_dataset else b"",
+        )
+        self._service.settle(self._info)  # who asks about instances means those that came before, too
+        other.serve(self._info, message, self._wire.send)
 
     @staticmethod
     def _answer(command: Command, context: AcceptedContext) -> int:
@@ -232,6 +264,17 @@ class Association:
                     return
         finally:
             self._wire.before_reading = _nothing
+
+    def _collect(self, context_id: int) -> bytes:
+        """A data set that is small by its nature, whole."""
+        collected = bytearray()
+        while True:
+            piece = self._dataset_piece(context_id)
+            collected += piece.data
+            if len(collected) > MESSAGE_LIMIT:
+                raise InvalidPdu(f"a message of more than {MESSAGE_LIMIT} bytes")
+            if piece.ends_message:
+                return bytes(collected)
 
     def _drain(self, context_id: int) -> None:
         while not self._dataset_piece(context_id).ends_message:

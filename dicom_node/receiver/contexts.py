@@ -5,9 +5,20 @@ from collections.abc import Mapping
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
-__all__ = ["STORAGE_SOP_CLASSES", "TRANSFER_SYNTAXES", "VERIFICATION_SOP_CLASS", "supported_contexts"]
+__all__ = [
+    "STORAGE_COMMITMENT_PUSH_MODEL",
+    "STORAGE_SOP_CLASSES",
+    "TRANSFER_SYNTAXES",
+    "UNCOMPRESSED",
+    "VERIFICATION_SOP_CLASS",
+    "supported_contexts",
+]
 
 VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"
+
+UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
+"""Explicit and Implicit VR Little Endian: for what carries no pixels."""
 
 STORAGE_SOP_CLASSES: Mapping[str, str] = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
@@ -41,10 +52,10 @@ TRANSFER_SYNTAXES: Mapping[str, str] = {
 """Kept as received, whichever it is."""
 
 
-def supported_contexts() -> list[PresentationContext]:
-    """One presentation context a SOP class, with every transfer syntax; verification uncompressed."""
-    uncompressed = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
+def supported_contexts(*, commitment: bool = False) -> list[PresentationContext]:
+    """One presentation context a SOP class, with every transfer syntax; what carries no pixels uncompressed."""
+    plain = [VERIFICATION_SOP_CLASS, *((STORAGE_COMMITMENT_PUSH_MODEL,) if commitment else ())]
     return [
-        build_context(VERIFICATION_SOP_CLASS, uncompressed),
+        *(build_context(abstract_syntax, list(UNCOMPRESSED)) for abstract_syntax in plain),
         *(build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in STORAGE_SOP_CLASSES),
     ]

@@ -32,6 +32,7 @@ class Command:
     operation: int
     message_id: int
     has_dataset: bool
+    encoded: bytes = field(repr=False)
     sop_class: bytes = field(repr=False)
     sop_instance: bytes = field(repr=False)
 
@@ -72,6 +73,7 @@ def read_command(encoded: bytes | bytearray) -> Command:
         operation=what,
         message_id=message_id,
         has_dataset=data_set != _NO_DATA_SET,
+        encoded=bytes(encoded),
         sop_class=outline.values.get(_SOP_CLASS, b""),
         sop_instance=outline.values.get(_SOP_INSTANCE, b""),
     )

@@ -12,14 +12,14 @@ from pydicom import config as pydicom_config
 from db import Store
 from dicom_node.archive import Archive
 from dicom_node.receiver.association import Association
-from dicom_node.receiver.contexts import supported_contexts
+from dicom_node.receiver.contexts import STORAGE_COMMITMENT_PUSH_MODEL, supported_contexts
 from dicom_node.receiver.incoming import Incoming
 from dicom_node.receiver.indexer import CommitLock
 from dicom_node.receiver.intake import Intake
-from dicom_node.receiver.protocol import Limits, Turnstile
+from dicom_node.receiver.protocol import Limits, MessageService, Turnstile
 from dicom_node.receiver.upper_layer import Negotiator
 from dicom_node.settings import Settings
-from dicom_node.tls import CertificateFolder, handshake
+from dicom_node.tls import certificate_folder, handshake
 
 __all__ = ["GRACE_S", "Engine", "share_the_interpreter"]
 
@@ -48,7 +48,9 @@ class Engine:
             settings=settings, store=store, archive=archive, incoming=self._incoming, commit_lock=self._commit_lock
         )
         receiver = settings.receiver
-        self._negotiator = Negotiator(supported_contexts(), max_pdu_bytes=receiver.max_pdu_bytes)
+        self._negotiator = Negotiator(
+            supported_contexts(commitment=settings.commitment.enabled), max_pdu_bytes=receiver.max_pdu_bytes
+        )
         self._limits = Limits(
             acse_timeout_s=receiver.acse_timeout_s,
             pdu_timeout_s=receiver.pdu_timeout_s,
@@ -56,11 +58,8 @@ class Engine:
             max_pdu_bytes=receiver.max_pdu_bytes,
         )
         self._tls_timeout_s = settings.tls.handshake_timeout_s
-        self._certificates = (
-            CertificateFolder(settings.tls.certificates, verify_peers=settings.tls.verify_peers)
-            if settings.tls.certificates is not None
-            else None
-        )
+        self._certificates = certificate_folder(settings.tls)
+        self._others = _other_services(settings, store, archive)
         self._associations: set[Association] = set()
         self._mutex = threading.Lock()
         self._stopping = threading.Event()
@@ -84,6 +83,7 @@ class Engine:
             negotiator=self._negotiator,
             limits=self._limits,
             turnstile=self._turnstile,
+            others=self._others,
             secure=self._handshake if secure else None,
             on_end=self._forget,
         )
@@ -120,6 +120,14 @@ class Engine:
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
             self._intake.retry_closing()
+
+
+def _other_services(settings: Settings, store: Store, archive: Archive) -> dict[str, MessageService]:
+    from dicom_node.commitment.desk import CommitmentDesk  # noqa: PLC0415 - the desk knows the receiver's protocol
+
+    if not settings.commitment.enabled:
+        return {}
+    return {STORAGE_COMMITMENT_PUSH_MODEL: CommitmentDesk(settings=settings, store=store, archive=archive)}
 
 
 def share_the_interpreter() -> None:

@@ -1,10 +1,19 @@
 """The seam between the network and the node: who is there, what was asked, and what the node does with it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["AssociationInfo", "Limits", "Reception", "Service", "StoreCommand", "Turnstile"]
+__all__ = [
+    "AssociationInfo",
+    "Limits",
+    "Message",
+    "MessageService",
+    "Reception",
+    "Service",
+    "StoreCommand",
+    "Turnstile",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,16 @@ class StoreCommand:
     sop_instance_uid: str
     context_sop_class_uid: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A DIMSE message as it came: its command set (Implicit VR Little Endian), and its data set's bytes."""
+
+    context_id: int
+    transfer_syntax_uid: str
+    command: bytes = field(repr=False)
+    dataset: bytes = field(repr=False)
 
 
 class Reception(Protocol):
@@ -79,6 +98,18 @@ class Service(Protocol):
 
     def ended(self, info: AssociationInfo) -> None:
         """The association is over, and no request of it is running."""
+        ...
+
+
+class MessageService(Protocol):
+    """What serves the messages of an abstract syntax other than storage and verification, each whole."""
+
+    def serve(self, info: AssociationInfo, message: Message, send: Callable[[bytes], None]) -> None:
+        """Serve one message; ``send`` takes PDUs for the peer, and its errors are the association's end."""
+        ...
+
+    def ended(self, info: AssociationInfo) -> None:
+        """The association is over."""
         ...
 
 

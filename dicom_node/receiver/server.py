@@ -18,7 +18,8 @@ from dicom_node.receiver.door import Door, listen
 from dicom_node.receiver.engine import GRACE_S, Engine
 from dicom_node.receiver.lobby import Lobby, Room
 from dicom_node.receiver.recovery import end_dead_receivers, rebuild_index
-from dicom_node.settings import Settings
+from dicom_node.settings import Settings, Tls
+from dicom_node.tls import certificate_folder, warn_of_expiry
 
 __all__ = ["run_receiver"]
 
@@ -37,6 +38,7 @@ def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: thre
         StoreError: the database cannot be opened.
         OSError: the archive cannot be written, or the port cannot be had.
         NoChild: a process of the receiver cannot be started.
+        UnusableCertificates: there is to be TLS, and its certificates cannot be used.
     """
     store = Store.open(settings.database_url)
     try:
@@ -53,6 +55,7 @@ def _run(
     settings: Settings, store: Store, archive: Archive, ready: Callable[[int], None], stop: threading.Event
 ) -> None:
     receiver = settings.receiver
+    _check_certificates(settings.tls)
     lobby = Lobby(
         Room(
             associations=receiver.max_associations,
@@ -90,6 +93,14 @@ def _run(
         door.close()
         rooms.stop()
     rebuilder.join(GRACE_S)
+
+
+def _check_certificates(tls: Tls) -> None:
+    """With a TLS port: certificates that cannot be used are told now, and those that are about to end."""
+    folder = certificate_folder(tls)
+    if folder is not None and tls.port is not None:
+        folder.server_context()
+        warn_of_expiry(folder, within_days=tls.warn_days)
 
 
 class _Alone:

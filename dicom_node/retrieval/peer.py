@@ -12,13 +12,11 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node.retrieval.errors import Refused, Unreachable
 
-__all__ = ["UNCOMPRESSED", "RemotePeer", "connected"]
+__all__ = ["RemotePeer", "connected"]
 
 TIMEOUT_S = 60.0
 """For the connection, the association and each answer: a PACS may have to load a study from tape first."""
 MAX_PDU_BYTES = 131_072
-UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
-"""Explicit and Implicit VR Little Endian: for queries and their answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,8 @@ from pynetdicom.pdu import P_DATA_TF
 from db import CommitmentState, Peer, Store
 from dicom_node.archive import Archive
 from dicom_node.commitment import CommitmentDesk, Reporter, judge
-from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, Message
-from dicom_node.receiver.protocol import AssociationInfo
+from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from dicom_node.receiver.protocol import AssociationInfo, Message
 from dicom_node.settings import Settings
 
 # pynetdicom drops a socket that could not connect without closing it
