@@ -22,6 +22,8 @@ __all__ = ["ASSOCIATE_LIMIT", "BUFFER_BYTES", "PduType", "Piece", "Wire"]
 ASSOCIATE_LIMIT = 131_072
 """Bytes of an A-ASSOCIATE-RQ with 128 contexts of 16 transfer syntaxes and long UIDs."""
 BUFFER_BYTES = 262_144
+LINGER_BYTES = 4 << 20
+"""What a peer may have under way when it is told to go: more than that is not waited for."""
 _ITEM = struct.Struct(">IBB")
 _HEADER = struct.Struct(">BBI")
 _FIRST_READ = 4096
@@ -107,14 +109,17 @@ class Wire:
             """The peer is gone already."""
 
     def linger(self, seconds: float) -> None:
-        """Wait until the peer has closed, as who is rejected or released does; not longer than that."""
+        """Wait until the peer has closed, as who is rejected or released does; not longer, nor for more than a bit."""
         deadline = time.monotonic() + seconds
         scrap = bytearray(_FIRST_READ)
+        bytes_left = LINGER_BYTES
         try:
-            while (left := deadline - time.monotonic()) > 0:
+            while bytes_left > 0 and (left := deadline - time.monotonic()) > 0:
                 self._socket.settimeout(left)
-                if not self._socket.recv_into(scrap):
+                count = self._socket.recv_into(scrap)
+                if not count:
                     return
+                bytes_left -= count
         except OSError:
             """It closed in its own way, or takes its time."""
 

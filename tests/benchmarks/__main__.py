@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.benchmarks import alert_latency
+from tests.benchmarks import alert_latency, receive
 
-BENCHMARKS: Mapping[str, Callable[[], None]] = {"alert-latency": alert_latency.main}
+BENCHMARKS: Mapping[str, Callable[[], None]] = {"alert-latency": alert_latency.main, "receive": receive.main}
 
 
 def machine() -> str:
