@@ -1,6 +1,9 @@
 """A node's archive and store without a running node, and peers that listen."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,11 +11,13 @@ import pytest
 
 from db import ReceivedInstance, Store, upgrade
 from dicom_node.archive import Archive, FileMeta, content_digest
+from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 
 Keep = Callable[..., Path]
+DEADLINE_S = 60
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def archive(settings: Settings) -> Archive:
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
     """The store of the settings, on SQLite."""
-    settings.node.data_dir.mkdir(parents=True)
+    settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     upgrade(settings.database_url)
     with Store.open(settings.database_url) as opened:
         yield opened
@@ -76,3 +81,38 @@ def keep(store: Store, archive: Archive) -> Keep:
         return file
 
     return keep_one
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A port that nothing listens on at the moment."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def receiving() -> Callable[[Settings], AbstractContextManager[int]]:
+    """Run a receiver with these settings as long as the context lasts; its port. The store has to exist."""
+
+    @contextmanager
+    def run(settings: Settings) -> Iterator[int]:
+        ready, stop, ports = threading.Event(), threading.Event(), []
+        thread = threading.Thread(
+            target=run_receiver,
+            args=(settings,),
+            kwargs={"ready": lambda port: (ports.append(port), ready.set()), "stop": stop},
+        )
+        thread.start()
+        try:
+            assert ready.wait(DEADLINE_S)
+            yield ports[0]
+        finally:
+            stop.set()
+            thread.join(DEADLINE_S)
+
+    return run

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ from typer.testing import CliRunner
 from db import Peer, Store
 from dicom_node.archive import Archive
 from dicom_node.cli.app import app
-from dicom_node.receiver import run_receiver
 from dicom_node.retrieval import (
     Criteria,
     Fetched,
@@ -43,12 +41,6 @@ pytestmark = [
 DEADLINE_S = 60
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 RLE_SERIES, LS_SERIES, ENHANCED_SERIES, MR_SERIES = (f"{STUDY}.{number}" for number in range(1, 5))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def make_instance(series: str, number: int, *, modality: str = "CT", sop_class: str = CTImageStorage) -> Dataset:
@@ -91,7 +83,7 @@ class Pacs:
 
 
 @pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
+def pacs(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Pacs]:
     """Orthanc with a study: CT in RLE and in JPEG-LS, an Enhanced CT, and an MR."""
     folder = tmp_path_factory.mktemp("orthanc")
     port, node_port = free_port(), free_port()
@@ -218,24 +210,15 @@ def test_what_cannot_be_archived_is_incomplete(pacs: Pacs, settings: Settings, s
 
 
 @pytest.fixture
-def receiver(pacs: Pacs, settings: Settings, store: Store) -> Iterator[Settings]:
+def receiver(pacs: Pacs, settings: Settings, store: Store, receiving: Callable[..., Any]) -> Iterator[Settings]:
     """The node's receiver at the port that the PACS knows, with the PACS allowed."""
     store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr="127.0.0.0/8", host="127.0.0.1", port=pacs.port))
     running = settings.receiver.model_copy(
         update={"host": "127.0.0.1", "port": pacs.node_port, "disk_watermark_bytes": 0}
     )
     running_settings = settings.model_copy(update={"receiver": running})
-    ready, stop = threading.Event(), threading.Event()
-    thread = threading.Thread(
-        target=run_receiver, args=(running_settings,), kwargs={"ready": lambda _: ready.set(), "stop": stop}
-    )
-    thread.start()
-    try:
-        assert ready.wait(DEADLINE_S)
+    with receiving(running_settings):
         yield running_settings
-    finally:
-        stop.set()
-        thread.join(DEADLINE_S)
 
 
 def test_move_brings_it_to_the_receiver(pacs: Pacs, receiver: Settings, store: Store, archive: Archive) -> None:
@@ -256,7 +239,7 @@ def test_move_without_a_receiver_is_incomplete(pacs: Pacs, settings: Settings, s
     assert all(one.held == 0 for one in fetched.values())
 
 
-def test_a_peer_that_is_not_there(pacs: Pacs) -> None:
+def test_a_peer_that_is_not_there(pacs: Pacs, free_port: Callable[[], int]) -> None:
     """A closed port is Unreachable, which is worth another attempt."""
     nobody = RemotePeer(ae_title="PACS", host="127.0.0.1", port=free_port(), calling_ae_title="X", timeout_s=5)
     with pytest.raises(Unreachable):
@@ -303,6 +286,6 @@ def test_a_question_that_makes_no_sense(command: Callable[..., Any], arguments: 
     assert command(*arguments).exit_code == code
 
 
-def test_an_unreachable_pacs_is_exit_three(command: Callable[..., Any]) -> None:
+def test_an_unreachable_pacs_is_exit_three(command: Callable[..., Any], free_port: Callable[[], int]) -> None:
     """Scripts can tell that nobody answers from that nothing was found."""
     assert command("--study", STUDY, port=free_port()).exit_code == 3

@@ -7,14 +7,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
+from db import Peer, Store
 from dicom_node.cli.checks import Level, tls
-from dicom_node.settings import Settings
+from dicom_node.receiver import run_receiver
+from dicom_node.settings import Settings, Tls
+from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 from dicom_node.tls import CertificateFolder, HandshakeFailed, UnusableCertificates, handshake, warn_of_expiry
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -270,3 +275,117 @@ def test_doctor_tells_how_long_certificates_hold(authority: Authority, tmp_path:
     (broken,) = tls(settings)
     assert broken.level is Level.FAIL
     assert not list(tls(Settings()))
+
+
+@pytest.fixture
+def encrypted(
+    node: CertificateFolder,
+    settings: Settings,
+    store: Store,
+    receiving: Callable[[Settings], AbstractContextManager[int]],
+    free_port: Callable[[], int],
+) -> Iterator[tuple[int, int]]:
+    """A receiver with both ports, that knows SCANNER: the plain port and the one with TLS."""
+    store.peers.allow(Peer(ae_title="SCANNER", called_ae_title=None, cidr=None, host=None, port=None))
+    both = settings.model_copy(
+        update={
+            "receiver": settings.receiver.model_copy(
+                update={"host": "127.0.0.1", "port": 0, "disk_watermark_bytes": 0, "processes": 2}
+            ),
+            "tls": Tls(port=free_port(), certificates=node.folder),
+        }
+    )
+    assert both.tls.port is not None
+    with receiving(both) as plain:
+        yield plain, both.tls.port
+
+
+def dcmtk(
+    program: str, port: int, *arguments: object, identity: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of dcmtk as SCANNER; with an identity, by TLS."""
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed (Debian package dcmtk)")
+    files = ("key.pem", "certificate.pem", "trusted/hospital.pem")
+    key, certificate, authority = (identity / file for file in files) if identity else ("", "", "")
+    tls = ("+tls", key, certificate, "+cf", authority) if identity else ()
+    command = [program, *tls, "-to", 10, "-aet", "SCANNER", "-aec", "LUNGSENTRY", "127.0.0.1", port, *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def ct_file(tmp_path: Path) -> Path:
+    """A CT slice of a phantom."""
+    return write_series(build_phantom(PhantomSpec.cardiac_ctac(matrix=128)), tmp_path / "ct")[0]
+
+
+def test_dcmtk_stores_over_both_ports(encrypted: tuple[int, int], peer: Path, ct_file: Path, store: Store) -> None:
+    """With TLS and without, storescu brings the same instance to the same archive."""
+    plain, secure = encrypted
+
+    for port, identity in ((secure, peer), (plain, None)):
+        done = dcmtk("storescu", port, ct_file, identity=identity)
+        assert done.returncode == 0, done.stderr
+
+    uid = str(dcmread(ct_file).SOPInstanceUID)
+    (version,) = store.intake.find_versions(uid)
+    assert version.sop_instance_uid == uid
+
+
+def test_without_trust_dcmtk_gets_no_association(
+    encrypted: tuple[int, int], peer: Path, make_authority: Callable[[], Authority], tmp_path: Path
+) -> None:
+    """Plain DICOM on the TLS port, TLS on the plain port, and a stranger's certificate: no association, no hang."""
+    plain, secure = encrypted
+    stranger = make_authority().issue("scanner", tmp_path / "stranger")
+    shutil.copy(peer / "trusted" / "hospital.pem", stranger / "trusted" / "hospital.pem")
+    for port, identity in ((secure, None), (plain, peer), (secure, stranger)):
+        assert dcmtk("echoscu", port, identity=identity).returncode != 0
+
+
+def test_silent_clients_hold_nobody_up(encrypted: tuple[int, int], peer: Path) -> None:
+    """Twelve connections that never begin their handshake: a real peer gets its association in a moment."""
+    silent = [socket.create_connection(("127.0.0.1", encrypted[1]), timeout=10) for _ in range(12)]
+    try:
+        started = time.monotonic()
+        done = dcmtk("echoscu", encrypted[1], identity=peer)
+        assert done.returncode == 0, done.stderr
+        assert time.monotonic() - started < 5
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_a_running_receiver_shows_the_new_certificate(
+    encrypted: tuple[int, int], authority: Authority, node: CertificateFolder, peer: Path, tmp_path: Path
+) -> None:
+    """Files replaced under a running receiver are in force for the next connection, in every process."""
+    renewed = authority.issue("node", tmp_path / "renewed")
+
+    def shown() -> set[str]:
+        serials = set()
+        for _ in range(4):
+            with (
+                socket.create_connection(("127.0.0.1", encrypted[1]), timeout=10) as connection,
+                client_context(peer).wrap_socket(connection, server_hostname="node") as wrapped,
+            ):
+                serials.add(wrapped.getpeercert()["serialNumber"])
+        return serials
+
+    before = shown()
+    for file in ("certificate.pem", "key.pem"):
+        shutil.copy(renewed / file, node.folder / file)
+    after = shown()
+
+    assert len(before) == len(after) == 1
+    assert before != after
+
+
+def test_a_receiver_without_usable_certificates_does_not_start(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    """A TLS port with an empty folder is an error at the start, not one for every caller."""
+    broken = settings.model_copy(update={"tls": Tls(port=0, certificates=tmp_path)})
+    assert store.status()
+    with pytest.raises(UnusableCertificates):
+        run_receiver(broken, ready=lambda _: None, stop=threading.Event())
