@@ -93,7 +93,7 @@ def python_version(_settings: Settings) -> Iterator[Check]:
 def codecs(_settings: Settings) -> Iterator[Check]:
     """Pixels can be decoded in every transfer syntax that the receiver accepts."""
     import pydicom.uid  # noqa: PLC0415
-    from pydicom.pixels import get_decoder  # noqa: PLC0415
+    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
 
     for keyword in _SYNTAXES:
         syntax: pydicom.uid.UID = getattr(pydicom.uid, keyword)

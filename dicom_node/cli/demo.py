@@ -126,7 +126,7 @@ def _show(cases: Sequence[_Case], found: Mapping[str, SeriesRecord], node: DemoN
         for case in cases:
             record = found[case.series_instance_uid]
             result = store.results.latest(case.series_instance_uid)
-            if result is None or result.findings is None:
+            if result is None:
                 rows.append((case.name, text(record.state), "no", "-", "-", "-", "-", text(record.reason)))
             else:
                 report, *pictures = _kept(case, node, out, result.report_path, result.picture_paths)

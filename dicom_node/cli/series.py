@@ -10,7 +10,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, epilog
 from dicom_node.cli.options import Json, Limit, SeriesUid, chosen
 from dicom_node.cli.output import fields_of, number, print_fields, print_json, print_table, say, text
-from dicom_node.cli.uids import resolve_series, resolve_study, shortened
+from dicom_node.cli.uids import resolve_series, resolve_study, shortened, still_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def show(ctx: typer.Context, series: SeriesUid, *, as_json: Json = False) -> Non
     """Show one series: its state, the newest result, and everything that happened to it."""
     with Invocation.of(ctx).store() as store:
         uid = resolve_series(store, series)
-        found = store.series.get(uid)
+        found = still_known(store.series.get(uid), uid)
         result = store.results.latest(uid)
         events = store.series.events(uid)
     if as_json:
@@ -72,7 +72,7 @@ def why(ctx: typer.Context, series: SeriesUid, *, as_json: Json = False) -> None
     """Show why a series was analysed or not: every rule, the value it saw, and the outcome."""
     with Invocation.of(ctx).store() as store:
         uid = resolve_series(store, series)
-        found = store.series.get(uid)
+        found = still_known(store.series.get(uid), uid)
         screening = store.series.why(uid)
         events = store.series.events(uid)
     if as_json:
@@ -126,8 +126,6 @@ def print_series(listed: Sequence[SeriesRecord]) -> None:
 
 def _print_result(result: StoredResult) -> None:
     findings = result.findings
-    if findings is None:
-        return
     print_table(
         ("region", "lung mL", "GGO mL", "high opacity mL", "burden %"),
         [_region(name, region) for name, region in _regions(findings)],

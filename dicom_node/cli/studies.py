@@ -11,7 +11,7 @@ from dicom_node.cli.manual import epilog
 from dicom_node.cli.options import Json, Limit, StudyUid, moment
 from dicom_node.cli.output import fields_of, plain, print_fields, print_json, print_table, text
 from dicom_node.cli.series import print_series
-from dicom_node.cli.uids import resolve_study, shortened
+from dicom_node.cli.uids import resolve_study, shortened, still_known
 
 if TYPE_CHECKING:
     from db import StudyRecord
@@ -67,7 +67,7 @@ def show(
     """Show one study and what became of each of its series."""
     with Invocation.of(ctx).store() as store:
         uid = resolve_study(store, study)
-        found = store.studies.get(uid)
+        found = still_known(store.studies.get(uid), uid)
         series = store.series.list(study=uid)
     if as_json:
         print_json({**_view(found, patient=show_patient), "series": series})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dicom_node.cli.failures import CommandError
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from db import Store
+
+_Found = TypeVar("_Found")
 
 _LEAST_SHOWN = 10
 _MOST_NAMED = 5
@@ -39,12 +41,12 @@ def resolve_uid(given: str, known: Iterable[str], what: str) -> str:
 
 def resolve_study(store: Store, given: str) -> str:
     """The one study of the store that ``given`` names; see ``resolve_uid``."""
-    return resolve_uid(given, (one.study_instance_uid for one in store.studies.list()), "study")
+    return resolve_uid(given, store.studies.uids(), "study")
 
 
 def resolve_series(store: Store, given: str) -> str:
     """The one series of the store that ``given`` names; see ``resolve_uid``."""
-    return resolve_uid(given, (one.series_instance_uid for one in store.series.list()), "series")
+    return resolve_uid(given, store.series.uids(), "series")
 
 
 _LISTING = {"study": "studies", "series": "series"}
@@ -58,3 +60,10 @@ def shortened(uids: Collection[str]) -> dict[str, str]:
     while length < longest and len({uid[-length:] for uid in distinct}) < len(distinct):
         length += 1
     return {uid: uid if len(uid) <= length + 1 else _ELLIPSIS + uid[-length:] for uid in distinct}
+
+
+def still_known(found: _Found | None, uid: str) -> _Found:
+    """What was looked up under a UID that the store knew a moment ago."""
+    if found is None:
+        raise CommandError(f"{uid} is not known any more")
+    return found

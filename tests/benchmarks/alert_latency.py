@@ -56,7 +56,8 @@ def main() -> None:
                 steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items()) if result else ""
                 print(
                     f"repeat {repeat + 1}: {len(paths)} images in {report.seconds:.1f} s; "
-                    f"last response to alert row {wait_s:.1f} s (quiet time {settings.completion.quiet_s:.0f} s; {steps})"
+                    f"last response to alert row {wait_s:.1f} s "
+                    f"(quiet time {settings.completion.quiet_s:.0f} s; {steps})"
                 )
                 waits.append(wait_s)
     print(f"last C-STORE response to alert row, median of {_REPEATS}: {statistics.median(waits):.1f} s")

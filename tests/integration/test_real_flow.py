@@ -88,7 +88,7 @@ def _bench(folder: Path, data: Path) -> Iterator[_Bench]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_covid_is_flagged_once_whatever_is_sent_or_run_again(tmp_path: Path, shared_data: Path) -> None:
-    """covid_P001 is analysed and flagged with a valid report; resent, nothing more happens; requeued, it is replaced."""
+    """covid_P001 is analysed and flagged, its report valid; resent, nothing happens; requeued, replaced."""
     with _bench(tmp_path, shared_data) as bench:
         (uid,) = bench.send("covid_P001")
         assert bench.ended({uid})[uid].state is SeriesState.ANALYSED
@@ -120,7 +120,7 @@ def test_covid_is_flagged_once_whatever_is_sent_or_run_again(tmp_path: Path, sha
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_normal_is_not_flagged_and_one_reconstruction_is_chosen(tmp_path: Path, shared_data: Path) -> None:
-    """normal001 is analysed without an alert; of the two Philips reconstructions one is analysed, the other says why."""
+    """normal001 is analysed without an alert; of two Philips reconstructions one is analysed, the other says why."""
     with _bench(tmp_path, shared_data) as bench:
         (normal,) = bench.send("normal001")
         both = bench.send("philips_two_recons")
