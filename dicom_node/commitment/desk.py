@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 N_ACTION_RQ, N_EVENT_REPORT_RSP = 0x0130, 0x8100
 """Command Field (PS3.7 table E.1-1)."""
-PATIENCE_S = 3.0
+PATIENCE_S = 1.0
 """Time that the index has to catch up with what was just acknowledged."""
 _RESPONSE = 0x8000
 _UNRECOGNISED_OPERATION = 0x0211

@@ -1,11 +1,15 @@
 """A node's archive and store without a running node, and peers that listen."""
 
+import json
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +17,7 @@ from db import ReceivedInstance, Store, upgrade
 from dicom_node.archive import Archive, FileMeta, content_digest
 from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings
+from dicom_node.simulator import PeerUnreachableError, echo
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 
@@ -116,3 +121,44 @@ def receiving() -> Callable[[Settings], AbstractContextManager[int]]:
             thread.join(DEADLINE_S)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def orthanc() -> Callable[..., AbstractContextManager[None]]:
+    """Run Orthanc as PACS on a port, in a folder, with more of its own settings; it answers before this returns."""
+
+    @contextmanager
+    def run(folder: Path, port: int, **more: Any) -> Iterator[None]:
+        if shutil.which("Orthanc") is None:
+            pytest.skip("Orthanc is not installed (Debian package orthanc)")
+        config = {
+            "DicomAet": "PACS",
+            "DicomPort": port,
+            "HttpServerEnabled": False,
+            "StorageDirectory": str(folder / "db"),
+            "IndexDirectory": str(folder / "db"),
+            "Plugins": [],
+        }
+        (folder / "orthanc.json").write_text(json.dumps(config | more))
+        with (folder / "orthanc.log").open("wb") as log:
+            process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+            try:
+                _wait_until_it_answers(port)
+                yield
+            finally:
+                process.terminate()
+                process.wait(timeout=DEADLINE_S)
+
+    return run
+
+
+def _wait_until_it_answers(port: int) -> None:
+    retry = threading.Event()
+    for _ in range(10 * DEADLINE_S):
+        try:
+            echo(host="127.0.0.1", port=port, called_ae_title="PACS", timeout_s=2)
+        except PeerUnreachableError:
+            retry.wait(0.1)
+        else:
+            return
+    pytest.fail("Orthanc did not start")

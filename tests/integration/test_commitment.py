@@ -1,12 +1,17 @@
 """Storage commitment: what is asked, what is answered, and that the answer arrives."""
 
 import io
+import json
+import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -21,6 +26,7 @@ from dicom_node.commitment import CommitmentDesk, Reporter, judge
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from dicom_node.receiver.protocol import AssociationInfo, Message
 from dicom_node.settings import Settings
+from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 
 # pynetdicom drops a socket that could not connect without closing it
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -285,3 +291,112 @@ def test_a_report_that_is_refused_is_tried_again(settings: Settings, store: Stor
     (kept,) = store.commitments.list()
     assert (kept.state, kept.attempt) == (CommitmentState.PENDING, 2)
     assert "0x0110" in kept.cause
+
+
+@pytest.fixture
+def node(
+    settings: Settings, store: Store, receiving: Callable[..., Any], free_port: Callable[[], int]
+) -> Iterator[int]:
+    """A running receiver that lets anybody in; its port."""
+    assert store.status()
+    receiver = settings.receiver.model_copy(
+        update={
+            "host": "127.0.0.1",
+            "port": free_port(),
+            "disk_watermark_bytes": 0,
+            "accept_unknown_peers": True,
+            "processes": 1,
+        }
+    )
+    with receiving(settings.model_copy(update={"receiver": receiver})) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Slices of a phantom."""
+    return write_series(build_phantom(PhantomSpec.cardiac_ctac(matrix=128)), tmp_path_factory.mktemp("ct"))[:4]
+
+
+def test_a_scanner_that_waits_gets_its_answer_on_its_association(
+    node: int, store: Store, slices: list[Path], until: Callable[..., None]
+) -> None:
+    """Send, ask, wait: every slice just acknowledged is safe, told on the association that asked."""
+    told: list[Dataset] = []
+    heard = threading.Event()
+
+    def take(event: evt.Event) -> tuple[int, None]:
+        told.append(event.event_information)
+        heard.set()
+        return 0x0000, None
+
+    datasets = [dcmread(path) for path in slices]
+    scanner = AE(ae_title="CT1")
+    scanner.add_requested_context(CT, ExplicitVRLittleEndian)
+    scanner.add_requested_context(PUSH_MODEL)
+    assoc = scanner.associate("127.0.0.1", node, ae_title="LUNGSENTRY", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
+    for dataset in datasets:
+        assert assoc.send_c_store(dataset).Status == 0
+    asked = asking(*((CT, dataset.SOPInstanceUID) for dataset in datasets))
+    status, _ = assoc.send_n_action(asked, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    assert status.Status == 0
+    assert heard.wait(20)
+    until(lambda: store.commitments.list()[0].state is CommitmentState.ANSWERED, "the answer is confirmed")
+    assoc.release()
+
+    (information,) = told
+    assert len(information.ReferencedSOPSequence) == len(slices)
+    assert "FailedSOPSequence" not in information
+
+
+def test_orthanc_is_answered(  # noqa: PLR0917 - fixtures
+    node: int,
+    settings: Settings,
+    store: Store,
+    slices: list[Path],
+    orthanc: Callable[..., Any],
+    free_port: Callable[[], int],
+    until: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    """A PACS that sends, asks and hangs up is called back, and then knows which instances are safe."""
+    port, http = free_port(), free_port()
+    store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=port))
+    known = {"node": {"AET": "LUNGSENTRY", "Host": "127.0.0.1", "Port": node}}
+
+    def rest(path: str, body: bytes | None = None) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", data=body, timeout=20) as answer:
+            return json.load(answer)
+
+    with orthanc(
+        tmp_path, port, DicomModalities=known, HttpServerEnabled=True, HttpPort=http, AuthenticationEnabled=False
+    ):
+        ids = [rest("/instances", path.read_bytes())["ID"] for path in slices]
+        rest("/modalities/node/store", json.dumps(ids).encode())
+        uids = [str(dcmread(path).SOPInstanceUID) for path in slices]
+        asked = [{"SOPClassUID": CT, "SOPInstanceUID": uid} for uid in [*uids, "1.2.404"]]
+        ticket = rest("/modalities/node/storage-commitment", json.dumps({"DicomInstances": asked}).encode())
+
+        def answered() -> bool:
+            sweep(settings, store)
+            return rest(ticket["Path"])["Status"] != "Pending"
+
+        until(answered, "Orthanc has its answer")
+        report = rest(ticket["Path"])
+
+    assert {one["SOPInstanceUID"] for one in report["Success"]} == set(uids)
+    assert [(one["SOPInstanceUID"], one["FailureReason"]) for one in report["Failures"]] == [("1.2.404", 0x0112)]
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait until a condition holds; fail with its name after the deadline."""
+
+    def wait(condition: Callable[[], bool], what: str) -> None:
+        ends = time.monotonic() + 30
+        pause = threading.Event()
+        while not condition():
+            assert time.monotonic() < ends, f"did not happen: {what}"
+            pause.wait(0.05)
+
+    return wait

@@ -1,9 +1,6 @@
 """Fetching from a real PACS: Orthanc, asked by C-FIND, pulled from by C-GET and told to send by C-MOVE."""
 
 import json
-import shutil
-import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -30,15 +27,11 @@ from dicom_node.retrieval import (
     find_series,
 )
 from dicom_node.settings import Settings
-from dicom_node.simulator import PeerUnreachableError, echo, send_files
+from dicom_node.simulator import send_files
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Orthanc is not installed"),
-    # pynetdicom drops a socket that could not connect without closing it
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+# pynetdicom drops a socket that could not connect without closing it
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-DEADLINE_S = 60
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 RLE_SERIES, LS_SERIES, ENHANCED_SERIES, MR_SERIES = (f"{STUDY}.{number}" for number in range(1, 5))
 
@@ -83,24 +76,12 @@ class Pacs:
 
 
 @pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Pacs]:
+def pacs(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int], orthanc: Callable[..., Any]
+) -> Iterator[Pacs]:
     """Orthanc with a study: CT in RLE and in JPEG-LS, an Enhanced CT, and an MR."""
     folder = tmp_path_factory.mktemp("orthanc")
     port, node_port = free_port(), free_port()
-    config = {
-        "DicomAet": "PACS",
-        "DicomPort": port,
-        "DicomModalities": {"node": {"AET": "LUNGSENTRY", "Host": "127.0.0.1", "Port": node_port}},
-        "DicomAlwaysAllowFind": True,
-        "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowMove": True,
-        "HttpServerEnabled": False,
-        "StorageDirectory": str(folder / "db"),
-        "IndexDirectory": str(folder / "db"),
-        "SynchronousCMove": True,
-        "Plugins": [],
-    }
-    (folder / "orthanc.json").write_text(json.dumps(config))
     given: dict[str, Dataset] = {}
     for series, syntax, sop_class, modality, count in (
         (RLE_SERIES, RLELossless, CTImageStorage, "CT", 4),
@@ -115,30 +96,14 @@ def pacs(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int])
             path = folder / f"{dataset.SOPInstanceUID}.dcm"
             dataset.save_as(path, enforce_file_format=True)
             given[dataset.SOPInstanceUID] = dataset
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
-        try:
-            wait_until_it_answers(port)
-            report = send_files(
-                sorted(folder.glob("*.dcm")), host="127.0.0.1", port=port, called_ae_title="PACS", timeout_s=20
-            )
-            assert report.ok, report.not_stored
-            yield Pacs(port=port, node_port=node_port, given=given)
-        finally:
-            process.terminate()
-            process.wait(timeout=DEADLINE_S)
-
-
-def wait_until_it_answers(port: int) -> None:
-    retry = threading.Event()
-    for _ in range(10 * DEADLINE_S):
-        try:
-            echo(host="127.0.0.1", port=port, called_ae_title="PACS", timeout_s=2)
-        except PeerUnreachableError:
-            retry.wait(0.1)
-        else:
-            return
-    pytest.fail("Orthanc did not start")
+    known = {"node": {"AET": "LUNGSENTRY", "Host": "127.0.0.1", "Port": node_port}}
+    allowed = {f"DicomAlwaysAllow{service}": True for service in ("Find", "Get", "Move")}
+    with orthanc(folder, port, DicomModalities=known, SynchronousCMove=True, **allowed):
+        report = send_files(
+            sorted(folder.glob("*.dcm")), host="127.0.0.1", port=port, called_ae_title="PACS", timeout_s=20
+        )
+        assert report.ok, report.not_stored
+        yield Pacs(port=port, node_port=node_port, given=given)
 
 
 def run_fetch(pacs: Pacs, settings: Settings, store: Store, method: Method = Method.GET) -> dict[str, Fetched]:
