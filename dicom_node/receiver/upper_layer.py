@@ -157,6 +157,7 @@ class Negotiator:
 
 _UNREADABLE = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     LookupError,
     NotImplementedError,
