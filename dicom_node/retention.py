@@ -32,8 +32,8 @@ class Retention:
             yield Unit(run=partial(self._remove, series_instance_uid))
 
     def _remove(self, series_instance_uid: str) -> None:
-        """Files first: a crash before the record is made good by the next look, which finds them gone."""
-        stored = self._store.intake.series_paths(series_instance_uid)
+        """Files first, of every version: after a crash before the record, the next look finds them gone."""
+        stored = self._store.retention.files(series_instance_uid)
         for instance in stored:
             path = self._settings.archive_dir / instance.path
             path.unlink(missing_ok=True)

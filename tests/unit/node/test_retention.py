@@ -19,8 +19,8 @@ class _Store:
         self.asked: list[datetime] = []
         self.gone: list[str] = []
         stored = [SimpleNamespace(path=path) for path in paths]
-        self.intake = SimpleNamespace(series_paths=lambda _uid: stored)
-        self.retention = SimpleNamespace(removable=self._removable, removed=self.gone.append)
+        self.intake = SimpleNamespace(series_paths=lambda _uid: stored[-1:])
+        self.retention = SimpleNamespace(removable=self._removable, files=lambda _uid: stored, removed=self.gone.append)
 
     def _removable(self, before: datetime) -> list[str]:
         self.asked.append(before)
@@ -51,3 +51,14 @@ def test_without_a_limit_nothing_is_even_looked_for(tmp_path: Path) -> None:
     store = _Store([])
     _sweep(tmp_path, store, keep_days=None)
     assert not store.asked
+
+
+def test_every_version_of_an_instance_goes(tmp_path: Path) -> None:
+    """An instance that came twice with other bytes has two files: none of them stays behind."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    versions = ["older.dcm", "newest.dcm"]
+    for name in versions:
+        (archive / name).touch()
+    _sweep(tmp_path, _Store(versions), keep_days=30)
+    assert not list(archive.iterdir())
