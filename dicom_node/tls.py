@@ -41,7 +41,7 @@ __all__ = [
 _log = structlog.get_logger(__name__)
 
 CERTIFICATE, KEY, TRUSTED = "certificate.pem", "key.pem", "trusted"
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 """Of TLS 1.2; those of TLS 1.3 are all authenticated and forward secret."""
 
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
@@ -144,7 +144,7 @@ class CertificateFolder:
     def _make(self, side: int) -> ssl.SSLContext:
         context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_CIPHERS)
+        context.set_ciphers(CIPHERS)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one peer's own certificate may be trusted as it is
         if side == ssl.PROTOCOL_TLS_CLIENT:
             context.check_hostname = self._check_host_names

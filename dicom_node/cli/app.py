@@ -10,6 +10,7 @@ from dicom_node.cli import (
     alerts,
     analyze,
     config,
+    conformance,
     database,
     demo,
     doctor,
@@ -102,6 +103,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
 doctor.register(app)
 verify.register(app)
+conformance.register(app)
 demo.register(app)
 
 

@@ -21,7 +21,17 @@ def _commands(command: Any, above: tuple[str, ...] = ()) -> list[tuple[tuple[str
 COMMANDS = _commands(get_command(app))
 EXPECTED = {
     *("serve", "receiver", "worker", "scheduler", "status", "why", "requeue", "echo", "send", "fetch", "simulate"),
-    *("analyze", "doctor", "verify", "demo", "studies list", "studies show", "series list", "series show"),
+    *(
+        "analyze",
+        "doctor",
+        "verify",
+        "conformance",
+        "demo",
+        "studies list",
+        "studies show",
+        "series list",
+        "series show",
+    ),
     *("jobs list", "jobs show", "jobs cancel", "alerts list", "alerts show", "alerts ack", "alerts dismiss"),
     *("peers list", "peers allow", "peers remove", "peers refused"),
     *("config check", "config show", "config init", "db upgrade", "db backup"),
