@@ -16,7 +16,10 @@ _SOFT_OPACITY_HU = -180.0
 _SOFT_OPACITY_REACH_MM = 20.0
 _BORDER_BLUR_MM = 4.5
 _VESSEL_MM2 = 100.0
-_ALONG_BODY_MM = 10.0
+_ALONG_BODY_MM, _ALONG_BACK_MM, _ALONG_WALL_MM = 20.0, 60.0, 50.0
+_BEHIND_MM = 20.0
+_SECTORS = 360
+_LEAST_SINK_MM, _DEEPEST_SINK_MM = 2.5, 20.0
 _LUNG_BELOW_SHARE = 0.6
 _OUTER_FROM = 0.2
 """A dent is costal when both its ends lie further out than this share of the lung's width."""
@@ -32,6 +35,7 @@ def close_pleura(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels
     between a lung and its convex hull to the side and behind is dense lung or effusion; elsewhere it is heart or liver.
     """
     result = sides.copy()
+    centre = _middle(sides)
     for index in np.flatnonzero(sides.any(axis=(1, 2))):
         soft = (grid.hu[index] < _SOFT_OPACITY_HU) & body[index] & ~airways[index]
         for label in (RIGHT, LEFT):
@@ -40,24 +44,66 @@ def close_pleura(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels
                 continue
             lung = _take_in_soft_opacity(grid, lung, soft & (sides[index] == 0))
             below = (result[index - 1] == label) if index else np.zeros(lung.shape, bool)
-            wider = _fill_enclosed(grid, _close(grid, lung) | _costal_fill(grid, lung, label), below)
+            wider = _fill_enclosed(grid, _close(grid, lung) | _costal_fill(grid, lung, label, centre), below)
             added = (wider > 0) & (sides[index] == 0) & (grid.hu[index] < _DENSEST_LESION_HU)
             added &= body[index] & ~airways[index]
             plane = result[index]
             plane[added & (plane == 0)] = label
-    return _close_along_body(grid, result, airways, body)
-
-
-def _close_along_body(grid: Grid, sides: Labels, airways: Mask, body: Mask) -> Labels:
-    """Take for lung what has the same lung above and below it, at up to 10 mm, as opacity at the wall does."""
-    result = sides.copy()
     addable = (grid.hu < _DENSEST_LESION_HU) & body & ~airways
-    for away in range(1, 1 + int(_ALONG_BODY_MM / grid.slice_mm)):
-        if 2 * away >= len(sides):
-            break
-        lower, upper, here = sides[: -2 * away], sides[2 * away :], result[away:-away]
-        between = (lower == upper) & (lower > 0) & (here == 0) & addable[away:-away]
-        here[between] = lower[between]
+    result = _close_costal_wall(grid, result, addable, centre)
+    return _close_along_body(grid, result, addable, centre)
+
+
+def _close_along_body(grid: Grid, sides: Labels, addable: Mask, centre: tuple[float, float]) -> Labels:
+    """Take for lung what has the same lung above and below it, no further apart than 20 mm, behind 60 mm.
+
+    Behind the middle of the chest spine, aorta and oesophagus run along the body, so that what comes and goes there is
+    opacity; further in front vessels of the hilum come and go as well.
+    """
+    result = sides.copy()
+    reach = np.full((sides.shape[1], 1), _ALONG_BODY_MM, np.float32)
+    reach[int(centre[0] + _BEHIND_MM / grid.row_mm) :] = _ALONG_BACK_MM
+    farthest = np.full(sides.shape[1:], 10_000, np.int16)
+    for label in (RIGHT, LEFT):
+        above = np.empty(sides.shape, np.int16)
+        gap = farthest.copy()
+        for index in range(len(sides) - 1, -1, -1):
+            gap = np.where(sides[index] == label, 0, np.minimum(gap + 1, 10_000)).astype(np.int16)
+            above[index] = gap
+        gap = farthest.copy()
+        for index in range(len(sides)):
+            gap = np.where(sides[index] == label, 0, np.minimum(gap + 1, 10_000)).astype(np.int16)
+            near = (gap + above[index]) * np.float32(grid.slice_mm) <= reach
+            result[index][near & addable[index] & (result[index] == 0)] = label
+    return result
+
+
+def _close_costal_wall(grid: Grid, sides: Labels, addable: Mask, centre: tuple[float, float]) -> Labels:
+    """Take for lung what lies inside the chest wall as the slices above and below, up to 60 mm apart, show it.
+
+    The wall is where a lung ends, seen from the middle of the chest; along the body the chest is convex, so that
+    between two levels it lies no further in than at the nearer one.
+    """
+    result = sides.copy()
+    rows = (np.arange(sides.shape[1], dtype=np.float32) - centre[0]) * grid.row_mm
+    columns = (np.arange(sides.shape[2], dtype=np.float32) - centre[1]) * grid.column_mm
+    radius = np.hypot(rows[:, None], columns[None, :])
+    angle = np.arctan2(rows[:, None], columns[None, :])
+    sector = ((angle + np.pi) / (2 * np.pi) * _SECTORS).astype(np.int32) % _SECTORS
+    width = 2 * max(1, round(_ALONG_WALL_MM / 2 / grid.slice_mm)) + 1
+    for label in (RIGHT, LEFT):
+        wall = np.zeros((len(sides), _SECTORS), np.float32)
+        for index in np.flatnonzero((sides == label).any(axis=(1, 2))):
+            lung = sides[index] == label
+            np.maximum.at(wall[index], sector[lung], radius[lung])
+        closed = np.asarray(cv2.morphologyEx(wall, cv2.MORPH_CLOSE, np.ones((width, 1), np.uint8)), np.float32)
+        for index in np.flatnonzero((closed > wall + grid.pixel_mm).any(axis=1)):
+            dent = closed[index] - wall[index]
+            raised = np.where(
+                (wall[index] > 0) & (dent > _LEAST_SINK_MM) & (dent <= _DEEPEST_SINK_MM), closed[index], 0
+            )
+            inside = (radius <= raised[sector]) & (radius > wall[index][sector]) & addable[index]
+            result[index][inside & (result[index] == 0)] = label
     return result
 
 
@@ -104,10 +150,23 @@ def _close(grid: Grid, lung: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return result
 
 
-def _costal_fill(grid: Grid, lung: npt.NDArray[np.uint8], label: int) -> npt.NDArray[np.uint8]:
-    """Fill the dents of the costal face: gaps to the convex hull whose two ends both lie on the outer side.
+def _middle(sides: Labels) -> tuple[float, float]:
+    """Middle of the box of both lungs, (row, column)."""
+    plane = sides.any(axis=0)
+    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+    if not rows.size:
+        return 0.0, 0.0
+    return float(rows[0] + rows[-1]) / 2, float(columns[0] + columns[-1]) / 2
 
-    The gap over heart or spine has its ends on the inner side, that over the dome of the diaphragm one end there.
+
+def _costal_fill(
+    grid: Grid, lung: npt.NDArray[np.uint8], label: int, centre: tuple[float, float]
+) -> npt.NDArray[np.uint8]:
+    """Fill the dents of the costal face: gaps whose two ends both lie on the outer side, out to the chest's curve.
+
+    Between the ends the wall is taken to run at a distance from the middle of the chest that changes evenly with the
+    angle, as on a circle about it; a straight line would leave out a sickle of lung. The gap over heart or spine has
+    its ends on the inner side, that over the dome of the diaphragm one end there.
     """
     filled = lung.copy()
     contours, _ = cv2.findContours(lung, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -130,5 +189,19 @@ def _costal_fill(grid: Grid, lung: npt.NDArray[np.uint8], label: int) -> npt.NDA
                 stretch = (
                     contour[start : end + 1] if start < end else np.concatenate([contour[start:], contour[: end + 1]])
                 )
-                cv2.drawContours(filled, [stretch], -1, 1, cv2.FILLED)
+                wall = _arc(contour[end, 0], contour[start, 0], centre)
+                cv2.drawContours(filled, [np.concatenate([stretch, wall[:, None, :]])], -1, 1, cv2.FILLED)
     return filled
+
+
+def _arc(
+    start: npt.NDArray[np.int32], end: npt.NDArray[np.int32], centre: tuple[float, float]
+) -> npt.NDArray[np.int32]:
+    """Points (column, row) from one to the other at a distance from the centre that changes evenly with the angle."""
+    ends = np.stack([start, end]).astype(np.float64) - (centre[1], centre[0])
+    radii, angles = np.hypot(ends[:, 0], ends[:, 1]), np.arctan2(ends[:, 1], ends[:, 0])
+    turn = (angles[1] - angles[0] + np.pi) % (2 * np.pi) - np.pi
+    share = np.linspace(0, 1, 2 + int(abs(turn) * radii.max()))
+    angle, radius = angles[0] + share * turn, radii[0] + share * (radii[1] - radii[0])
+    points = np.stack([centre[1] + radius * np.cos(angle), centre[0] + radius * np.sin(angle)], axis=1)
+    return np.rint(points).astype(np.int32)
