@@ -202,8 +202,8 @@ Both sides show certificates (`tls.verify_peers`). Trusted are those in `trusted
 or single peers. A changed file is taken up with the next connection. A caller has
 {settings.tls.handshake_timeout_s:g} s for the handshake (`tls.handshake_timeout_s`).
 
-The node calls the AE titles in `tls.outgoing` with TLS, for storage commitment and retrieval, and checks that the
-certificate names the host (`tls.check_host_names`). No user identity is negotiated."""
+The node calls the AE titles in `tls.outgoing` with TLS, for results, storage commitment and retrieval, and checks that
+the certificate names the host (`tls.check_host_names`). No user identity is negotiated."""
 
 
 def _remarks(settings: Settings) -> str:

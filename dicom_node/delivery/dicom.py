@@ -1,5 +1,6 @@
 """Results go to a PACS by C-STORE, one association an object."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,17 @@ class Receipt:
         return self.status in _WARNINGS
 
 
-def store(path: Path, *, host: str, port: int, called: str, calling: str, timeout_s: float = 30.0) -> Receipt:
-    """Send the object in ``path`` to the node ``called`` and return its receipt.
+def store(
+    path: Path,
+    *,
+    host: str,
+    port: int,
+    called: str,
+    calling: str,
+    timeout_s: float = 30.0,
+    tls: ssl.SSLContext | None = None,
+) -> Receipt:
+    """Send the object in ``path`` to the node ``called``, by TLS if there is a context, and return its receipt.
 
     Raises:
         Unreachable: no association, or it broke off. Worth another attempt.
@@ -48,7 +58,7 @@ def store(path: Path, *, host: str, port: int, called: str, calling: str, timeou
     entity = AE(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_s
     entity.add_requested_context(sop_class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-    association = entity.associate(host, port, ae_title=called)
+    association = entity.associate(host, port, ae_title=called, tls_args=None if tls is None else (tls, host))
     if not association.is_established:
         raise _not_established(association, f"{called} at {host}:{port}", sop_class_uid)
     try:

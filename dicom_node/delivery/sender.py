@@ -1,5 +1,6 @@
 """Works through the deliveries that are due: sent, tried again later, or a dead letter that names its cause."""
 
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -9,9 +10,10 @@ import structlog
 from db import Store, StoredDelivery
 from dicom_node.backoff import retry_delay_s
 from dicom_node.delivery.dicom import Receipt, store
-from dicom_node.delivery.errors import DeliveryError, Undeliverable
+from dicom_node.delivery.errors import DeliveryError, Undeliverable, Unreachable
 from dicom_node.settings import Destination, Settings
 from dicom_node.sweep import Unit
+from dicom_node.tls import TlsError, certificate_folder
 
 __all__ = ["Sender"]
 
@@ -29,6 +31,7 @@ class Sender:
         self._settings = settings
         self._store = store
         self._channel = channel
+        self._certificates = certificate_folder(settings.tls)
         self._destinations: Mapping[str, Destination] = {one.ae_title: one for one in settings.destinations}
 
     def units(self) -> Iterator[Unit]:
@@ -58,4 +61,13 @@ class Sender:
             port=destination.port,
             called=destination.ae_title,
             calling=self._settings.node.ae_title,
+            **self._security(destination),
         )
+
+    def _security(self, destination: Destination) -> dict[str, ssl.SSLContext]:
+        if self._certificates is None or destination.ae_title not in self._settings.tls.outgoing:
+            return {}
+        try:
+            return {"tls": self._certificates.client_context()}
+        except TlsError as error:
+            raise Unreachable(str(error)) from error

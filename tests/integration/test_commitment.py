@@ -28,8 +28,10 @@ from dicom_node.receiver.protocol import AssociationInfo, Message
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 
-# pynetdicom drops a socket that could not connect without closing it
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("dropped_sockets"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 CT, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
 SCANNER = AssociationInfo(association_id="a", calling_ae_title="CT1", called_ae_title="LUNGSENTRY", address="127.0.0.1")

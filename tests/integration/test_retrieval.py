@@ -29,8 +29,10 @@ from dicom_node.retrieval import (
 from dicom_node.settings import Settings
 from dicom_node.simulator import send_files
 
-# pynetdicom drops a socket that could not connect without closing it
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("dropped_sockets"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 RLE_SERIES, LS_SERIES, ENHANCED_SERIES, MR_SERIES = (f"{STUDY}.{number}" for number in range(1, 5))

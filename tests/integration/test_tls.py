@@ -17,12 +17,18 @@ from pydicom import dcmread
 
 from db import Peer, Store
 from dicom_node.cli.checks import Level, tls
+from dicom_node.delivery import Unreachable
+from dicom_node.delivery import store as store_object
 from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings, Tls
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 from dicom_node.tls import CertificateFolder, HandshakeFailed, UnusableCertificates, handshake, warn_of_expiry
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+    pytest.mark.usefixtures("dropped_sockets"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def openssl(*arguments: object) -> None:
@@ -389,3 +395,14 @@ def test_a_receiver_without_usable_certificates_does_not_start(
     assert store.status()
     with pytest.raises(UnusableCertificates):
         run_receiver(broken, ready=lambda _: None, stop=threading.Event())
+
+
+def test_the_node_calls_with_tls(encrypted: tuple[int, int], peer: Path, ct_file: Path) -> None:
+    """A delivery by TLS arrives; to a host that the certificate does not name, it does not."""
+    called = {"host": "localhost", "port": encrypted[1], "called": "LUNGSENTRY", "calling": "SCANNER", "timeout_s": 10}
+    ours = CertificateFolder(peer).client_context()
+
+    assert store_object(ct_file, **called, tls=ours).status == 0
+
+    with pytest.raises(Unreachable):
+        store_object(ct_file, **{**called, "host": "127.0.0.2"}, tls=ours)
