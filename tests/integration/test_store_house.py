@@ -1,0 +1,211 @@
+"""The store's keeping on both databases: retention, peers, leadership, the schema and its copies."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from store_bench import DATABASES, NO_LUNG, SERIES, START, STUDY, Bench, empty_postgresql, instance, opened
+
+from db import (
+    BackupRefused,
+    DatabaseUnavailable,
+    Peer,
+    RequeueFilter,
+    SchemaOutOfDate,
+    SeriesState,
+    StaleState,
+    Store,
+    backup,
+    current_revision,
+    upgrade,
+)
+from db.engine import HEAD
+from db.rows import Row
+
+DAY_S = 86400.0
+
+
+@pytest.fixture(params=DATABASES)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """A bench on each database."""
+    with opened(request.param, tmp_path) as made:
+        yield made
+
+
+def _every_state(bench: Bench) -> dict[SeriesState, str]:
+    series = {state: f"{STUDY}.{number}" for number, state in enumerate(SeriesState, 1)}
+    bench.store.jobs.fail(bench.running(series[SeriesState.FAILED]), "UndecodablePixels", transient=False)
+    bench.analysed(series[SeriesState.ANALYSED])
+    excluded = series[SeriesState.EXCLUDED]
+    bench.store.intake.exclude(excluded, bench.complete(excluded), NO_LUNG, "no lung")
+    bench.queued(series[SeriesState.QUEUED])
+    bench.complete(series[SeriesState.COMPLETE])
+    bench.store.intake.record_instance(instance(series=series[SeriesState.RECEIVING]))
+    return series
+
+
+def test_retention_names_only_what_has_ended(bench: Bench) -> None:
+    """After years: the analysed and the excluded; never what waits, runs, comes in or failed, nor what is young."""
+    series = _every_state(bench)
+    ended = {series[SeriesState.ANALYSED], series[SeriesState.EXCLUDED]}
+    assert bench.store.retention.removable(START) == ()
+    assert set(bench.store.retention.removable(START + timedelta(days=999))) == ended
+    for uid in set(series.values()) - ended:
+        with pytest.raises(StaleState):
+            bench.store.retention.removed(uid)
+        assert bench.store.intake.series_paths(uid)
+
+
+def test_retention_takes_every_version_once(bench: Bench) -> None:
+    """All files are named, and none after they went; the versions stay known, the result stays."""
+    bench.store.intake.record_instance(instance(content="older"))
+    bench.analysed()
+    assert len(bench.store.retention.files(SERIES)) == 2
+    bench.store.retention.removed(SERIES)
+    assert bench.store.retention.files(SERIES) == bench.store.intake.series_paths(SERIES) == ()
+    assert bench.store.retention.removable(START + timedelta(days=999)) == ()
+    assert len(bench.store.intake.find_versions(instance().sop_instance_uid)) == 2
+    assert bench.store.results.latest(SERIES) is not None
+
+
+def test_bytes_that_retention_removed_come_again(bench: Bench) -> None:
+    """NEW without a revision; requeued only when all are back; kept for their time anew, not swept at once."""
+    bench.store.intake.record_instance(instance(2))
+    bench.analysed()
+    bench.store.retention.removed(SERIES)
+    later = bench.clock.advance(100 * DAY_S)
+    week = timedelta(days=7)
+
+    def refusal() -> str | None:
+        return bench.store.requeue.select(RequeueFilter(series=SERIES))[0].refusal
+
+    recorded = bench.store.intake.record_instance(instance(1, received_at=later, path="back/1.dcm"))
+    assert (recorded.kind, recorded.revision) == ("new", 1)
+    assert refusal() == "its instances were removed by retention"
+    assert bench.store.retention.removable(later - week) == ()
+    assert bench.store.retention.removable(later + week) == (SERIES,)
+    bench.store.intake.record_instance(instance(2, received_at=later))
+    assert refusal() is None
+    assert sorted(one.path for one in bench.store.intake.series_paths(SERIES)) == [f"{SERIES}.2-a.dcm", "back/1.dcm"]
+    (study,) = bench.store.studies.list(since=later)
+    assert study.study_instance_uid == STUDY
+
+
+def test_peers_are_told_by_titles_and_range(bench: Bench) -> None:
+    """The first that fits; an address mapped into IPv6 is the same address; allowed again replaces."""
+    peers = bench.store.peers
+    here = Peer(ae_title="CT1", called_ae_title=None, cidr="10.1.2.0/24", host="10.1.2.17", port=104)
+    peers.allow(here, "admin")
+    peers.allow(Peer(ae_title="CT1", called_ae_title=None, cidr="10.1.2.0/24", host="10.1.2.18", port=105), "admin")
+    peers.allow(Peer(ae_title="PET", called_ae_title="NODE", cidr=None, host=None, port=None))
+    assert [(one.ae_title, one.port) for one in peers.list()] == [("CT1", 105), ("PET", None)]
+    assert peers.match("CT1", "ANY", "::ffff:10.1.2.99") is not None
+    assert peers.match("CT1", "ANY", "10.1.3.1") is None
+    assert peers.match("PET", "NODE", "2001:db8::1") is not None
+    assert peers.match("PET", "OTHER", "2001:db8::1") is None
+    assert peers.match("MR1", "NODE", "10.1.2.17") is None
+    assert (peers.remove("CT1", "admin"), peers.remove("CT1", "admin")) == (1, 0)
+
+
+def test_refusals_are_counted(bench: Bench) -> None:
+    """One entry for each caller, with how often and why the last time; the last refused stands first."""
+    for reason in ("first reason", "second reason"):
+        bench.clock.advance(1)
+        bench.store.peers.record_refusal("CT9", "NODE", "10.0.0.9", reason)
+    bench.clock.advance(1)
+    bench.store.peers.record_refusal("CT8", "NODE", "10.0.0.9", "other")
+    last, counted = bench.store.peers.refusals()
+    assert (last.calling_ae_title, last.count) == ("CT8", 1)
+    assert (counted.count, counted.reason) == (2, "second reason")
+    assert counted.last_at - counted.first_at == timedelta(seconds=1)
+
+
+def test_one_leads_until_it_goes(bench: Bench) -> None:
+    """A second store does not lead while the first does, and does once it closed; other names are other locks."""
+    with Store.open(bench.url) as second:
+        with Store.open(bench.url) as first:
+            assert first.leads()
+            assert first.leads()
+            assert not second.leads()
+            assert second.leads("other")
+        assert second.leads()
+
+
+def test_leader_whose_session_is_gone_knows_it(tmp_path: Path) -> None:
+    """PostgreSQL ended the session, and with it the lock: another leads, and the first does not believe it does."""
+    with opened("postgresql", tmp_path) as bench, Store.open(bench.url) as second:
+        assert bench.store.leads()
+        engine = create_engine(bench.url)
+        with engine.connect() as connection:
+            holder = "(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND database = "
+            holder += "(SELECT oid FROM pg_database WHERE datname = current_database()))"
+            connection.execute(text(f"SELECT pg_terminate_backend({holder}, 10000)"))
+        engine.dispose()
+        assert second.leads()
+        assert not bench.store.leads()
+
+
+def test_wait_tells_that_the_database_is_gone_and_listens_again(tmp_path: Path) -> None:
+    """The listening session was ended: the waiter says so, and the next wait has a new one."""
+    with opened("postgresql", tmp_path) as bench:
+        bench.store.jobs.wait(0)
+        engine = create_engine(bench.url)
+        with engine.connect() as connection:
+            others = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            others += "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            connection.execute(text(others))
+        engine.dispose()
+        with pytest.raises(DatabaseUnavailable):
+            bench.store.jobs.wait(30)
+        assert bench.store.jobs.wait(0)
+        assert bench.queued().series_instance_uid == SERIES
+
+
+def _empty(kind: str, folder: Path) -> str:
+    return empty_postgresql() if kind == "postgresql" else f"sqlite:///{folder / 'empty.sqlite3'}"
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_migrations_make_the_tables_that_the_code_knows(kind: str, tmp_path: Path) -> None:
+    """From nothing to head by two at once, then again: once done, and not one difference to the rows."""
+    url = _empty(kind, tmp_path)
+    assert current_revision(url) is None
+    with pytest.raises(SchemaOutOfDate, match="empty"):
+        Store.open(url)
+    upgrades = [threading.Thread(target=upgrade, args=(url,)) for _ in range(2)]
+    for one in upgrades:
+        one.start()
+    for one in upgrades:
+        one.join(60)
+    upgrade(url)
+    assert current_revision(url) == HEAD
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Row.metadata) == []
+    engine.dispose()
+
+
+def test_backup_opens_and_holds_the_rows(tmp_path: Path) -> None:
+    """Taken while the store is open, also of what stands in the write-ahead log; nothing is written over."""
+    with opened("sqlite", tmp_path) as bench:
+        bench.analysed()
+        copy = tmp_path / "copy.sqlite3"
+        backup(bench.url, copy)
+        with closing(sqlite3.connect(copy)) as raw:
+            assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        content = bench.content()
+        with pytest.raises(BackupRefused, match="exists"):
+            backup(bench.url, copy)
+        with pytest.raises(BackupRefused, match="no database"):
+            backup(f"sqlite:///{tmp_path / 'nothing'}", tmp_path / "other")
+    with Store.open(f"sqlite:///{copy}") as restored:
+        assert restored.results.latest(SERIES) is not None
+        assert Bench(store=restored, url=f"sqlite:///{copy}").content() == content
