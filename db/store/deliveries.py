@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from alerts.delivery import DeliveryEvent, DeliveryState
 from db.errors import StaleState
-from db.rows import DeliveryRow
+from db.rows import DeliveryRow, ResultRow
 from db.store.conversion import delivery_of
 from db.store.room import Room
 from db.store.transitions import Note, transition
@@ -27,7 +27,8 @@ class Deliveries(Room):
     def due(self, now: datetime) -> Iterator[StoredDelivery]:
         """Take up, one by one as they are asked for, the deliveries that are due; each is SENDING for its lease.
 
-        One whose sender fell silent is due again once its lease has passed, up to its cap of attempts.
+        One whose sender fell silent is due again once its lease has passed, up to its cap of attempts. What a newer
+        result has replaced while it was on its way is not tried again.
         """
         while (delivery := self._take(now)) is not None:
             yield delivery
@@ -45,6 +46,9 @@ class Deliveries(Room):
             while (row := session.scalar(statement.with_for_update(skip_locked=True))) is not None:
                 if row.state == DeliveryState.SENDING:
                     _end_attempt(session, row, "the sender fell silent", transient=True, at=now, delay_s=0.0)
+                    continue
+                if _superseded(session, row):
+                    transition(session, row, DeliveryEvent.CANCEL, Note(at=now, detail="a newer result replaced it"))
                     continue
                 attempt = row.attempt + 1
                 transition(
@@ -96,6 +100,12 @@ def _locked(session: Session, delivery_id: int) -> DeliveryRow:
     if row is None:
         raise StaleState(f"There is no delivery {delivery_id}.")
     return row
+
+
+def _superseded(session: Session, row: DeliveryRow) -> bool:
+    """Whether the result that the delivery carries is in force no more."""
+    retired = select(ResultRow.superseded_at).where(ResultRow.id == row.result_id)
+    return session.scalar(retired) is not None
 
 
 def _end_attempt(

@@ -27,12 +27,15 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
     fresh: dict[_Key, dict[str, Any]] = {}
     kinds: list[RecordedKind] = []
     changed: set[str] = set()
+    restored: set[str] = set()
     for instance in instances:
         key = _key(instance)
         kind = RecordedKind.DUPLICATE
         if (old := stored.get(key)) is not None:
             if old.removed_at is not None:
-                _restore(session, old, instance, series[instance.series_instance_uid])
+                old.removed_at = None
+                old.path = instance.path
+                restored.add(instance.series_instance_uid)
                 kind = RecordedKind.NEW
         elif key not in fresh:
             seen = (key[0], key[1]) in known_sops
@@ -50,13 +53,19 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
             InstanceRow.id, InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid, InstanceRow.sha256
         )
         ids |= {(row[1], row[2], row[3]): row[0] for row in session.execute(statement, list(fresh.values()))}
-    for uid in sorted(changed):
+    session.flush()
+    for uid in sorted(changed | restored):
         arrivals = [one for one in instances if one.series_instance_uid == uid]
+        last = max(one.received_at for one in arrivals)
+        if uid not in changed:
+            _note_restored(session, series[uid], last)
+            continue
         new_sops = sum(
             kind is RecordedKind.NEW and one.series_instance_uid == uid and _key(one) in fresh
             for kind, one in zip(kinds, instances, strict=True)
         )
-        _note_arrival(session, series[uid], max(one.received_at for one in arrivals), new_sops, now)
+        _note_arrival(session, series[uid], last, new_sops, now)
+    _note_studies(session, [one for one in instances if one.series_instance_uid in changed | restored], series)
     return tuple(
         Recorded(
             kind=kind,
@@ -114,11 +123,20 @@ def _stored(
     return by_key, {(row.series_instance_uid, row.sop_instance_uid) for row in rows}
 
 
-def _restore(session: Session, old: InstanceRow, instance: ReceivedInstance, series: SeriesRow) -> None:
-    """Retention had removed the file and the same bytes came again: no new revision, and it can be requeued."""
-    old.removed_at = None
-    old.path = instance.path
-    series.instances_removed_at = None
+def _note_restored(session: Session, series: SeriesRow, last: datetime) -> None:
+    """Retention had removed files and the same bytes came again: no new revision, and their time begins anew.
+
+    The series can be requeued once every instance is there again.
+    """
+    there = select(InstanceRow.sop_instance_uid).where(
+        InstanceRow.series_instance_uid == series.series_instance_uid, InstanceRow.removed_at.is_(None)
+    )
+    missing = select(InstanceRow.id).where(
+        InstanceRow.series_instance_uid == series.series_instance_uid, InstanceRow.sop_instance_uid.not_in(there)
+    )
+    if session.scalar(missing.limit(1)) is None:
+        series.instances_removed_at = None
+    series.last_received_at = max(last, series.last_received_at)
     session.flush()
 
 
@@ -147,11 +165,20 @@ def _note_arrival(session: Session, series: SeriesRow, last: datetime, new_sops:
             reason=None,
             **changes,
         )
-    session.execute(
-        update(StudyRow)
-        .where(StudyRow.study_instance_uid == series.study_instance_uid, StudyRow.last_received_at < last)
-        .values(last_received_at=last)
-    )
+
+
+def _note_studies(session: Session, arrivals: Sequence[ReceivedInstance], series: Mapping[str, SeriesRow]) -> None:
+    """The studies' last arrival, in one order, so that two receivers never wait for each other."""
+    lasts: dict[str, datetime] = {}
+    for one in arrivals:
+        study = series[one.series_instance_uid].study_instance_uid
+        lasts[study] = max(one.received_at, lasts.get(study, one.received_at))
+    for study, last in sorted(lasts.items()):
+        session.execute(
+            update(StudyRow)
+            .where(StudyRow.study_instance_uid == study, StudyRow.last_received_at < last)
+            .values(last_received_at=last)
+        )
 
 
 def _study_columns(instance: ReceivedInstance) -> dict[str, Any]:

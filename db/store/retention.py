@@ -25,6 +25,9 @@ class Retention(Room):
 
     def removable(self, before: datetime) -> tuple[str, ...]:
         """The series that ended, and last received something, before that time, and still have instances."""
+        there = select(InstanceRow.id).where(
+            InstanceRow.series_instance_uid == SeriesRow.series_instance_uid, InstanceRow.removed_at.is_(None)
+        )
         with self.database.read() as session:
             return tuple(
                 session.scalars(
@@ -33,7 +36,7 @@ class Retention(Room):
                         SeriesRow.state.in_(sorted(REMOVABLE)),
                         SeriesRow.ended_at < before,
                         SeriesRow.last_received_at < before,
-                        SeriesRow.instances_removed_at.is_(None),
+                        there.exists(),
                     )
                     .order_by(SeriesRow.ended_at)
                 )
