@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from dicom_node.cli import (
     alerts,
     analyze,
+    commitments,
     config,
     conformance,
     database,
@@ -99,6 +100,7 @@ network.register(app)
 fetch.register(app)
 simulate.register(app)
 analyze.register(app)
+app.add_typer(commitments.app, name="commitments")
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
 doctor.register(app)

@@ -19,9 +19,11 @@ from pynetdicom.dimse_messages import N_ACTION_RQ, N_EVENT_REPORT_RSP
 from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.pdu import P_DATA_TF
+from typer.testing import CliRunner
 
 from db import CommitmentState, Peer, Store
 from dicom_node.archive import Archive
+from dicom_node.cli.app import app
 from dicom_node.commitment import CommitmentDesk, Reporter, judge
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from dicom_node.receiver.protocol import AssociationInfo, Message
@@ -388,6 +390,21 @@ def test_orthanc_is_answered(  # noqa: PLR0917 - fixtures
 
     assert {one["SOPInstanceUID"] for one in report["Success"]} == set(uids)
     assert [(one["SOPInstanceUID"], one["FailureReason"]) for one in report["Failures"]] == [("1.2.404", 0x0112)]
+
+
+def test_the_command_lists_who_asked(settings: Settings, desk: CommitmentDesk) -> None:
+    """``lungsentry commitments list`` names the peer, its state and its counts; a state narrows."""
+    line = Line()
+    desk.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
+    desk.serve(SCANNER, confirmation(line.heard[1][0].MessageID), line.send)
+    variables = {"LUNGSENTRY_NODE__DATA_DIR": str(settings.node.data_dir)}
+
+    listed = CliRunner().invoke(app, ["commitments", "list", "--json"], env=variables)
+    failed = CliRunner().invoke(app, ["commitments", "list", "--state", "failed"], env=variables)
+
+    (one,) = json.loads(listed.stdout)["commitments"]
+    assert (one["calling_ae_title"], one["state"], one["references"], one["failed_count"]) == ("CT1", "answered", 1, 1)
+    assert "nobody asked" in failed.stdout
 
 
 @pytest.fixture

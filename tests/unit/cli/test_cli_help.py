@@ -33,7 +33,7 @@ EXPECTED = {
         "series show",
     ),
     *("jobs list", "jobs show", "jobs cancel", "alerts list", "alerts show", "alerts ack", "alerts dismiss"),
-    *("peers list", "peers allow", "peers remove", "peers refused"),
+    *("commitments list", "peers list", "peers allow", "peers remove", "peers refused"),
     *("config check", "config show", "config init", "db upgrade", "db backup"),
 }
 
