@@ -26,7 +26,7 @@ __all__ = ["CommitLock", "Indexer"]
 
 _log = structlog.get_logger(__name__)
 
-GATHER_S = 0.1
+GATHER_S = 0.25
 """Time in which rows gather before they are committed together."""
 RETRY_S = 1.0
 """Pause after the database failed."""

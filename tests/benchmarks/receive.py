@@ -165,7 +165,7 @@ def write_slices(folder: Path, count: int, size: int, rng: np.random.Generator) 
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
         dataset.Modality, dataset.PatientID, dataset.PatientName = "CT", "BENCH", "Bench^Mark"
-        dataset.InstanceNumber = number + 1
+        dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, number + 1
         dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, number], [1, 0, 0, 0, 1, 0]
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
         dataset.Rows = dataset.Columns = size
