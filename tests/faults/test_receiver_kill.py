@@ -125,6 +125,7 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120 + 20 * KILLS)
 def test_kill_in_mid_association_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """After every kill and a restart: each acknowledged instance is indexed and identical; nothing is left half done.
 
