@@ -96,8 +96,11 @@ def _close_costal_wall(grid: Grid, sides: Labels, addable: Mask, centre: tuple[f
         for index in np.flatnonzero((sides == label).any(axis=(1, 2))):
             lung = sides[index] == label
             np.maximum.at(wall[index], sector[lung], radius[lung])
-        closed = np.asarray(cv2.morphologyEx(wall, cv2.MORPH_CLOSE, np.ones((width, 1), np.uint8)), np.float32)
-        for index in np.flatnonzero((closed > wall + grid.pixel_mm).any(axis=1)):
+        # beyond the first and the last slice nothing is known to be lung, or the ends would grow
+        padded = np.pad(wall, ((width, width), (0, 0)))
+        closing = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((width, 1), np.uint8))
+        closed = np.asarray(closing, np.float32)[width:-width]
+        for index in np.flatnonzero(np.max(closed - wall, axis=1) > _LEAST_SINK_MM):
             dent = closed[index] - wall[index]
             raised = np.where(
                 (wall[index] > 0) & (dent > _LEAST_SINK_MM) & (dent <= _DEEPEST_SINK_MM), closed[index], 0
