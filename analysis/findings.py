@@ -5,7 +5,7 @@ PO, PHO, LSS and LHOS follow Chaganti et al. 2020 (Radiology: Artificial Intelli
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -128,7 +128,8 @@ class KeySlice:
 class Findings:
     """Everything measured on one series at one revision.
 
-    ``lobes`` is empty, and ``lss`` and ``lhos`` are None, where the lobes were not told apart.
+    ``lobes`` are estimated from the shape of the lungs; it holds those that could be told, with the mean certainty of
+    the estimate in ``lobe_confidence_percent``. ``lss`` and ``lhos`` are None unless all five were told, and whole.
     ``lesion_mean_hu`` and ``lesion_sd_hu`` are None where there is no lesion.
     """
 
@@ -150,6 +151,7 @@ class Findings:
     key_slices: tuple[KeySlice, ...]
     quality: Quality
     provenance: Provenance
+    lobe_confidence_percent: Mapping[Lobe, float] = field(default_factory=dict)
 
     @property
     def burden_percent(self) -> float:

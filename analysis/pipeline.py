@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from analysis.anatomy.lobes import Lobes, estimate_lobes
 from analysis.anatomy.lungs import Lungs, segment_lungs
 from analysis.errors import OutOfMemory
 from analysis.findings import Findings, Profile, Provenance
@@ -36,6 +37,7 @@ class AnalysedSeries:
     volume: Volume
     lungs: Lungs
     labels: npt.NDArray[np.uint8]
+    lobes: Lobes
     seconds: Mapping[str, float]
 
 
@@ -80,9 +82,11 @@ def _analyse(series: Series, segmenter: "Segmenter", steps: "_Steps") -> Analyse
         mask = lungs.mask
         labels = segmenter.segment(volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm, profile=screening.profile)
         labels = np.where(mask, labels, 0).astype(np.uint8)
+    with steps("lobes"):
+        lobes = estimate_lobes(volume, lungs)
     with steps("measures"):
-        measurements = measure(volume, lungs, labels)
-        quality = assess_quality(volume, lungs, screening.profile, screening)
+        measurements = measure(volume, lungs, labels, lobes=lobes)
+        quality = assess_quality(volume, lungs, screening.profile, screening, lobes=lobes)
     findings = _findings(
         series,
         screening,
@@ -93,7 +97,13 @@ def _analyse(series: Series, segmenter: "Segmenter", steps: "_Steps") -> Analyse
         provenance=segmenter.provenance(screening.profile),
     )
     return AnalysedSeries(
-        findings=findings, screening=screening, volume=volume, lungs=lungs, labels=labels, seconds=steps.seconds
+        findings=replace(findings, lobe_confidence_percent=dict(lobes.confidence_percent)),
+        screening=screening,
+        volume=volume,
+        lungs=lungs,
+        labels=labels,
+        lobes=lobes,
+        seconds=steps.seconds,
     )
 
 

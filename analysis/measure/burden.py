@@ -7,6 +7,7 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
+from analysis.anatomy.lobes import LOBE_LABELS, Lobes
 from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
 from analysis.findings import KeySlice, Lobe, RegionFindings
 from analysis.measure.scores import total_score
@@ -23,14 +24,6 @@ MINIMUM_LESION_ML = 0.1
 
 KEY_SLICE_COUNT = 5
 KEY_SLICE_APART_MM = 15.0
-
-LOBE_LABELS: Mapping[int, Lobe] = {
-    4: Lobe.RIGHT_UPPER,
-    5: Lobe.RIGHT_MIDDLE,
-    6: Lobe.RIGHT_LOWER,
-    7: Lobe.LEFT_UPPER,
-    8: Lobe.LEFT_LOWER,
-}
 
 _Labels = npt.NDArray[np.uint8]
 
@@ -51,12 +44,12 @@ class Measurements:
     key_slices: tuple[KeySlice, ...]
 
 
-def measure(volume: Volume, lungs: Lungs, labels: _Labels, *, lobes: _Labels | None = None) -> Measurements:
+def measure(volume: Volume, lungs: Lungs, labels: _Labels, *, lobes: Lobes | None = None) -> Measurements:
     """Measure the opacities of ``labels`` (slice, row, column; 0, 1 GGO, 2 high opacity) inside the lungs.
 
     Labels outside the lungs count for nothing. Volumes are exact on unequal steps, as each slice has its own weight.
-    ``lobes`` holds the labels 4 to 8 of ``LOBE_LABELS``; without it there are no lobes and no scores. Only the box of
-    the lungs is looked at: time and memory grow with its voxels (about one byte each beyond the arguments).
+    Without ``lobes`` there are no lobes and no scores; no scores either unless all five are told and whole. Only the
+    box of the lungs is looked at: time and memory grow with its voxels (about one byte each beyond the arguments).
     """
     box = lungs.box
     if box is None:
@@ -79,17 +72,18 @@ def measure(volume: Volume, lungs: Lungs, labels: _Labels, *, lobes: _Labels | N
     regions = measure_regions(sides, lesions, hu, weights, (RIGHT, LEFT))
     by_lobe: dict[Lobe, RegionFindings] = {}
     if lobes is not None:
-        parts = np.where(sides > 0, lobes[box], 0).astype(np.uint8)
+        parts = np.where(sides > 0, lobes.labels[box], 0).astype(np.uint8)
         measured = measure_regions(parts, lesions, hu, weights, tuple(LOBE_LABELS))
         by_lobe = {LOBE_LABELS[label]: region for label, region in measured.items() if region.lung_volume_ml > 0}
+    scored = by_lobe if lobes is not None and lobes.scorable else {}
     mean, spread = _attenuation(lesions, hu, weights)
     return Measurements(
         both_lungs=_sum(tuple(regions.values())),
         right_lung=regions[RIGHT],
         left_lung=regions[LEFT],
         lobes=by_lobe,
-        lss=total_score(by_lobe, lambda region: region.burden_percent),
-        lhos=total_score(by_lobe, lambda region: region.pho_hu_percent),
+        lss=total_score(scored, lambda region: region.burden_percent),
+        lhos=total_score(scored, lambda region: region.pho_hu_percent),
         lesion_count=_count_lesions(lesions, weights),
         lesion_mean_hu=mean,
         lesion_sd_hu=spread,

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from analysis.anatomy.lobes import Lobes
 from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
-from analysis.findings import Profile, Quality, QualityLevel
+from analysis.findings import Lobe, Profile, Quality, QualityLevel
 from analysis.series.verdicts import Outcome, Screening
 from analysis.series.volume import Volume
 
@@ -41,9 +42,23 @@ _NOTED_RULES = {
     "field of view": "The field of view is small; the lungs may be cut off at the sides.",
 }
 
+_LOBE_NAMES = {
+    Lobe.RIGHT_UPPER: "right upper",
+    Lobe.RIGHT_MIDDLE: "right middle",
+    Lobe.RIGHT_LOWER: "right lower",
+    Lobe.LEFT_UPPER: "left upper",
+    Lobe.LEFT_LOWER: "left lower",
+}
+
 
 def assess_quality(
-    volume: Volume, lungs: Lungs, profile: Profile, screening: Screening, *, limits: QualityLimits = QUALITY_LIMITS
+    volume: Volume,
+    lungs: Lungs,
+    profile: Profile,
+    screening: Screening,
+    *,
+    lobes: Lobes | None = None,
+    limits: QualityLimits = QUALITY_LIMITS,
 ) -> Quality:
     """Judge coverage of the lungs, noise, spacing, breath and profile; a reason for everything short of diagnostic.
 
@@ -74,8 +89,19 @@ def assess_quality(
         reasons.append(
             "A CT for attenuation correction: shallow breathing and low dose can mimic ground-glass opacity."
         )
+    reasons += _lobe_reasons(lobes)
     level = QualityLevel.NOT_ANALYSABLE if unusable else QualityLevel.LIMITED if reasons else QualityLevel.DIAGNOSTIC
     return Quality(level=level, reasons=tuple(reasons), lung_coverage_percent=coverage, noise_hu=noise)
+
+
+def _lobe_reasons(lobes: Lobes | None) -> list[str]:
+    """Say which lobes cannot be told, or are there in part, so that there are no scores."""
+    if lobes is None:
+        return []
+    reasons: list[str] = []
+    for members, fate in ((lobes.untold, "cannot be told"), (lobes.cut, "is imaged in part")):
+        reasons += [f"The {_LOBE_NAMES[lobe]} lobe {fate}; no severity scores." for lobe in Lobe if lobe in members]
+    return reasons
 
 
 def measure_noise_hu(volume: Volume) -> float | None:

@@ -47,7 +47,7 @@ def test_an_analysis_tells_its_steps_and_clips_labels_to_the_lungs(analysed):
     """Steps are announced in order and timed; the body wall is no lesion though the model says so."""
     result, steps = analysed
     assert isinstance(result, AnalysedSeries)
-    assert steps == ["screening", "volume", "lungs", "model", "measures"] == list(result.seconds)
+    assert steps == ["screening", "volume", "lungs", "model", "lobes", "measures"] == list(result.seconds)
     assert not result.labels[~result.lungs.mask].any()
     expected_ml = 10 * 20 * 20 * 2 * 1.5 * 1.5 / 1000
     assert result.findings.right_lung.ggo_volume_ml == pytest.approx(expected_ml, rel=0.3)
