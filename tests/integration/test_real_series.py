@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.anatomy import segment_lungs
+from analysis.anatomy import LOBE_LABELS, estimate_lobes, segment_lungs
 from analysis.series import (
     NativeGrid,
     Outcome,
@@ -75,3 +75,19 @@ def test_lungs_agree_with_manual_ones(shared_data, case):
     )
     mask = segment_lungs(volume).mask
     assert 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth)) >= 0.96
+
+
+@pytest.mark.parametrize("name", ["covid_P001", "normal001"])
+def test_lobes_of_a_real_series_fill_its_lungs(shared_data, name):
+    """All five lobes are told, with the upper ones above the lower ones, and add up to the lungs."""
+    (series,) = read_series([shared_data / "dicom" / name]).series
+    volume = assemble(series)
+    lungs = segment_lungs(volume)
+    lobes = estimate_lobes(volume, lungs)
+    assert lobes.scorable, (lobes.cut, lobes.untold)
+    np.testing.assert_array_equal(lobes.labels > 0, lungs.mask)
+    heights = {label: np.nonzero(lobes.labels == label)[0].mean() for label in LOBE_LABELS}
+    assert heights[4] > heights[5] > heights[6] - 5
+    assert heights[7] > heights[8]
+    shares = {label: np.count_nonzero(lobes.labels == label) / np.count_nonzero(lungs.mask) for label in LOBE_LABELS}
+    assert 0.03 < shares[5] < min(shares[4], shares[6])
