@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SERIES ?=
 OUT ?= demo-output
 
-.PHONY: demo test check bench format peers clean
+.PHONY: demo test check bench fuzz format peers clean
 
 # torch is installed first and alone, so that its CPU build is taken where one is at hand.
 $(READY): pyproject.toml
@@ -36,6 +36,9 @@ format: $(READY)
 
 bench: $(READY)  ## figures, printed with the machine's name
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(READY)  ## hostile PDUs, commands and data sets, many more than the tests send
+	LUNGSENTRY_FUZZ=$${LUNGSENTRY_FUZZ:-2000} $(BIN)/python -m pytest tests/fuzz --timeout=0
 
 peers:  ## the peers the integration tests talk to, on Debian (needs root)
 	apt-get update -qq

@@ -155,7 +155,7 @@ def _close(grid: Grid, lung: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _middle(sides: Labels) -> tuple[float, float]:
     """Middle of the box of both lungs, (row, column)."""
-    plane = sides.max(axis=0) > 0
+    plane = np.asarray(sides.max(axis=0) > 0)
     rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     if not rows.size:
         return 0.0, 0.0

@@ -73,7 +73,7 @@ def test_pet_shares_study_and_frame_of_reference(phantom: Phantom, tmp_path: Pat
         (Variant.TILTED, lambda d: abs(float(d.ImageOrientationPatient[5])) > 0.1 and float(d.GantryDetectorTilt) > 0),
     ],
 )
-def test_variants_are_wrong_in_the_way_they_say(variant: Variant, claim, phantom: Phantom, tmp_path: Path) -> None:  # noqa: ANN001
+def test_variants_are_wrong_in_the_way_they_say(variant: Variant, claim, phantom: Phantom, tmp_path: Path) -> None:
     """Every file of a variant shows what is wrong with it."""
     assert all(claim(dcmread(path)) for path in write_variant(variant, phantom, tmp_path))
 
