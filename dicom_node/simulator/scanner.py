@@ -28,6 +28,7 @@ from dicom_node.simulator.errors import (
     NothingToSendError,
     PeerUnreachableError,
 )
+from dicom_node.simulator.reactor import held_reactor, is_open
 
 DEFAULT_CALLING_AE_TITLE = "SIMSCANNER"
 DEFAULT_CALLED_AE_TITLE = "LUNGSENTRY"
@@ -265,9 +266,10 @@ def _send_share(peer: _Peer, files: Sequence[_Outgoing], tally: _Tally) -> dict[
     for group, contexts in _in_contexts(files):
         association = _associate(peer, contexts)
         try:
-            for file in group:
-                reports[file.index] = _send_one(association, file)
-                tally.tell(reports[file.index])
+            with held_reactor(association):
+                for file in group:
+                    reports[file.index] = _send_one(association, file)
+                    tally.tell(reports[file.index])
         finally:
             _end(association)
     return reports
@@ -289,7 +291,7 @@ def _in_contexts(files: Sequence[_Outgoing]) -> list[tuple[list[_Outgoing], list
 
 def _send_one(association: Association, file: _Outgoing) -> FileReport:
     started = time.perf_counter()
-    if not association.is_established:
+    if not is_open(association):
         return _not_sent(file.path, file.sop_instance_uid, "the peer ended the association before this file")
     if not any(
         context.abstract_syntax == file.sop_class_uid and file.transfer_syntax_uid in context.transfer_syntax

@@ -21,6 +21,7 @@ from pynetdicom import AE
 
 from db import ReceivedInstance, Store
 from dicom_node.settings import Completion, Database, Logging, Node, Receiver, Settings, Worker
+from dicom_node.simulator.reactor import held_reactor
 
 FACTORIES = Path(__file__).resolve().parent
 REPOSITORY = FACTORIES.parent.parent
@@ -133,7 +134,8 @@ def send(paths: Sequence[Path], port: int) -> list[int]:
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     association = entity.associate("127.0.0.1", port, ae_title="LUNGSENTRY")
     assert association.is_established
-    statuses = [int(association.send_c_store(path).get("Status", -1)) for path in paths]
+    with held_reactor(association):
+        statuses = [int(association.send_c_store(path).get("Status", -1)) for path in paths]
     association.release()
     return statuses
 

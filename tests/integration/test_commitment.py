@@ -29,6 +29,7 @@ from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from dicom_node.receiver.protocol import AssociationInfo, Message
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
+from dicom_node.simulator.reactor import held_reactor
 
 pytestmark = [
     pytest.mark.usefixtures("dropped_sockets"),
@@ -339,8 +340,9 @@ def test_a_scanner_that_waits_gets_its_answer_on_its_association(
     scanner.add_requested_context(CT, ExplicitVRLittleEndian)
     scanner.add_requested_context(PUSH_MODEL)
     assoc = scanner.associate("127.0.0.1", node, ae_title="LUNGSENTRY", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
-    for dataset in datasets:
-        assert assoc.send_c_store(dataset).Status == 0
+    with held_reactor(assoc):
+        for dataset in datasets:
+            assert assoc.send_c_store(dataset).Status == 0
     asked = asking(*((CT, dataset.SOPInstanceUID) for dataset in datasets))
     status, _ = assoc.send_n_action(asked, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
     assert status.Status == 0
