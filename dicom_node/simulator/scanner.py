@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 
-from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pynetdicom import (
     AE,
@@ -28,7 +28,9 @@ from dicom_node.simulator.errors import (
     NothingToSendError,
     PeerUnreachableError,
 )
+from dicom_node.simulator.meta import with_whole_meta
 from dicom_node.simulator.reactor import held_reactor, is_open
+from dicom_node.simulator.rejection import explain_rejection
 
 DEFAULT_CALLING_AE_TITLE = "SIMSCANNER"
 DEFAULT_CALLED_AE_TITLE = "LUNGSENTRY"
@@ -121,6 +123,7 @@ ProgressListener = Callable[[SendProgress], None]
 class _Outgoing:
     index: int
     path: Path
+    content: Path
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
@@ -205,15 +208,13 @@ def send_files(
         timeout_s=timeout_s,
     )
     ordered = list(paths)
-    outgoing, reports = _look_at(ordered)
-    if not outgoing:
-        raise NothingToSendError("there is no DICOM file (PS3.10) to send")
-    _config.STORE_SEND_CHUNKED_DATASET = True  # send_c_store(path) then sends the file's own bytes
-    tally = _Tally(total=len(ordered), done=len(reports), listener=on_progress)
-    shares = [outgoing[start::associations] for start in range(min(associations, len(outgoing)))]
-    with ThreadPoolExecutor(max_workers=len(shares), thread_name_prefix="scanner") as pool:
-        for sent in pool.map(lambda share: _send_share(peer, share, tally), shares):
-            reports.update(sent)
+    with TemporaryDirectory(prefix="lungsentry-send-") as scratch:
+        outgoing, reports = _look_at(ordered, Path(scratch))
+        if not outgoing:
+            raise NothingToSendError("there is no DICOM file (PS3.10) to send")
+        _send_all(
+            peer, outgoing, reports, _Tally(total=len(ordered), done=len(reports), listener=on_progress), associations
+        )
     files = tuple(reports[index] for index in range(len(ordered)))
     stored = {file.path for file in files if file.outcome is SendOutcome.STORED}
     return SendReport(
@@ -221,6 +222,17 @@ def send_files(
         seconds=time.perf_counter() - started,
         bytes_sent=sum(file.size_bytes for file in outgoing if file.path in stored),
     )
+
+
+def _send_all(
+    peer: _Peer, outgoing: Sequence[_Outgoing], reports: dict[int, FileReport], tally: "_Tally", associations: int
+) -> None:
+    """Send the files over so many associations at once, and add what became of each to the reports."""
+    _config.STORE_SEND_CHUNKED_DATASET = True  # send_c_store(path) then sends the file's own bytes
+    shares = [outgoing[start::associations] for start in range(min(associations, len(outgoing)))]
+    with ThreadPoolExecutor(max_workers=len(shares), thread_name_prefix="scanner") as pool:
+        for sent in pool.map(lambda share: _send_share(peer, share, tally), shares):
+            reports.update(sent)
 
 
 class _Tally:
@@ -236,17 +248,18 @@ class _Tally:
                 self._listener(SendProgress(done=self._done, total=self._total, latest=report))
 
 
-def _look_at(paths: Sequence[Path]) -> tuple[list[_Outgoing], dict[int, FileReport]]:
+def _look_at(paths: Sequence[Path], scratch: Path) -> tuple[list[_Outgoing], dict[int, FileReport]]:
     """What the files say of themselves, and reports of those that cannot be sent."""
     outgoing: list[_Outgoing] = []
     refused: dict[int, FileReport] = {}
     for index, path in enumerate(paths):
         try:
-            meta = dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).file_meta
+            content, meta = with_whole_meta(path, scratch)
             outgoing.append(
                 _Outgoing(
                     index=index,
                     path=path,
+                    content=content,
                     sop_class_uid=str(meta.MediaStorageSOPClassUID),
                     sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
                     transfer_syntax_uid=str(meta.TransferSyntaxUID),
@@ -302,7 +315,7 @@ def _send_one(association: Association, file: _Outgoing) -> FileReport:
             file.sop_instance_uid,
             f"the peer does not take {file.sop_class_uid} in transfer syntax {file.transfer_syntax_uid}",
         )
-    response = association.send_c_store(file.path)
+    response = association.send_c_store(file.content)
     seconds = time.perf_counter() - started
     if "Status" not in response:
         return _not_sent(file.path, file.sop_instance_uid, "no reply: the association was aborted or timed out")
@@ -365,7 +378,13 @@ def _associate(peer: _Peer, contexts: list[PresentationContext]) -> Association:
     if association.is_established or association.is_released:
         return association
     if association.is_rejected:
-        raise AssociationRejectedError(_rejection(association, peer, where))
+        answer = association.acceptor.primitive
+        reason = (answer.reason_str if answer is not None else "") or ""
+        raise AssociationRejectedError(
+            explain_rejection(
+                reason, where=where, calling_ae_title=peer.calling_ae_title, called_ae_title=peer.called_ae_title
+            )
+        )
     if not connected:
         raise PeerUnreachableError(
             f"nothing answers as {where}: check host and port, that the node runs (`lungsentry status` there) "
@@ -374,25 +393,6 @@ def _associate(peer: _Peer, contexts: list[PresentationContext]) -> Association:
     if association.rejected_contexts and not association.accepted_contexts:
         raise AssociationRejectedError(f"{where} takes none of the SOP classes and transfer syntaxes of these files")
     raise AssociationAbortedError(f"{where} answered and ended the association before it stood; look in its log")
-
-
-def _rejection(association: Association, peer: _Peer, where: str) -> str:
-    """What the peer said when it rejected, and what to do (PS3.8 table 9-21)."""
-    answer = association.acceptor.primitive
-    reason = (answer.reason_str if answer is not None else "") or "no reason given"
-    said = f"{where} rejected the association: {reason}"
-    text = reason.casefold()
-    if "called" in text:
-        return f"{said}; {peer.called_ae_title} is not the AE title it answers to (`lungsentry config show` there)"
-    if "calling" in text:
-        return (
-            f"{said}; ask the node's administrator to run "
-            f"`lungsentry peers allow {peer.calling_ae_title} --address CIDR` with this machine's address "
-            "(`lungsentry peers refused` there lists it)"
-        )
-    if "limit" in text or "congestion" in text:
-        return f"{said}; it is busy, try again later"
-    return f"{said}; `lungsentry peers refused` on the node says why"
 
 
 def _end(association: Association) -> None:
