@@ -5,7 +5,6 @@ Files of superseded results stay: the database's history points at them.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from alerts import AlertPolicy, Delivery, DeliveryKind, PolicyDecision, ProfileThresholds, RequestContext, evaluate
 from alerts.reports import WrittenReport, write_sr
+from alerts.reports.durable import write_durably
 from analysis.findings import Findings, Profile
 from analysis.pictures import coronal_png, key_slice_png
 from analysis.pipeline import AnalysedSeries
@@ -58,7 +58,7 @@ def publish(
             analysed.volume, analysed.lungs, analysed.labels, key_slice.slice_index
         )
     for name, png in pictures.items():
-        _write_durable(results_dir / folder / name, png)
+        write_durably(png, results_dir / folder / name)
     return Published(
         decision=decision,
         report=report,
@@ -105,21 +105,3 @@ def _folder(findings: Findings) -> PurePosixPath:
     model = re.sub(r"[^A-Za-z0-9.]+", "-", findings.provenance.model_version).strip("-.") or "model"
     weights = findings.provenance.weights_sha256[:8]
     return PurePosixPath(series[:2], series, f"r{findings.revision}-{model}-{weights}")
-
-
-def _write_durable(path: Path, content: bytes) -> None:
-    """Replace the file as a whole, synced under its final name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -64,7 +64,7 @@ def _counts(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Counts:
 
 
 def evaluate_case(probability: NDArray[np.float32], mask: NDArray[np.uint8], case: Case) -> dict[str, object]:
-    """The figures of one case, by the keys of ``lungsentry evaluate``, plus pixel counts to pool them by."""
+    """The figures of one case, by the keys of ``evaluation.json``, plus pixel counts to pool them by."""
     labels = labels_of(probability, axis=1, lesion_probability=LESION_PROBABILITY)
     classes, lung = mask & CLASS_BITS, (mask & LUNG) > 0
     found = labels > 0
