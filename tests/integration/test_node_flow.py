@@ -1,14 +1,14 @@
 """The way of the data, on both databases: received, complete, screened, analysed, recorded, flagged, run again."""
 
-import importlib.util
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
+import node_harness as harness
 import pytest
 from store_bench import DATABASES, empty_postgresql
+from threshold_segmenter import ThresholdSegmenter
 
 from alerts import AlertState
 from analysis.pipeline import analyse
@@ -29,20 +29,7 @@ from dicom_node.simulator import (
 )
 from dicom_node.worker import Worker
 
-FACTORIES = Path(__file__).resolve().parents[1] / "factories"
-
-
-def _factory(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FACTORIES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-harness = _factory("node_harness")
-SEGMENTER = _factory("threshold_segmenter").ThresholdSegmenter()
+SEGMENTER = ThresholdSegmenter()
 
 
 @pytest.fixture(params=DATABASES)
