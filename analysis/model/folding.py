@@ -3,29 +3,26 @@
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from analysis.model.compact_network import CompactNetwork
 from analysis.model.network import ConvLstmNetwork, DenseLayer, SegmentationHead
 
 
-def folded(network: ConvLstmNetwork) -> ConvLstmNetwork:
+def folded(network: ConvLstmNetwork | CompactNetwork) -> ConvLstmNetwork | CompactNetwork:
     """The network itself, changed for inference only.
 
-    Stays: the normalisation of a dense layer's input, which no convolution precedes.
+    Stays: the normalisation of the input of a dense layer or of a transition, which no convolution precedes.
     """
     if network.training:
         raise ValueError("statistics of a batch cannot be folded: call eval() first")
     trunk = network.trunk
     trunk[0], trunk[1] = _fused(trunk[0], trunk[1]), nn.Identity()
-    for layer in trunk:
-        if isinstance(layer, DenseLayer):
-            layer.conv1, layer.norm2 = _fused(layer.conv1, layer.norm2), nn.Identity()
-    for head in (network.main_head, network.attended_head, network.gate_head):
-        _fold_head(head)
+    for module in network.modules():
+        if isinstance(module, DenseLayer):
+            module.conv1, module.norm2 = _fused(module.conv1, module.norm2), nn.Identity()
+        elif isinstance(module, SegmentationHead):
+            module.first, module.norm1 = _fused(module.first, module.norm1), nn.Identity()
+            module.second, module.norm2 = _fused(module.second, module.norm2), nn.Identity()
     return network
-
-
-def _fold_head(head: SegmentationHead) -> None:
-    head.first, head.norm1 = _fused(head.first, head.norm1), nn.Identity()
-    head.second, head.norm2 = _fused(head.second, head.norm2), nn.Identity()
 
 
 def _fused(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:

@@ -8,7 +8,7 @@ one of the main head at a quarter of the resolution instead, with the same resul
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +22,23 @@ _GROWTH = 32
 _BOTTLENECK = 4
 _DENSE_LAYERS = 6
 _UPSCALING = 4  # conv0 and its pooling halve the image twice
-_CENTRE_SLICES = 3  # trunk and second head look at the centre slice and its two neighbours
+CENTRE_SLICES = 3  # trunk and second head look at the centre slice and its two neighbours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkShape:
-    """The sizes that the paper leaves open; the defaults give its 788,683 parameters and 0.492 TMAC a 16 windows."""
+    """The sizes that the paper leaves open; the defaults give its 788,683 parameters and 0.492 TMAC a 16 windows.
 
+    ``design`` says which network the sizes are of: this one, or :mod:`~analysis.model.compact_network`.
+    """
+
+    design: Literal["paper", "compact"] = "paper"
     slices: int = 3
     lstm_maps: int = 2
     head_maps: tuple[int, int] = (108, 64)
 
     def __post_init__(self) -> None:
-        if self.slices < _CENTRE_SLICES or self.slices % 2 == 0:
+        if self.slices < CENTRE_SLICES or self.slices % 2 == 0:
             raise ValueError(f"a window has an odd number of slices, at least three: {self.slices}")
         if min(self.lstm_maps, *self.head_maps) < 1:
             raise ValueError(f"a layer has at least one map: {self}")
@@ -54,18 +58,18 @@ class SegmentationOutput(NamedTuple):
 
 
 class DenseLayer(nn.Module):
-    """Bottleneck layer of a dense block: its maps are appended to those it is given."""
+    """Bottleneck layer of a dense block: its new maps are appended to those it is given."""
 
-    def __init__(self, maps: int) -> None:
+    def __init__(self, maps: int, growth: int = _GROWTH) -> None:
         super().__init__()
-        inner = _BOTTLENECK * _GROWTH
+        inner = _BOTTLENECK * growth
         self.norm1 = nn.BatchNorm2d(maps)
         self.conv1 = nn.Conv2d(maps, inner, 1, bias=False)
         self.norm2: nn.Module = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, _GROWTH, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(inner, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input maps and 32 new ones, ``(window, map, row, column)``."""
+        """The input maps and the new ones, ``(window, map, row, column)``."""
         inner = self.conv1(functional.relu(self.norm1(x)))
         return torch.cat((x, self.conv2(functional.relu(self.norm2(inner)))), dim=1)
 
@@ -73,16 +77,28 @@ class DenseLayer(nn.Module):
 class DenseTrunk(nn.Sequential):
     """DenseNet121 up to its first dense block: three slices in, 256 maps at a quarter of the resolution out."""
 
+    first_maps = _TRUNK_MAPS
     out_maps = _TRUNK_MAPS + _DENSE_LAYERS * _GROWTH
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(_CENTRE_SLICES, _TRUNK_MAPS, 7, stride=2, padding=3, bias=False),
+            nn.Conv2d(CENTRE_SLICES, _TRUNK_MAPS, 7, stride=2, padding=3, bias=False),
             nn.BatchNorm2d(_TRUNK_MAPS),
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2, padding=1),
             *(DenseLayer(_TRUNK_MAPS + k * _GROWTH) for k in range(_DENSE_LAYERS)),
         )
+
+    def first(self, x: Tensor) -> Tensor:
+        """The 64 maps at half of the resolution, before pooling."""
+        return self[2](self[1](self[0](x)))
+
+    def rest(self, first: Tensor) -> Tensor:
+        """The 256 maps at a quarter of the resolution, of the first ones."""
+        maps = self[3](first)
+        for layer in list(self)[4:]:
+            maps = layer(maps)
+        return maps
 
 
 @lru_cache(maxsize=16)
@@ -164,16 +180,24 @@ class ConvLSTM(nn.Module):
     def forward(self, stack: Tensor) -> Tensor:
         """The last hidden state ``(window, map, row, column)`` of ``(window, slice, row, column)``."""
         windows, slices, rows, columns = stack.shape
-        weight_in, weight_hidden = self.gates.weight.split((self.in_maps, self.maps), dim=1)
+        weight_in = self.gates.weight[:, : self.in_maps]
         # Every input map is the same grey slice, so their kernels add up; once for all slices.
         grey = stack.reshape(windows * slices, 1, rows, columns)
         driven = functional.conv2d(grey, weight_in.sum(1, keepdim=True), padding=1)
-        driven = driven.view(windows, slices, 4 * self.maps, rows, columns)
+        return self._read(driven.view(windows, slices, 4 * self.maps, rows, columns))
+
+    def of_maps(self, maps: Tensor, slices: int) -> Tensor:
+        """The last hidden state of slices that have several maps each, ``(window * slice, map, row, column)``."""
+        weight_in = self.gates.weight[:, : self.in_maps]
+        driven = functional.conv2d(maps, weight_in, padding=1)
+        return self._read(driven.view(-1, slices, *driven.shape[1:]))
+
+    def _read(self, driven: Tensor) -> Tensor:
+        """The last hidden state, from what each slice adds to the gates: ``(window, slice, gate map, row, column)``."""
+        weight_hidden = self.gates.weight[:, self.in_maps :]
         hidden = cell = None
-        for k in range(slices):
-            gates = driven[:, k]
-            if hidden is not None:
-                gates = gates + functional.conv2d(hidden, weight_hidden, padding=1)
+        for from_slice in driven.unbind(1):
+            gates = from_slice if hidden is None else from_slice + functional.conv2d(hidden, weight_hidden, padding=1)
             entry, forget, candidate, out = gates.chunk(4, dim=1)
             written = torch.sigmoid(entry) * torch.tanh(candidate)
             cell = written if cell is None else torch.sigmoid(forget) * cell + written
@@ -213,12 +237,12 @@ class ConvLstmNetwork(nn.Module):
             UpsampledConvolution(DenseTrunk.out_maps, wide, restructured=restructured), CLASS_COUNT, (wide, narrow)
         )
         self.lstm = ConvLSTM(3, shape.lstm_maps)
-        joined = shape.lstm_maps + _CENTRE_SLICES
+        joined = shape.lstm_maps + CENTRE_SLICES
         self.attended_head = SegmentationHead(
             nn.Conv2d(joined, wide, 3, padding=1, bias=False), CLASS_COUNT, (wide, narrow)
         )
         self.gate_head = SegmentationHead(nn.Conv2d(shape.lstm_maps, wide, 3, padding=1, bias=False), 1, (wide, narrow))
-        self.apply(_xavier)
+        self.apply(initialise)
 
     @property
     def restructured(self) -> bool:
@@ -228,8 +252,8 @@ class ConvLstmNetwork(nn.Module):
 
     def branches(self, stack: Tensor) -> SegmentationOutput:
         """Logits of both branches, the gate, and the joined logits, for ``(window, slice, row, column)``."""
-        start = (self.shape.slices - _CENTRE_SLICES) // 2
-        centre = stack[:, start : start + _CENTRE_SLICES]
+        start = (self.shape.slices - CENTRE_SLICES) // 2
+        centre = stack[:, start : start + CENTRE_SLICES]
         main = self.main_head(self.trunk(centre)).float()
         state = self.lstm(stack) if self.restructured else self.lstm.forward_as_written(stack)
         attended = self.attended_head(torch.cat((state, centre.to(state.dtype)), dim=1)).float()
@@ -241,7 +265,7 @@ class ConvLstmNetwork(nn.Module):
         return self.branches(stack).logits
 
 
-def _xavier(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Xavier initialisation (section 4.4 of the paper)."""
     if isinstance(module, nn.Conv2d):
         nn.init.xavier_uniform_(module.weight)

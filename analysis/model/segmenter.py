@@ -16,9 +16,9 @@ from torch import nn
 from analysis.errors import OutOfMemory, UntrustedWeights
 from analysis.findings import Profile, Provenance
 from analysis.model.crop import LungBox, lung_box
+from analysis.model.designs import network_of
 from analysis.model.folding import folded
 from analysis.model.labels import labels_of
-from analysis.model.network import ConvLstmNetwork
 from analysis.model.resampling import OUTSIDE_HU, resampled, restored
 from analysis.model.weights import LESION_THRESHOLD, Manifest, default_directory, read_weights
 
@@ -54,7 +54,7 @@ class Segmenter:
         """
         chosen = _device(device)
         manifest, state = read_weights(directory or default_directory())
-        network = ConvLstmNetwork(manifest.network, restructured=True)
+        network = network_of(manifest.network)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:

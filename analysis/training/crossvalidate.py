@@ -103,7 +103,7 @@ def _run_worker(arguments: argparse.Namespace, folder: Path, recipe: str, fold: 
         command += ["--steps", str(arguments.steps)]
     if arguments.checkpoints is not None:
         command += ["--checkpoints", str(arguments.checkpoints)]
-    threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
+    threads = str(max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
     return subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": threads}).returncode  # noqa: S603
 
 
@@ -161,7 +161,6 @@ _SHOWN = (
     "covid20_lesion_dice",
     "covid20_lesion_dice_worst",
     "covid20_lesion_dice_no_context",
-    "covid20_lesion_dice_flips",
     "covid20_burden_r2",
     "lctsc_burden_percent",
     "lctsc_burden_percent_worst",

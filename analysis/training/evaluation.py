@@ -42,7 +42,6 @@ def predict(
     mean_hu: float,
     sd_hu: float,
     context: bool = True,
-    flips: bool = False,
 ) -> NDArray[np.float32]:
     """Class probabilities ``(slice, class, row, column)``; without context the centre slice stands in for all."""
     steps = torch.tensor([-1, 0, 1] if context else [0, 0, 0], device=store.device)
@@ -53,8 +52,6 @@ def predict(
         hu = store.hu(store.neighbours(index, steps.expand(len(index), -1))).clamp(max=_CEILING_HU)
         windows = ((hu - mean_hu) / sd_hu).contiguous(memory_format=torch.channels_last)
         probability = network(windows).softmax(1)
-        if flips:
-            probability = (probability + network(windows.flip(-1)).softmax(1).flip(-1)) / 2
         parts.append(probability.float().cpu())
     return torch.cat(parts).numpy()
 
@@ -98,10 +95,7 @@ def evaluate_cases(
     sd_hu: float,
     ablations: bool = True,
 ) -> list[dict[str, object]]:
-    """The figures of each case; ``*_no_context`` are those with the centre slice in its neighbours' place.
-
-    ``*_flips`` are those of the mean over the window and its mirror image. Without ``ablations`` there are neither.
-    """
+    """The figures of each case; with ``ablations``, ``*_no_context`` have the centre slice in its neighbours' place."""
     results: list[dict[str, object]] = []
     network.eval()
     for case in cases:
@@ -113,12 +107,6 @@ def evaluate_cases(
             for key in ("lesion_dice", "burden_percent"):
                 if key in blind:
                     result[f"{key}_no_context"] = blind[key]
-            mirrored = evaluate_case(
-                predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, flips=True), mask, case
-            )
-            for key in ("lesion_dice", "burden_percent"):
-                if key in mirrored:
-                    result[f"{key}_flips"] = mirrored[key]
         results.append(result)
     return results
 
@@ -127,7 +115,7 @@ def summarise(results: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Means over cases by set, burden's Pearson R², and medseg's Dice per slice and pooled."""
     summary: dict[str, float] = {}
     covid = [r for r in results if r["set"] == Source.COVID20]
-    for key in ("lesion_dice", "lesion_dice_unclipped", "lesion_dice_no_context", "lesion_dice_flips"):
+    for key in ("lesion_dice", "lesion_dice_unclipped", "lesion_dice_no_context"):
         if values := [float(v) for r in covid if isinstance(v := r.get(key), float)]:
             summary[f"covid20_{key}"] = float(np.mean(values))
             summary[f"covid20_{key}_worst"] = min(values)
@@ -137,7 +125,7 @@ def summarise(results: Sequence[Mapping[str, object]]) -> dict[str, float]:
         summary["covid20_burden_r2"] = float(np.corrcoef(pairs.T)[0, 1] ** 2) if spread else 0.0
         summary["covid20_burden_error"] = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
     controls = [r for r in results if r["set"] == Source.LCTSC]
-    for key in ("burden_percent", "burden_percent_no_context", "burden_percent_flips"):
+    for key in ("burden_percent", "burden_percent_no_context"):
         if values := [float(v) for r in controls if isinstance(v := r.get(key), float)]:
             summary[f"lctsc_{key}"] = float(np.mean(values))
             summary[f"lctsc_{key}_worst"] = max(values)

@@ -12,7 +12,7 @@ _Section = TypeVar("_Section")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRecipe:
-    """Which network: ``convlstm`` (with its sizes) or ``unet2d``."""
+    """Which network: ``convlstm`` or ``compact`` (with their sizes), or a baseline, ``unet2d``."""
 
     kind: str = "convlstm"
     lstm_maps: int = 2
@@ -20,7 +20,7 @@ class NetworkRecipe:
     restructured: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in {"convlstm", "unet2d"}:
+        if self.kind not in {"convlstm", "compact", "unet2d"}:
             raise ValueError(f"no network of the kind {self.kind!r}")
 
 

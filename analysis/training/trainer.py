@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from analysis.model.compact_network import CompactNetwork
 from analysis.model.network import ConvLstmNetwork, NetworkShape, SegmentationOutput
 from analysis.training.augment import SliceStore, WindowSampler
 from analysis.training.baselines import UNet2D
@@ -61,6 +62,8 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     """The network a recipe names, freshly initialised from torch's global seed."""
     if recipe.kind == "unet2d":
         return UNet2D()
+    if recipe.kind == "compact":
+        return CompactNetwork(NetworkShape(design="compact", lstm_maps=recipe.lstm_maps, head_maps=recipe.head_maps))
     shape = NetworkShape(lstm_maps=recipe.lstm_maps, head_maps=recipe.head_maps)
     return ConvLstmNetwork(shape, restructured=recipe.restructured)
 

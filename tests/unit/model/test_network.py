@@ -7,6 +7,8 @@ import warnings
 import pytest
 import torch
 
+from analysis.model.compact_network import CompactNetwork
+from analysis.model.designs import network_of
 from analysis.model.folding import folded
 from analysis.model.network import ConvLSTM, ConvLstmNetwork, NetworkShape, UpsampledConvolution, parameter_count
 from analysis.training.baselines import UNet2D
@@ -60,15 +62,40 @@ def test_restructured_is_plain(shape):
         assert torch.allclose(plain(stack), fast(stack), atol=1e-5, rtol=1e-5)
 
 
-def test_folding_changes_no_logit():
-    """Folded normalisation gives the same logits, and leaves one only before the dense layers."""
+COMPACT = NetworkShape(design="compact", lstm_maps=8, head_maps=(64, 48))
+
+
+def test_the_shipped_network_stays_in_the_paper_s_budget():
+    """The compact network has no more parameters than the paper's, and a sixth of its multiply-adds."""
+    built = network_of(COMPACT)
+    assert parameter_count(built) == 740_364
+    assert _tera_macs_of_16_windows(built) == pytest.approx(0.079, abs=0.0005)
+
+
+def test_the_compact_network_labels_every_pixel():
+    """Logits come at the input's resolution, joined by the gate; the first slice of a window reaches them."""
     torch.manual_seed(0)
-    network = _eventful(ConvLstmNetwork(restructured=True))
+    network = _eventful(CompactNetwork(COMPACT))
+    stack = torch.randn(2, 3, 64, 48)
+    with torch.inference_mode():
+        out = network.branches(stack)
+        stack[:, 0] += 1
+        changed = network(stack)
+    assert out.logits.shape == (2, 3, 64, 48)
+    assert torch.allclose(out.logits, (1 - out.gate) * out.main + out.gate * out.attended, atol=1e-5)
+    assert (changed - out.logits).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(("shape", "left"), [(NetworkShape(), 6), (COMPACT, 12)], ids=["paper", "compact"])
+def test_folding_changes_no_logit(shape, left):
+    """Folded normalisation gives the same logits, and leaves one only before dense layers and the transition."""
+    torch.manual_seed(0)
+    network = _eventful(network_of(shape))
     fast = folded(copy.deepcopy(network))
     stack = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.allclose(network(stack), fast(stack), atol=1e-5, rtol=1e-5)
-    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in fast.modules()) == 6
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in fast.modules()) == left
 
 
 def test_a_training_network_is_not_folded():
