@@ -1,0 +1,130 @@
+"""Which cases a folder holds, by the layout of each set, and which fold of a cross-validation a case belongs to."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from analysis.evaluation.errors import NoCases
+from analysis.training.datasets import Source, fold_of
+from analysis.training.lobes import fold_of as lobe_fold_of
+
+
+class EvaluationSet(StrEnum):
+    """A layout of labelled data and what is measured on it."""
+
+    COVID20 = "covid20"
+    MEDSEG = "medseg"
+    LCTSC = "lctsc"
+    LOBES = "lobes"
+    DICOM = "dicom"
+    CTAC = "ctac"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFile:
+    """One case on disk: ``path`` is its file (medseg: the picture; dicom: the folder that is searched).
+
+    ``source`` is the data set it comes from and ``fold`` the fold that kept it from training, by its place among the
+    cases of its folder; None where there are no folds.
+    """
+
+    name: str
+    path: Path
+    source: EvaluationSet
+    fold: int | None
+
+
+_LAYOUTS: Mapping[EvaluationSet, str] = {
+    EvaluationSet.COVID20: "covid20/*.zip",
+    EvaluationSet.MEDSEG: "medseg/*/Imgs with medseg/*/GT beside it",
+    EvaluationSet.LCTSC: "lctsc/*.npz",
+    EvaluationSet.LOBES: "lobes/*.npz",
+    EvaluationSet.DICOM: "DICOM files anywhere below it",
+    EvaluationSet.CTAC: "covid20/*.zip or lctsc/*.npz, which it is simulated from",
+}
+_PICTURES = {".jpg", ".jpeg", ".png"}
+
+
+def find_cases(data: Path, which: EvaluationSet) -> tuple[CaseFile, ...]:
+    """The cases of a set below ``data``, which is the folder of all sets or the set's own folder; sorted by name.
+
+    Raises:
+        NoCases: there is none; says where they are looked for.
+    """
+    found = tuple(_FINDERS[which](data)) if data.is_dir() else ()
+    if not found:
+        raise NoCases(f"{data} is expected to hold {_LAYOUTS[which]}, or to be the set's own folder.")
+    return found
+
+
+def find_controls(data: Path, which: EvaluationSet) -> tuple[CaseFile, ...]:
+    """The controls of lctsc that stand beside the patients of a set; none where ``data`` is the set's own folder."""
+    if which not in {EvaluationSet.COVID20, EvaluationSet.CTAC} or not (data / EvaluationSet.COVID20).is_dir():
+        return ()
+    return tuple(_volumes(data / EvaluationSet.LCTSC, EvaluationSet.LCTSC, "*.npz"))
+
+
+def _own_or_below(data: Path, which: EvaluationSet) -> Path:
+    below = data / which.value
+    return below if below.is_dir() else data
+
+
+def _volumes(folder: Path, which: EvaluationSet, pattern: str) -> Iterator[CaseFile]:
+    paths = sorted(folder.glob(pattern))
+    for index, path in enumerate(paths):
+        fold = lobe_fold_of(index) if which is EvaluationSet.LOBES else fold_of(Source(which.value), index, len(paths))
+        yield CaseFile(name=_volume_name(path, which), path=path, source=which, fold=fold)
+
+
+def _volume_name(path: Path, which: EvaluationSet) -> str:
+    """The name that training gives the same case."""
+    return f"lctsc_{path.stem}" if which is EvaluationSet.LCTSC else path.stem
+
+
+def _find_covid20(data: Path) -> Iterator[CaseFile]:
+    return _volumes(_own_or_below(data, EvaluationSet.COVID20), EvaluationSet.COVID20, "*.zip")
+
+
+def _find_lctsc(data: Path) -> Iterator[CaseFile]:
+    return _volumes(_own_or_below(data, EvaluationSet.LCTSC), EvaluationSet.LCTSC, "*.npz")
+
+
+def _find_lobes(data: Path) -> Iterator[CaseFile]:
+    return _volumes(_own_or_below(data, EvaluationSet.LOBES), EvaluationSet.LOBES, "*.npz")
+
+
+def _find_medseg(data: Path) -> Iterator[CaseFile]:
+    folder = _own_or_below(data, EvaluationSet.MEDSEG)
+    patterns = ("Imgs/*",) if (folder / "Imgs").is_dir() else ("*/Imgs/*",)
+    paths = [path for pattern in patterns for path in folder.glob(pattern) if path.suffix.lower() in _PICTURES]
+    paths.sort(key=lambda path: (int(path.stem) if path.stem.isdecimal() else -1, path.parent.parent.name, path.name))
+    for index, path in enumerate(paths):
+        yield CaseFile(
+            name=f"{path.parent.parent.name}_{path.stem}",
+            path=path,
+            source=EvaluationSet.MEDSEG,
+            fold=fold_of(Source.MEDSEG, index, len(paths)),
+        )
+
+
+def _find_ctac(data: Path) -> Iterator[CaseFile]:
+    patients = tuple(_find_covid20(data))
+    return iter(patients or tuple(_find_lctsc(data)))
+
+
+def _find_dicom(data: Path) -> Iterator[CaseFile]:
+    """The folder as a whole: which series it holds is known when its files have been read."""
+    folder = _own_or_below(data, EvaluationSet.DICOM)
+    if any(path.is_file() for path in folder.rglob("*")):
+        yield CaseFile(name=folder.name, path=folder, source=EvaluationSet.DICOM, fold=None)
+
+
+_FINDERS: Mapping[EvaluationSet, Callable[[Path], Iterator[CaseFile]]] = {
+    EvaluationSet.COVID20: _find_covid20,
+    EvaluationSet.MEDSEG: _find_medseg,
+    EvaluationSet.LCTSC: _find_lctsc,
+    EvaluationSet.LOBES: _find_lobes,
+    EvaluationSet.DICOM: _find_dicom,
+    EvaluationSet.CTAC: _find_ctac,
+}

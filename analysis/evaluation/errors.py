@@ -1,0 +1,15 @@
+"""What can go wrong while a model is evaluated. A docstring is the error's message."""
+
+from analysis.errors import AnalysisError
+
+
+class NoCases(AnalysisError):  # noqa: N818 - errors are named by what happened
+    """There is no case of the set in the folder."""
+
+
+class UnreadableCase(AnalysisError):  # noqa: N818
+    """The case cannot be read."""
+
+
+class NoFold(AnalysisError):  # noqa: N818
+    """The folder of a cross-validation lacks the model of a fold."""

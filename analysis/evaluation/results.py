@@ -1,0 +1,59 @@
+"""What the evaluation of a case yields, and the model that is asked: values that every part shares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.findings import Profile, Provenance
+
+
+class LesionModel(Protocol):
+    """What an evaluation asks of a model; the segmenter is one."""
+
+    def segment(
+        self,
+        hu: npt.NDArray[np.int16],
+        lung_mask: npt.NDArray[np.bool_],
+        *,
+        slice_spacing_mm: float,
+        profile: Profile = ...,
+    ) -> npt.NDArray[np.uint8]:
+        """Labels (slice, row, column) of a volume in HU: 0 background, 1 ground glass, 2 high opacity."""
+        ...
+
+    def provenance(self, profile: Profile) -> Provenance:
+        """Which model on what."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A PNG that shows how a case went; ``badness`` is larger the worse it went, on the scale of its set."""
+
+    png: bytes
+    caption: str
+    badness: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """The figures of one case by the keys of the JSON; None where a figure does not apply to this case."""
+
+    case: str
+    figures: Mapping[str, Any]
+    picture: Picture | None = field(default=None, repr=False)
+
+    def document(self) -> dict[str, Any]:
+        """The case as the JSON holds it."""
+        return {"case": self.case, **self.figures}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedCase:
+    """A case that could not be evaluated, and why."""
+
+    case: str
+    reason: str

@@ -1,0 +1,105 @@
+"""Scores a model on scans with lungs and lesions labelled: covid20, the controls of lctsc, and simulated CTAC."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.anatomy import segment_lungs
+from analysis.evaluation.overlays import worst_slice
+from analysis.evaluation.reading import LabelledScan
+from analysis.evaluation.results import CaseResult, LesionModel, Picture
+from analysis.evaluation.scoring import overlap, percent
+from analysis.findings import Profile
+from analysis.measure.burden import GGO, HIGH_OPACITY
+
+Labels = npt.NDArray[np.uint8]
+
+
+def score_patient(
+    name: str, scan: LabelledScan, model: LesionModel, *, profile: Profile = Profile.CHEST_CT, picture: bool = False
+) -> CaseResult:
+    """Score a scan whose lesions are labelled.
+
+    ``lesion_dice`` is of both opacities together inside the true lung, as papers report it: lesion outside it counts
+    for nothing. ``burden_percent`` and ``lesion_dice_own_lung`` are of the product's whole chain, our lungs included, and
+    ``burden_true_lung_percent`` is the model's alone. The model is asked twice, once for each lung mask.
+    """
+    volume = scan.volume
+    own = segment_lungs(volume, valid=scan.known).mask
+    chain = model.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
+    given = model.segment(volume.hu, scan.lung, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
+    given = np.where(scan.lung, given, 0).astype(np.uint8)
+    lesion, lung = overlap(given > 0, scan.lesion), overlap(own, scan.lung)
+    figures: dict[str, Any] = {
+        "slices": len(volume.hu),
+        "lesion_dice": lesion.dice,
+        "lesion_dice_own_lung": overlap(chain > 0, scan.lesion).dice,
+        "lesion_sensitivity": lesion.sensitivity,
+        "lung_dice": lung.dice,
+        "lesion_in_lung_share": overlap(own, scan.lesion).sensitivity,
+        "true_burden_percent": percent(lesion.true, lung.true),
+        **_chain_figures(chain, lung.found),
+        "burden_true_lung_percent": percent(lesion.found, lung.true),
+        "lesion_voxels": lesion.found,
+        "true_lesion_voxels": lesion.true,
+    }
+    figures["burden_error_percent"] = _difference(figures["burden_percent"], figures["true_burden_percent"])
+    shown = None
+    if picture:
+        badness = 1.0 - (lesion.dice or 0.0)
+        shown = Picture(
+            png=worst_slice(volume, found=given > 0, true=scan.lesion, lung=own, true_lung=scan.lung),
+            caption=f"{name}: Dice {lesion.dice or 0:.3f}, burden {_told(figures['burden_percent'])} "
+            f"of a true {_told(figures['true_burden_percent'])}",
+            badness=badness,
+        )
+    return CaseResult(case=name, figures=figures, picture=shown)
+
+
+def score_control(
+    name: str, scan: LabelledScan, model: LesionModel, *, profile: Profile = Profile.CHEST_CT, picture: bool = False
+) -> CaseResult:
+    """Score a scan without opacities by the product's whole chain: its burden is false, and its lungs are measured."""
+    volume = scan.volume
+    own = segment_lungs(volume, valid=scan.known).mask
+    chain = model.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
+    lung = overlap(own, scan.lung)
+    weights = volume.voxel_volumes_ml()
+    figures: dict[str, Any] = {
+        "slices": len(volume.hu),
+        "lung_dice": lung.dice,
+        "true_burden_percent": 0.0,
+        **_chain_figures(chain, lung.found),
+        "burden_in_true_lung_percent": percent(int(np.count_nonzero((chain > 0) & scan.lung)), lung.true),
+        "lesion_volume_ml": float(np.count_nonzero(chain, axis=(1, 2)) @ weights),
+        "lung_volume_ml": float(np.count_nonzero(own, axis=(1, 2)) @ weights),
+        "true_lung_volume_ml": float(np.count_nonzero(scan.lung, axis=(1, 2)) @ weights),
+    }
+    figures["burden_error_percent"] = figures["burden_percent"]
+    shown = None
+    if picture:
+        shown = Picture(
+            png=worst_slice(volume, found=chain > 0, true=scan.lesion, lung=own, true_lung=scan.lung),
+            caption=f"{name}: false burden {_told(figures['burden_percent'])}, lungs Dice {lung.dice or 0:.3f}",
+            badness=float(figures["burden_percent"] or 0.0),
+        )
+    return CaseResult(case=name, figures=figures, picture=shown)
+
+
+def _chain_figures(labels: Labels, lung_voxels: int) -> dict[str, float | None]:
+    """Burden and its two parts as shares of the lung that the product found."""
+    ggo, high = int(np.count_nonzero(labels == GGO)), int(np.count_nonzero(labels == HIGH_OPACITY))
+    return {
+        "burden_percent": percent(ggo + high, lung_voxels),
+        "ggo_percent": percent(ggo, lung_voxels),
+        "high_opacity_percent": percent(high, lung_voxels),
+    }
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _told(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} %"
