@@ -14,6 +14,8 @@ _CEILING_HU = 600.0
 _KERNEL_RADIUS = 5
 _AERATED_BELOW_HU = -450.0
 _BOX_MARGIN_PX = 7
+_EXPIRATION_HU = (-20.0, 60.0)  # more, and faint ground glass is unlearnt: on a diffuse case it was called normal
+_DEPENDENT_HU = (0.0, 90.0)
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -70,8 +72,12 @@ def vary_density(hu: Tensor, recipe: AugmentRecipe, generator: torch.Generator) 
         hu = hu + uniform((count, 1, 1, 1), -recipe.hu_shift, recipe.hu_shift, generator)
     if recipe.density:
         height = torch.linspace(0, 1, rows, device=hu.device).view(1, 1, -1, 1)
-        expiration = uniform((count, 1, 1, 1), -20, 90, generator) * masked_by_chance(count, recipe.density, generator)
-        dependent = uniform((count, 1, 1, 1), 0, 130, generator) * masked_by_chance(count, recipe.density, generator)
+        expiration = uniform((count, 1, 1, 1), *_EXPIRATION_HU, generator) * masked_by_chance(
+            count, recipe.density, generator
+        )
+        dependent = uniform((count, 1, 1, 1), *_DEPENDENT_HU, generator) * masked_by_chance(
+            count, recipe.density, generator
+        )
         aerated = torch.sigmoid((_AERATED_BELOW_HU - hu) / 60)
         hu = hu + aerated * (expiration + dependent * height**2)
     return hu
