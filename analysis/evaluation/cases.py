@@ -6,8 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from analysis.evaluation.errors import NoCases
-from analysis.training.datasets import Source, fold_of
-from analysis.training.lobes import fold_of as lobe_fold_of
+from analysis.training.datasets import FOLD_COUNT, Source, fold_of
 
 
 class EvaluationSet(StrEnum):
@@ -73,8 +72,12 @@ def _own_or_below(data: Path, which: EvaluationSet) -> Path:
 def _volumes(folder: Path, which: EvaluationSet, pattern: str) -> Iterator[CaseFile]:
     paths = sorted(folder.glob(pattern))
     for index, path in enumerate(paths):
-        fold = lobe_fold_of(index) if which is EvaluationSet.LOBES else fold_of(Source(which.value), index, len(paths))
-        yield CaseFile(name=_volume_name(path, which), path=path, source=which, fold=fold)
+        yield CaseFile(name=_volume_name(path, which), path=path, source=which, fold=_fold(which, index, len(paths)))
+
+
+def _fold(which: EvaluationSet, index: int, count: int) -> int:
+    """The fold of the index-th case, by the rule that training splits by (lobes: ``analysis.training.lobes``)."""
+    return index % FOLD_COUNT if which is EvaluationSet.LOBES else fold_of(Source(which.value), index, count)
 
 
 def _volume_name(path: Path, which: EvaluationSet) -> str:

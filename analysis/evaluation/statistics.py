@@ -1,6 +1,6 @@
 """Statistics of an evaluation, by SciPy, scikit-learn and statsmodels; each returns plain figures for the JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +60,14 @@ def agreement(found: Sequence[float], true: Sequence[float]) -> dict[str, Any] |
     difference = one - other
     spread = _LIMIT_SDS * float(difference.std(ddof=1))
     varies = np.ptp(one) > 0 and np.ptp(other) > 0
-    pearson = float(stats.pearsonr(one, other)[0]) if varies else None
+    pearson, spearman = (
+        _correlation(test, one, other) if varies else None for test in (stats.pearsonr, stats.spearmanr)
+    )
     return {
         "pairs": len(one),
         "pearson_r": pearson,
         "pearson_r2": None if pearson is None else pearson**2,
-        "spearman_rho": float(stats.spearmanr(one, other)[0]) if varies else None,
+        "spearman_rho": spearman,
         "bias": float(difference.mean()),
         "limits_of_agreement": [float(difference.mean()) - spread, float(difference.mean()) + spread],
         "mean_absolute_error": float(np.abs(difference).mean()),
@@ -144,12 +146,12 @@ def paired_difference(one: Sequence[float], other: Sequence[float]) -> dict[str,
     """Wilcoxon's signed-rank test of paired figures; ``p`` is 1 where no pair differs."""
     difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
     differing = int(np.count_nonzero(difference))
-    p = float(stats.wilcoxon(difference[difference != 0])[1]) if differing else 1.0
+    test: Any = stats.wilcoxon(difference[difference != 0]) if differing else None
     return {
         "pairs": len(difference),
         "mean_difference": float(difference.mean()) if len(difference) else None,
         "median_difference": float(np.median(difference)) if len(difference) else None,
-        "wilcoxon_p": p,
+        "wilcoxon_p": 1.0 if test is None else float(test.pvalue),
     }
 
 
@@ -158,11 +160,12 @@ def call_difference(one_right: Sequence[bool], other_right: Sequence[bool]) -> d
     table = np.zeros((2, 2), int)
     for one, other in zip(one_right, other_right, strict=True):
         table[int(not one), int(not other)] += 1
+    test: Any = mcnemar(table, exact=True)
     return {
         "cases": int(table.sum()),
         "right_only_here": int(table[0, 1]),
         "right_only_there": int(table[1, 0]),
-        "mcnemar_p": float(vars(mcnemar(table, exact=True))["pvalue"]),
+        "mcnemar_p": float(test.pvalue),
     }
 
 
@@ -185,6 +188,10 @@ def mean_with_interval(values: Sequence[float]) -> dict[str, Any] | None:
         "lowest": float(numbers.min()),
         "highest": float(numbers.max()),
     }
+
+
+def _correlation(test: Callable[..., Any], one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    return float(test(one, other).statistic)
 
 
 def _joined(

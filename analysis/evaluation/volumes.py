@@ -22,7 +22,7 @@ def score_patient(
     """Score a scan whose lesions are labelled.
 
     ``lesion_dice`` is of both opacities together inside the true lung, as papers report it: lesion outside it counts
-    for nothing. ``burden_percent`` and ``lesion_dice_own_lung`` are of the product's whole chain, our lungs included, and
+    for nothing. ``burden_percent`` and ``lesion_dice_own_lung`` are of the product's whole chain, our lungs included;
     ``burden_true_lung_percent`` is the model's alone. The model is asked twice, once for each lung mask.
     """
     volume = scan.volume

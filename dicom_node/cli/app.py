@@ -15,6 +15,7 @@ from dicom_node.cli import (
     database,
     demo,
     doctor,
+    evaluate,
     fetch,
     jobs,
     network,
@@ -100,6 +101,7 @@ network.register(app)
 fetch.register(app)
 simulate.register(app)
 analyze.register(app)
+evaluate.register(app)
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
