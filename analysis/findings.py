@@ -38,13 +38,16 @@ class QualityLevel(StrEnum):
 class RegionFindings:
     """The opacities of one region (both lungs, a lung, a lobe); lung volume includes the lesions.
 
-    ``high_density_volume_ml`` is the part of the lesions above -200 HU, whatever their class.
+    ``high_density_volume_ml`` is the part of the lesions above -200 HU, whatever their class. ``lesion_mean_hu`` and
+    ``lesion_sd_hu`` weigh each voxel by its volume; they are None where there is no lesion.
     """
 
     lung_volume_ml: float
     ggo_volume_ml: float
     high_opacity_volume_ml: float
     high_density_volume_ml: float
+    lesion_mean_hu: float | None = None
+    lesion_sd_hu: float | None = None
 
     def __post_init__(self) -> None:
         lesion_ml = self.ggo_volume_ml + self.high_opacity_volume_ml
@@ -91,12 +94,29 @@ class RegionFindings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How good the images were for this purpose, in a word and in reasons a reader understands."""
+    """How good the images were for this purpose, in a word and in reasons a reader understands.
+
+    The figures are those that the reasons rest on; None where one cannot be told. ``lung_coverage_percent`` is the
+    imaged share of the lungs' height. ``noise_hu`` is the spread in soft tissue, ``noise_grain_mm`` how far it hangs
+    together (small: a sharp kernel). ``air_hu`` is the median of the air around the body, ``lung_hu`` that of the lung
+    outside the opacities, ``lung_spread_hu`` between its 5th and 95th percentile, ``blood_hu`` that of heart and great
+    vessels. ``motion_jump_mm`` is the largest jump between neighbouring slices, as if the table had slipped by so much;
+    ``cut_off_percent`` the share of the lungs' outline that lies on the border of the field of view,
+    ``lung_agreement`` the Dice of the lung methods.
+    """
 
     level: QualityLevel
     reasons: tuple[str, ...] = ()
     lung_coverage_percent: float | None = None
     noise_hu: float | None = None
+    noise_grain_mm: float | None = None
+    air_hu: float | None = None
+    lung_hu: float | None = None
+    lung_spread_hu: float | None = None
+    blood_hu: float | None = None
+    motion_jump_mm: float | None = None
+    cut_off_percent: float | None = None
+    lung_agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +149,10 @@ class Findings:
     """Everything measured on one series at one revision.
 
     ``lobes`` are estimated from the shape of the lungs; it holds those that could be told, with the mean certainty of
-    the estimate in ``lobe_confidence_percent``. ``lss`` and ``lhos`` are None unless all five were told, and whole.
-    ``lesion_mean_hu`` and ``lesion_sd_hu`` are None where there is no lesion.
+    the estimate in ``lobe_confidence_percent``; of ``lobes_in_part`` the series shows a part only. ``lss`` and ``lhos``
+    are None unless all five were told, and whole; ``scores_absent_because`` says why. ``lesion_mean_hu``,
+    ``lesion_sd_hu``, ``largest_lesion_ml`` and ``peripheral_lesion_percent`` are None where there is no lesion; the
+    last is the share of the opacities within 20 mm of the outside, ``peripheral_lung_percent`` that of the lungs.
     """
 
     study_instance_uid: str
@@ -152,39 +174,81 @@ class Findings:
     quality: Quality
     provenance: Provenance
     lobe_confidence_percent: Mapping[Lobe, float] = field(default_factory=dict)
+    lobes_in_part: tuple[Lobe, ...] = ()
+    scores_absent_because: tuple[str, ...] = ()
+    largest_lesion_ml: float | None = None
+    peripheral_lesion_percent: float | None = None
+    peripheral_lung_percent: float | None = None
 
     @property
     def burden_percent(self) -> float:
         """Pneumonia burden of both lungs."""
         return self.both_lungs.burden_percent
 
+    @property
+    def reliable(self) -> bool:
+        """Whether the figures may be shown as measurements; images that cannot be analysed yield none."""
+        return self.quality.level is not QualityLevel.NOT_ANALYSABLE
+
     def summary(self) -> dict[str, object]:
-        """The figures most people want, flat, as ``analyze --json`` prints them."""
-        whole = self.both_lungs
-        return {
-            "lung_volume_ml": whole.lung_volume_ml,
+        """The figures most people want, flat, as ``analyze --json`` prints them.
+
+        Volumes of lung are there always, figures of opacity only where the images could be analysed: else null.
+        """
+        whole, quality, provenance = self.both_lungs, self.quality, self.provenance
+        opacity: dict[str, object] = {
             "ggo_volume_ml": whole.ggo_volume_ml,
             "high_opacity_volume_ml": whole.high_opacity_volume_ml,
             "burden_percent": whole.burden_percent,
+            "ggo_percent": whole.ggo_percent,
             "po_percent": whole.po_percent,
             "pho_percent": whole.pho_percent,
             "pho_hu_percent": whole.pho_hu_percent,
             "lss": self.lss,
             "lhos": self.lhos,
-            "right_lung_volume_ml": self.right_lung.lung_volume_ml,
             "right_burden_percent": self.right_lung.burden_percent,
-            "left_lung_volume_ml": self.left_lung.lung_volume_ml,
             "left_burden_percent": self.left_lung.burden_percent,
             "lesion_count": self.lesion_count,
+            "largest_lesion_ml": self.largest_lesion_ml,
             "lesion_mean_hu": self.lesion_mean_hu,
             "lesion_sd_hu": self.lesion_sd_hu,
-            "quality": self.quality.level.value,
-            "quality_reasons": list(self.quality.reasons),
-            "lung_coverage_percent": self.quality.lung_coverage_percent,
-            "model_name": self.provenance.model_name,
-            "model_version": self.provenance.model_version,
-            "weights_sha256": self.provenance.weights_sha256,
-            "runtime": self.provenance.runtime,
-            "device": self.provenance.device,
-            "software_version": self.provenance.software_version,
+            "peripheral_lesion_percent": self.peripheral_lesion_percent,
+        }
+        return {
+            "lung_volume_ml": whole.lung_volume_ml,
+            **(opacity if self.reliable else dict.fromkeys(opacity)),
+            "scores_absent_because": list(self.scores_absent_because),
+            "right_lung_volume_ml": self.right_lung.lung_volume_ml,
+            "left_lung_volume_ml": self.left_lung.lung_volume_ml,
+            "peripheral_lung_percent": self.peripheral_lung_percent,
+            "lobes": {lobe.value: self._lobe_summary(lobe) for lobe in self.lobes},
+            "quality": quality.level.value,
+            "quality_reasons": list(quality.reasons),
+            "lung_coverage_percent": quality.lung_coverage_percent,
+            "noise_hu": quality.noise_hu,
+            "noise_grain_mm": quality.noise_grain_mm,
+            "air_hu": quality.air_hu,
+            "lung_hu": quality.lung_hu,
+            "lung_spread_hu": quality.lung_spread_hu,
+            "blood_hu": quality.blood_hu,
+            "motion_jump_mm": quality.motion_jump_mm,
+            "cut_off_percent": quality.cut_off_percent,
+            "lung_agreement": quality.lung_agreement,
+            "model_name": provenance.model_name,
+            "model_version": provenance.model_version,
+            "weights_sha256": provenance.weights_sha256,
+            "runtime": provenance.runtime,
+            "device": provenance.device,
+            "software_version": provenance.software_version,
+        }
+
+    def _lobe_summary(self, lobe: Lobe) -> dict[str, object]:
+        region = self.lobes[lobe]
+        return {
+            "lung_volume_ml": region.lung_volume_ml,
+            "ggo_volume_ml": region.ggo_volume_ml if self.reliable else None,
+            "high_opacity_volume_ml": region.high_opacity_volume_ml if self.reliable else None,
+            "burden_percent": region.burden_percent if self.reliable else None,
+            "in_part": lobe in self.lobes_in_part,
+            "confidence_percent": self.lobe_confidence_percent.get(lobe),
         }

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
 from analysis.findings import KeySlice
-from analysis.measure.burden import GGO, HIGH_OPACITY
+from analysis.measure.regions import GGO, HIGH_OPACITY
 from analysis.series.volume import Volume
 
 DISCLAIMER = "Research use only. Not a diagnosis."

@@ -13,7 +13,8 @@ from analysis.anatomy.lobes import Lobes, estimate_lobes
 from analysis.anatomy.lungs import Lungs, segment_lungs
 from analysis.errors import OutOfMemory
 from analysis.findings import Findings, Profile, Provenance
-from analysis.measure import Measurements, assess_quality, measure
+from analysis.measure import QUALITY_LIMITS, Measurements, QualityLimits, ScanTags, assess_quality, measure
+from analysis.series.geometry import slice_headers
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import Series
 from analysis.series.verdicts import Screening
@@ -50,7 +51,11 @@ class ExcludedSeries:
 
 
 def analyse(
-    series: Series, *, segmenter: "Segmenter", progress: Callable[[str], None] | None = None
+    series: Series,
+    *,
+    segmenter: "Segmenter",
+    limits: QualityLimits = QUALITY_LIMITS,
+    progress: Callable[[str], None] | None = None,
 ) -> AnalysedSeries | ExcludedSeries:
     """Screen, assemble, find the lungs, segment and measure one series; ``progress`` hears each step as it begins.
 
@@ -61,12 +66,14 @@ def analyse(
     """
     steps = _Steps(progress)
     try:
-        return _analyse(series, segmenter, steps)
+        return _analyse(series, segmenter, limits, steps)
     except MemoryError as error:
         raise OutOfMemory from error
 
 
-def _analyse(series: Series, segmenter: "Segmenter", steps: "_Steps") -> AnalysedSeries | ExcludedSeries:
+def _analyse(
+    series: Series, segmenter: "Segmenter", limits: QualityLimits, steps: "_Steps"
+) -> AnalysedSeries | ExcludedSeries:
     with steps("screening"):
         screening = screen_headers(series)
     if screening.profile is None:
@@ -86,7 +93,18 @@ def _analyse(series: Series, segmenter: "Segmenter", steps: "_Steps") -> Analyse
         lobes = estimate_lobes(volume, lungs)
     with steps("measures"):
         measurements = measure(volume, lungs, labels, lobes=lobes)
-        quality = assess_quality(volume, lungs, screening.profile, screening, lobes=lobes)
+        header = slice_headers(series)[0]
+        quality = assess_quality(
+            volume,
+            lungs,
+            screening.profile,
+            screening,
+            lesions=labels,
+            tags=ScanTags(
+                convolution_kernel=header.convolution_kernel, contrast_bolus_agent=header.contrast_bolus_agent
+            ),
+            limits=limits,
+        )
     findings = _findings(
         series,
         screening,
@@ -137,11 +155,16 @@ def _findings(
         lss=measurements.lss,
         lhos=measurements.lhos,
         lesion_count=measurements.lesion_count,
-        lesion_mean_hu=measurements.lesion_mean_hu,
-        lesion_sd_hu=measurements.lesion_sd_hu,
+        lesion_mean_hu=measurements.both_lungs.lesion_mean_hu,
+        lesion_sd_hu=measurements.both_lungs.lesion_sd_hu,
         key_slices=measurements.key_slices,
         quality=quality,
         provenance=provenance,
+        lobes_in_part=measurements.lobes_in_part,
+        scores_absent_because=measurements.scores_absent_because,
+        largest_lesion_ml=measurements.largest_lesion_ml,
+        peripheral_lesion_percent=measurements.peripheral_lesion_percent,
+        peripheral_lung_percent=measurements.peripheral_lung_percent,
     )
 
 

@@ -1,14 +1,17 @@
 """How far a measurement can be relied upon, in a word, in figures, and in reasons a reader understands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from analysis.anatomy.lobes import Lobes
-from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
-from analysis.findings import Lobe, Profile, Quality, QualityLevel
+from analysis.anatomy.lungs import Lungs
+from analysis.findings import Profile, Quality, QualityLevel
+from analysis.measure.attenuation import LungAttenuation, measure_air_hu, measure_blood_hu, measure_lung
+from analysis.measure.coverage import Coverage, measure_coverage
+from analysis.measure.motion import measure_motion_mm
+from analysis.measure.noise import Noise, measure_noise
+from analysis.series.reconstruction import Sharpness, sharpness
 from analysis.series.verdicts import Outcome, Screening
 from analysis.series.volume import Volume
 
@@ -22,33 +25,55 @@ class QualityLimits:
     limited_coverage_percent: float = 95.0
     unusable_coverage_percent: float = 20.0
     limited_slice_step_mm: float = 5.5
-    expiratory_lung_median_hu: float = -700.0
-    cut_area_share: float = 0.15
+    limited_motion_mm: float = 4.0
+    limited_cut_off_percent: float = 0.5
+    limited_air_error_hu: float = 60.0
+    unusable_air_error_hu: float = 150.0
+    expiratory_lung_hu: float = -750.0
+    least_lung_spread_hu: float = 110.0
+    contrast_blood_hu: float = 90.0
+    sharp_grain_mm: float = 0.6
+    limited_agreement: float = 0.9
+    unusable_agreement: float = 0.6
 
 
 QUALITY_LIMITS = QualityLimits()
 
-_WHOLE_LUNG_HEIGHT_MM = 180.0
-"""Height of the lungs below which, once they are cut off, the missing part is estimated against this usual height."""
-_TISSUE_HU = (0.0, 100.0)
-_NOISE_SCALE = float(np.sqrt(36.0)) / 0.6745
-"""Immerkaer's kernel has a sum of squares of 36; the median of absolute values of a normal variable is 0.6745 sigma."""
-_NOISE_SLICES = 24
-_MINIMUM_TISSUE_VOXELS = 200
+AIR_HU = -1000.0
+"""Air, by the definition of the Hounsfield scale."""
+
+_FINE_PIXEL_MM = 1.0
+"""Wider pixels cannot show the grain of a sharp kernel: noise looks fine-grained in them whatever the kernel."""
 _NOTED_RULES = {
     "slice contact": "The slices do not touch; lesions between them go unseen.",
     "slice step": "The slices are unequally spaced.",
     "gantry tilt": "The gantry was tilted.",
-    "field of view": "The field of view is small; the lungs may be cut off at the sides.",
 }
 
-_LOBE_NAMES = {
-    Lobe.RIGHT_UPPER: "right upper",
-    Lobe.RIGHT_MIDDLE: "right middle",
-    Lobe.RIGHT_LOWER: "right lower",
-    Lobe.LEFT_UPPER: "left upper",
-    Lobe.LEFT_LOWER: "left lower",
-}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanTags:
+    """What the headers say that bears on quality, in the Standard's terms; empty where they say nothing."""
+
+    convolution_kernel: str = ""
+    contrast_bolus_agent: str = ""
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """Reasons as they are found; one that makes the images unusable is told first."""
+
+    unusable: list[str] = field(default_factory=list[str])
+    limiting: list[str] = field(default_factory=list[str])
+
+    def add(self, reason: str, *, unusable: bool = False) -> None:
+        (self.unusable if unusable else self.limiting).append(reason)
+
+    @property
+    def level(self) -> QualityLevel:
+        if self.unusable:
+            return QualityLevel.NOT_ANALYSABLE
+        return QualityLevel.LIMITED if self.limiting else QualityLevel.DIAGNOSTIC
 
 
 def assess_quality(
@@ -57,100 +82,118 @@ def assess_quality(
     profile: Profile,
     screening: Screening,
     *,
-    lobes: Lobes | None = None,
+    lesions: npt.NDArray[np.uint8] | None = None,
+    tags: ScanTags | None = None,
+    lung_agreement: float | None = None,
     limits: QualityLimits = QUALITY_LIMITS,
 ) -> Quality:
-    """Judge coverage of the lungs, noise, spacing, breath and profile; a reason for everything short of diagnostic.
+    """Judge coverage, calibration, noise, kernel, spacing, motion, contrast and breath; a reason for each shortcoming.
 
-    A CTAC is limited by its nature: not an inspiration scan, and noisy. Time grows with 24 slices for the noise and
-    with one sample of the lung voxels.
+    ``lesions`` (slice, row, column) is not 0 where there is opacity. ``lung_agreement`` is the Dice of two methods that
+    looked for the lungs. A CTAC is limited by its nature: not an inspiration scan, and noisy. Time grows with some 16
+    slices, and with the box of the lungs at 4 mm.
     """
-    noise = measure_noise_hu(volume)
-    coverage, cuts = estimate_coverage_percent(volume, lungs, limits)
-    reasons = list(cuts)
-    unusable = False
-    if coverage is None or coverage < limits.unusable_coverage_percent:
-        reasons.append("Too little of the lungs is imaged.")
-        unusable = True
-    reasons += [
-        reason
-        for result in screening.results
-        if result.outcome is Outcome.NOTED and (reason := _NOTED_RULES.get(result.rule))
-    ]
-    if volume.slice_spacing_mm > limits.limited_slice_step_mm:
-        reasons.append(f"The slices are {volume.slice_spacing_mm:.1f} mm apart.")
-    if noise is not None and noise > limits.limited_noise_hu:
-        reasons.append(f"The images are noisy ({noise:.0f} HU in soft tissue).")
-        unusable = unusable or noise > limits.unusable_noise_hu
-    median = _lung_median_hu(volume, lungs)
-    if median is not None and median > limits.expiratory_lung_median_hu:
-        reasons.append(f"The lungs are dense (median {median:.0f} HU): expiration, or widespread disease.")
-    if profile is Profile.CTAC:
-        reasons.append(
-            "A CT for attenuation correction: shallow breathing and low dose can mimic ground-glass opacity."
+    coverage, noise = measure_coverage(volume, lungs), measure_noise(volume)
+    air, lung = measure_air_hu(volume), measure_lung(volume, lungs, lesions)
+    blood, jump = measure_blood_hu(volume, lungs), measure_motion_mm(volume, lungs)
+    verdict = _Verdict()
+    _judge_coverage(coverage, limits, verdict)
+    _judge_scale(air, lung, limits, verdict)
+    _judge_lungs(lung, lung_agreement, profile, limits, verdict)
+    _judge_noise(noise, volume, tags or ScanTags(), limits, verdict)
+    _judge_slices(volume, screening, jump, limits, verdict)
+    _judge_contrast(blood, tags or ScanTags(), limits, verdict)
+    return Quality(
+        level=verdict.level,
+        reasons=(*verdict.unusable, *verdict.limiting),
+        lung_coverage_percent=coverage.percent if coverage else None,
+        noise_hu=noise.sd_hu if noise else None,
+        noise_grain_mm=noise.grain_mm if noise else None,
+        air_hu=air,
+        lung_hu=lung.median_hu if lung else None,
+        lung_spread_hu=lung.spread_hu if lung else None,
+        blood_hu=blood,
+        motion_jump_mm=jump,
+        cut_off_percent=coverage.cut_off_percent if coverage else None,
+        lung_agreement=lung_agreement,
+    )
+
+
+def _judge_coverage(coverage: Coverage | None, limits: QualityLimits, verdict: _Verdict) -> None:
+    if coverage is None or coverage.percent < limits.unusable_coverage_percent:
+        verdict.add("Too little of the lungs is imaged.", unusable=True)
+    if coverage is None:
+        return
+    for lung, end in coverage.ends:
+        verdict.add(f"The {lung} lung is cut off {end}.")
+    if coverage.ends and coverage.percent < limits.limited_coverage_percent:
+        verdict.add(f"About {coverage.percent:.0f} % of the lungs' height is imaged; figures are of that part.")
+    if coverage.cut_off_percent > limits.limited_cut_off_percent:
+        lungs = " and ".join(coverage.sides)
+        verb = "lungs are" if len(coverage.sides) > 1 else "lung is"
+        verdict.add(f"The {lungs} {verb} cut off by the field of view.")
+
+
+def _judge_scale(air: float | None, lung: LungAttenuation | None, limits: QualityLimits, verdict: _Verdict) -> None:
+    if air is not None and abs(air - AIR_HU) > limits.limited_air_error_hu:
+        unusable = abs(air - AIR_HU) > limits.unusable_air_error_hu
+        verdict.add(f"Air around the body reads {air:.0f} HU, not {AIR_HU:.0f}.", unusable=unusable)
+    if lung is None:
+        verdict.add("There is too little lung outside opacities to check it.")
+    elif lung.spread_hu < limits.least_lung_spread_hu:
+        verdict.add(
+            f"What looks like lung is as even as foam ({lung.spread_hu:.0f} HU wide): it has no vessels.", unusable=True
         )
-    reasons += _lobe_reasons(lobes)
-    level = QualityLevel.NOT_ANALYSABLE if unusable else QualityLevel.LIMITED if reasons else QualityLevel.DIAGNOSTIC
-    return Quality(level=level, reasons=tuple(reasons), lung_coverage_percent=coverage, noise_hu=noise)
 
 
-def _lobe_reasons(lobes: Lobes | None) -> list[str]:
-    """Say which lobes cannot be told, or are there in part, so that there are no scores."""
-    if lobes is None:
-        return []
-    reasons: list[str] = []
-    for members, fate in ((lobes.untold, "cannot be told"), (lobes.cut, "is imaged in part")):
-        reasons += [f"The {_LOBE_NAMES[lobe]} lobe {fate}; no severity scores." for lobe in Lobe if lobe in members]
-    return reasons
+def _judge_lungs(
+    lung: LungAttenuation | None,
+    agreement: float | None,
+    profile: Profile,
+    limits: QualityLimits,
+    verdict: _Verdict,
+) -> None:
+    if lung is not None and lung.median_hu > limits.expiratory_lung_hu:
+        verdict.add(
+            f"The lungs are dense outside the opacities (median {lung.median_hu:.0f} HU): expiration, or disease "
+            "that was not told from it."
+        )
+    if agreement is not None and agreement < limits.limited_agreement:
+        verdict.add(
+            f"Two ways to find the lungs disagree (Dice {agreement:.2f}).",
+            unusable=agreement < limits.unusable_agreement,
+        )
+    if profile is Profile.CTAC:
+        verdict.add("A CT for attenuation correction: shallow breathing and low dose can mimic ground-glass opacity.")
 
 
-def measure_noise_hu(volume: Volume) -> float | None:
-    """Noise in soft tissue, in HU: the spread of what a Laplacian leaves (Immerkaer 1996); None without soft tissue.
-
-    Edges hardly matter, as the median is taken, in voxels that are soft tissue after smoothing.
-    """
-    kernel = np.asarray([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    found: list[npt.NDArray[np.float32]] = []
-    for index in np.unique(np.linspace(0, len(volume.hu) - 1, _NOISE_SLICES).astype(int)):
-        pixels = volume.hu[index].astype(np.float32)
-        smooth = cv2.blur(pixels, (7, 7))
-        tissue = ((smooth > _TISSUE_HU[0]) & (smooth < _TISSUE_HU[1])).astype(np.uint8)
-        tissue = cv2.erode(tissue, np.ones((5, 5), np.uint8))
-        found.append(np.abs(cv2.filter2D(pixels, -1, kernel))[tissue > 0])
-    residue = np.concatenate(found)
-    if residue.size < _MINIMUM_TISSUE_VOXELS:
-        return None
-    return float(np.median(residue) / 6.0 / 0.6745)
+def _judge_noise(noise: Noise | None, volume: Volume, tags: ScanTags, limits: QualityLimits, verdict: _Verdict) -> None:
+    if noise is not None and noise.sd_hu > limits.limited_noise_hu:
+        unusable = noise.sd_hu > limits.unusable_noise_hu
+        verdict.add(f"The images are noisy ({noise.sd_hu:.0f} HU in soft tissue).", unusable=unusable)
+    kernel = tags.convolution_kernel.split("\\", maxsplit=1)[0].strip()
+    told = sharpness(tags.convolution_kernel) if kernel else Sharpness.MEDIUM
+    fine = noise is not None and noise.grain_mm < limits.sharp_grain_mm and volume.column_spacing_mm <= _FINE_PIXEL_MM
+    if told is Sharpness.SHARP or (told is Sharpness.MEDIUM and fine):
+        named = f"kernel {kernel}" if told is Sharpness.SHARP else "by its fine-grained noise"
+        verdict.add(f"A sharp reconstruction ({named}): edges and noise read denser than they are.")
 
 
-def estimate_coverage_percent(
-    volume: Volume, lungs: Lungs, limits: QualityLimits = QUALITY_LIMITS
-) -> tuple[float | None, tuple[str, ...]]:
-    """Estimate which share of the lungs' height was imaged, and say where they are cut off; None without lungs.
-
-    Lungs end where their area fades. Where the first or last slice still holds a good part (15 %) of a lung's largest
-    area, that lung goes on outside. How far can only be guessed: what is missing of a usual height of 180 mm.
-    """
-    reasons: list[str] = []
-    heights: list[float] = []
-    cut = False
-    for label, name in ((RIGHT, "right"), (LEFT, "left")):
-        area = (lungs.labels == label).sum(axis=(1, 2))
-        if not area.any():
-            continue
-        occupied = area > limits.cut_area_share * area.max() / 10
-        heights.append(float(volume.slice_weights_mm[occupied].sum()))
-        for index, end in ((0, "below"), (-1, "above")):
-            if area[index] > limits.cut_area_share * area.max():
-                reasons.append(f"The {name} lung is cut off {end}.")
-                cut = True
-    if not heights:
-        return None, ()
-    if not cut:
-        return 100.0, ()
-    return min(99.0, 100.0 * max(heights) / max(_WHOLE_LUNG_HEIGHT_MM, max(heights) / 0.9)), tuple(reasons)
+def _judge_slices(
+    volume: Volume, screening: Screening, jump: float | None, limits: QualityLimits, verdict: _Verdict
+) -> None:
+    for result in screening.results:
+        if result.outcome is Outcome.NOTED and result.rule in _NOTED_RULES:
+            verdict.add(_NOTED_RULES[result.rule])
+    if volume.slice_spacing_mm > limits.limited_slice_step_mm:
+        verdict.add(f"The slices are {volume.slice_spacing_mm:.1f} mm apart.")
+    if jump is not None and jump > limits.limited_motion_mm:
+        verdict.add(f"The chest jumps between slices, as by {jump:.0f} mm: the patient breathed or moved.")
 
 
-def _lung_median_hu(volume: Volume, lungs: Lungs) -> float | None:
-    values = volume.hu[::4, ::2, ::2][lungs.labels[::4, ::2, ::2] > 0]
-    return float(np.median(values)) if values.size else None
+def _judge_contrast(blood: float | None, tags: ScanTags, limits: QualityLimits, verdict: _Verdict) -> None:
+    bright = blood is not None and blood > limits.contrast_blood_hu
+    if bright:
+        verdict.add(f"Contrast agent in the blood ({blood:.0f} HU): lung and vessels read denser than without.")
+    elif tags.contrast_bolus_agent:
+        verdict.add("The headers name a contrast agent, though the blood is not bright.")

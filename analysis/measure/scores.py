@@ -2,12 +2,21 @@
 
 from collections.abc import Callable, Mapping
 
+from analysis.anatomy.lobes import Lobes
 from analysis.findings import Lobe, RegionFindings
 
 AFFECTED_FROM_PERCENT = 1.0
 """The smallest share of a lobe that counts as affected: the paper's first bin begins at 1 %."""
 
 _UPPER_BORDERS_PERCENT = (25.0, 50.0, 75.0)
+
+_LOBE_NAMES = {
+    Lobe.RIGHT_UPPER: "right upper",
+    Lobe.RIGHT_MIDDLE: "right middle",
+    Lobe.RIGHT_LOWER: "right lower",
+    Lobe.LEFT_UPPER: "left upper",
+    Lobe.LEFT_LOWER: "left lower",
+}
 
 
 def severity_score(percent: float) -> int:
@@ -30,3 +39,21 @@ def total_score(lobes: Mapping[Lobe, RegionFindings], share: Callable[[RegionFin
     if set(lobes) != set(Lobe) or any(region.lung_volume_ml == 0 for region in lobes.values()):
         return None
     return sum(severity_score(share(region)) for region in lobes.values())
+
+
+def why_no_scores(lobes: Lobes | None) -> tuple[str, ...]:
+    """Say for every lobe that stands in the way of a total why it does; nothing where all five are told and whole.
+
+    A lobe of which the series shows only a part has no share that could be scored.
+    """
+    if lobes is None:
+        return ("The lobes were not looked for.",)
+    reasons: list[str] = []
+    for lobe in Lobe:
+        if lobe in lobes.cut:
+            reasons.append(f"The {_LOBE_NAMES[lobe]} lobe is imaged in part.")
+        elif lobe in lobes.untold:
+            reasons.append(f"The {_LOBE_NAMES[lobe]} lobe cannot be told with confidence.")
+        elif lobe not in lobes.confidence_percent:
+            reasons.append(f"The {_LOBE_NAMES[lobe]} lobe is not in the images.")
+    return tuple(reasons)

@@ -7,7 +7,6 @@ import pytest
 
 from analysis import pipeline
 from analysis.findings import Profile, Provenance
-from analysis.measure.burden import choose_key_slices
 from analysis.pictures import coronal_png, key_slice_png
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 
@@ -82,7 +81,7 @@ def test_pictures_show_two_panels_and_differ_by_their_opacities(analysed):
     width, height = _size(png)
     assert width > height
     assert png != key_slice_png(result.volume, result.lungs, np.zeros_like(result.labels), 30)
-    keys = choose_key_slices(result.volume, result.labels)
+    keys = result.findings.key_slices
     assert coronal_png(result.volume, result.lungs, result.labels, keys) != coronal_png(
         result.volume, result.lungs, result.labels
     )
