@@ -5,7 +5,7 @@ from alerts.policy import PolicyDecision
 from alerts.severity import Presence
 from analysis.findings import Findings, RegionFindings
 
-_COLUMNS = f"{'':<20}{'lung mL':>9}{'GGO mL':>9}{'high mL':>9}{'burden %':>10}"
+_COLUMNS = f"{'':<36}{'lung mL':>9}{'GGO mL':>9}{'high mL':>9}{'burden %':>10}"
 
 
 def describe(findings: Findings, decision: PolicyDecision) -> str:
@@ -15,8 +15,10 @@ def describe(findings: Findings, decision: PolicyDecision) -> str:
     if alert:
         lines.append(f"ACR category {alert.category.value}; severity {decision.severity or 'not graded'} by extent.")
     lines += [decision.explanation, "", _COLUMNS]
-    lines += [_row(name, region) for name, region in _regions(findings)]
+    lines += [_row(name, region, reliable=findings.reliable) for name, region in _regions(findings)]
     lines += ["", *_figures(findings)]
+    if coverage := wording.coverage_sentence(findings):
+        lines.append(coverage)
     if decision.presence is not Presence.UNDETERMINED:
         lines.append(wording.quality_sentence(findings.quality))
     provenance = findings.provenance
@@ -29,7 +31,7 @@ def describe(findings: Findings, decision: PolicyDecision) -> str:
 
 
 def _regions(findings: Findings) -> list[tuple[str, RegionFindings]]:
-    lobes = [(wording.LOBE_NAMES[lobe], region) for lobe, region in findings.lobes.items()]
+    lobes = [(wording.region_name(findings, lobe), region) for lobe, region in findings.lobes.items()]
     return [
         ("Both lungs", findings.both_lungs),
         ("Right lung", findings.right_lung),
@@ -38,21 +40,31 @@ def _regions(findings: Findings) -> list[tuple[str, RegionFindings]]:
     ]
 
 
-def _row(name: str, region: RegionFindings) -> str:
+def _row(name: str, region: RegionFindings, *, reliable: bool) -> str:
+    if not reliable:
+        return f"{name:<36}{region.lung_volume_ml:>9.0f}{'-':>9}{'-':>9}{'-':>10}"
     return (
-        f"{name:<20}{region.lung_volume_ml:>9.0f}{region.ggo_volume_ml:>9.1f}"
+        f"{name:<36}{region.lung_volume_ml:>9.0f}{region.ggo_volume_ml:>9.1f}"
         f"{region.high_opacity_volume_ml:>9.1f}{region.burden_percent:>10.1f}"
     )
 
 
 def _figures(findings: Findings) -> list[str]:
+    if not findings.reliable:
+        return [wording.NOT_MEASURED]
     whole = findings.both_lungs
     opacity = f"PO {whole.po_percent:.1f} %, PHO {whole.pho_percent:.1f} % by class"
-    lines = [f"{opacity} and {whole.pho_hu_percent:.1f} % above -200 HU."]
-    if findings.lss is not None and findings.lhos is not None:
-        lines.append(f"LSS {findings.lss} of 20, LHOS {findings.lhos} of 20.")
-    else:
-        lines.append(wording.NO_LOBES)
-    if findings.lesion_mean_hu is not None:
-        lines.append(f"{findings.lesion_count} separate opacities, mean {findings.lesion_mean_hu:.0f} HU.")
+    lines = [f"{opacity} and {whole.pho_hu_percent:.1f} % above -200 HU.", wording.scores_sentence(findings)]
+    if findings.lesion_mean_hu is not None and findings.lesion_sd_hu is not None:
+        lines.append(
+            f"{findings.lesion_count} separate opacities, mean {findings.lesion_mean_hu:.0f} HU "
+            f"(SD {findings.lesion_sd_hu:.0f})."
+        )
+    if findings.largest_lesion_ml is not None:
+        lines.append(f"The largest of them is {findings.largest_lesion_ml:.1f} mL.")
+    if findings.peripheral_lesion_percent is not None and findings.peripheral_lung_percent is not None:
+        lines.append(
+            f"{findings.peripheral_lesion_percent:.0f} % of the opacities lie within 20 mm of the chest wall, as "
+            f"{findings.peripheral_lung_percent:.0f} % of the lung does."
+        )
     return lines

@@ -73,7 +73,8 @@ class PolicyDecision:
 def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -> PolicyDecision:
     """An alert where burden and volume both reach the profile's thresholds on images that can be analysed.
 
-    Images that cannot be analysed never alert. An alert is incidental unless the request names an expected word.
+    Images that cannot be analysed never alert, and their figures are not told. An alert is incidental unless the
+    request names an expected word.
     """
     thresholds = policy.thresholds[findings.profile]
     presence = _presence(findings, thresholds)
@@ -83,7 +84,7 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
     )
     quality = wording.quality_reasons(findings.quality)
     if presence is not Presence.PRESENT or severity is None:
-        reasons = (*quality, *measured) if presence is Presence.UNDETERMINED else (*measured, *quality)
+        reasons = quality if presence is Presence.UNDETERMINED else (*measured, *quality)
         return PolicyDecision(
             alert=None,
             reasons=reasons,

@@ -7,7 +7,9 @@ RESEARCH_USE = "Research use only. Not a medical device. Measures opacity; does 
 HIGH_OPACITY = "High opacity (consolidation or pleural effusion)"
 GGO = "Ground-glass opacity"
 NO_LOBES = "The lobes were not told apart in this series: lung severity scores (LSS, LHOS) are not given."
+NOT_MEASURED = "Opacity is not given: the images cannot be analysed."
 _MOST_DECIMALS = 6
+_WHOLE_PERCENT = 99.5
 
 _PROFILE_NAMES = {Profile.CHEST_CT: "chest CT", Profile.CTAC: "CT attenuation-correction map"}
 _QUALITY_CLAIMS = {
@@ -59,6 +61,29 @@ def quality_sentence(quality: Quality) -> str:
     details = "; ".join(reason.rstrip(".") for reason in quality.reasons)
     claim = _QUALITY_CLAIMS[quality.level]
     return f"{claim} {details}." if details else claim
+
+
+def scores_sentence(findings: Findings) -> str:
+    """The severity scores, or that they are not given and why."""
+    if findings.lss is not None and findings.lhos is not None:
+        return f"LSS {findings.lss} of 20, LHOS {findings.lhos} of 20."
+    if not findings.scores_absent_because:
+        return NO_LOBES
+    because = "; ".join(reason.rstrip(".") for reason in findings.scores_absent_because)
+    return f"Lung severity scores (LSS, LHOS) are not given: {because}."
+
+
+def coverage_sentence(findings: Findings) -> str | None:
+    """That figures are of the imaged part of the lungs only; None where all of them is imaged, or nobody knows."""
+    coverage = findings.quality.lung_coverage_percent
+    if coverage is None or coverage >= _WHOLE_PERCENT:
+        return None
+    return f"About {coverage:.0f} % of the lungs' height is imaged; volumes and percentages are of that part."
+
+
+def region_name(findings: Findings, lobe: Lobe) -> str:
+    """A lobe's name, with what is missing of it."""
+    return LOBE_NAMES[lobe] + (" (imaged in part)" if lobe in findings.lobes_in_part else "")
 
 
 def expectation_reason(expectation: tuple[str, str] | None) -> str:

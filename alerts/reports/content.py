@@ -34,7 +34,7 @@ from alerts.policy import PolicyDecision
 from alerts.reports import codes
 from alerts.reports.identity import ReportIdentity, device_uid
 from alerts.severity import Presence
-from analysis.findings import Findings, KeySlice, Provenance, QualityLevel, RegionFindings
+from analysis.findings import Findings, KeySlice, Provenance, Quality, RegionFindings
 
 MANUFACTURER = "Lungsentry project"
 PRODUCT = "Lungsentry"
@@ -121,21 +121,7 @@ def _study_group(
     findings: Findings, decision: PolicyDecision, identity: ReportIdentity, sop_classes: Mapping[str, str]
 ) -> MeasurementsAndQualitativeEvaluations:
     """The figures and judgements of the series as a whole, with the slices worth looking at."""
-    whole = findings.both_lungs
-    percentages = (
-        (codes.BURDEN, whole.burden_percent),
-        (codes.GGO_PERCENT, whole.ggo_percent),
-        (codes.HIGH_OPACITY_PERCENT, whole.pho_percent),
-        (codes.PO, whole.po_percent),
-        (codes.PHO, whole.pho_percent),
-        (codes.PHO_HU, whole.pho_hu_percent),
-        (codes.LUNG_COVERAGE, findings.quality.lung_coverage_percent),
-    )
-    measurements = [_number(name, value, codes.PERCENT) for name, value in percentages if value is not None]
-    scores = ((codes.LSS, findings.lss), (codes.LHOS, findings.lhos))
-    measurements += [_number(name, value, codes.SCORE) for name, value in scores if value is not None]
-    if findings.quality.noise_hu is not None:
-        measurements.append(_number(codes.IMAGE_NOISE, findings.quality.noise_hu, codes.HOUNSFIELD))
+    measurements = [*_opacity_numbers(findings), *_quality_numbers(findings.quality)]
     judgements = [
         (codes.ABNORMAL_OPACITY, codes.PRESENCES[decision.presence]),
         (codes.IMAGE_QUALITY, codes.QUALITIES[findings.quality.level]),
@@ -151,7 +137,7 @@ def _study_group(
         finding_type=codes.ABNORMAL_OPACITY,
         finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
         algorithm_id=_algorithm(findings.provenance, parameters=tuple(_parameters(findings, decision))),
-        measurements=measurements,
+        measurements=measurements or None,
         qualitative_evaluations=[QualitativeEvaluation(name=name, value=value) for name, value in judgements],
         source_images=[
             SourceImageForMeasurementGroup(
@@ -163,6 +149,40 @@ def _study_group(
         ]
         or None,
     )
+
+
+def _opacity_numbers(findings: Findings) -> Iterator[Measurement]:
+    """Shares and scores of the opacities; none where the images could not be analysed."""
+    if not findings.reliable:
+        return
+    whole = findings.both_lungs
+    percentages = (
+        (codes.BURDEN, whole.burden_percent),
+        (codes.GGO_PERCENT, whole.ggo_percent),
+        (codes.HIGH_OPACITY_PERCENT, whole.pho_percent),
+        (codes.PO, whole.po_percent),
+        (codes.PHO, whole.pho_percent),
+        (codes.PHO_HU, whole.pho_hu_percent),
+    )
+    yield from _numbers(percentages, codes.PERCENT)
+    yield from _numbers(((codes.LSS, findings.lss), (codes.LHOS, findings.lhos)), codes.SCORE)
+
+
+def _quality_numbers(quality: Quality) -> Iterator[Measurement]:
+    """The figures that the judgement of quality rests on."""
+    shares = ((codes.LUNG_COVERAGE, quality.lung_coverage_percent), (codes.FIELD_OF_VIEW_CUT, quality.cut_off_percent))
+    attenuations = (
+        (codes.IMAGE_NOISE, quality.noise_hu),
+        (codes.OUTSIDE_AIR, quality.air_hu),
+        (codes.CLEAR_LUNG, quality.lung_hu),
+        (codes.LUNG_SPREAD, quality.lung_spread_hu),
+        (codes.BLOOD, quality.blood_hu),
+    )
+    lengths = ((codes.NOISE_GRAIN, quality.noise_grain_mm), (codes.MOTION_JUMP, quality.motion_jump_mm))
+    yield from _numbers(shares, codes.PERCENT)
+    yield from _numbers(attenuations, codes.HOUNSFIELD)
+    yield from _numbers(lengths, codes.MILLIMETER)
+    yield from _numbers(((codes.LUNG_AGREEMENT, quality.lung_agreement),), codes.NO_UNITS)
 
 
 def _region_group(
@@ -177,7 +197,9 @@ def _region_group(
         algorithm_id=_algorithm(findings.provenance),
         measurements=[
             _volume(region.findings.lung_volume_ml),
-            _number(codes.PERCENT_OF_LUNG, region.findings.burden_percent, codes.PERCENT),
+            *_numbers(
+                ((codes.PERCENT_OF_LUNG, region.findings.burden_percent),), codes.PERCENT, given=findings.reliable
+            ),
         ],
     )
 
@@ -193,28 +215,34 @@ def _lesion_group(
         finding_type=finding,
         finding_sites=[region.site()],
         algorithm_id=_algorithm(findings.provenance),
-        measurements=[_volume(volume_ml), _number(codes.PERCENT_OF_LUNG, percent, codes.PERCENT)],
+        measurements=[_volume(volume_ml), _number(codes.PERCENT_OF_LUNG, percent, codes.PERCENT)]
+        if findings.reliable
+        else None,
         qualitative_evaluations=_absence(finding, volume_ml, findings),
     )
 
 
 def _opacity_group(findings: Findings, identity: ReportIdentity) -> MeasurementsAndQualitativeEvaluations:
-    """All opacities together: volume, number and, where there is any, attenuation."""
-    attenuation = (
-        (codes.MEAN_ATTENUATION, findings.lesion_mean_hu),
-        (codes.SD_ATTENUATION, findings.lesion_sd_hu),
+    """All opacities together: volume, number and, where there is any, attenuation and where they lie."""
+    attenuation = ((codes.MEAN_ATTENUATION, findings.lesion_mean_hu), (codes.SD_ATTENUATION, findings.lesion_sd_hu))
+    periphery = (
+        (codes.PERIPHERAL_OPACITY, findings.peripheral_lesion_percent),
+        (codes.PERIPHERAL_LUNG, findings.peripheral_lung_percent),
     )
+    measurements = [
+        _volume(findings.both_lungs.lesion_volume_ml),
+        _number(codes.OPACITY_COUNT, findings.lesion_count, codes.NO_UNITS),
+        *_numbers(((codes.LARGEST_OPACITY, findings.largest_lesion_ml),), codes.CUBIC_CENTIMETER),
+        *_numbers(attenuation, codes.HOUNSFIELD),
+        *_numbers(periphery, codes.PERCENT),
+    ]
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking("All opacities, both lungs", identity),
         finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
         finding_type=codes.ABNORMAL_OPACITY,
         finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
         algorithm_id=_algorithm(findings.provenance),
-        measurements=[
-            _volume(findings.both_lungs.lesion_volume_ml),
-            _number(codes.OPACITY_COUNT, findings.lesion_count, codes.NO_UNITS),
-            *(_number(name, value, codes.HOUNSFIELD) for name, value in attenuation if value is not None),
-        ],
+        measurements=measurements if findings.reliable else None,
         qualitative_evaluations=_absence(codes.ABNORMAL_OPACITY, findings.both_lungs.lesion_volume_ml, findings),
     )
 
@@ -224,7 +252,7 @@ def _absence(finding: Code, volume_ml: float, findings: Findings) -> list[Qualit
 
     Whether a volume above zero counts as present is for the policy, and is said once, in the group of the series.
     """
-    if findings.quality.level is QualityLevel.NOT_ANALYSABLE:
+    if not findings.reliable:
         presence = Presence.UNDETERMINED
     elif volume_ml == 0:
         presence = Presence.ABSENT
@@ -237,8 +265,12 @@ def _evaluations(findings: Findings, decision: PolicyDecision) -> ContainerConte
     """What a person should read: conclusion, why, quality, what is missing, and what this report is not."""
     texts = [decision.alert.headline if decision.alert else wording.negative_result(decision.presence)]
     texts += [decision.explanation, wording.quality_sentence(findings.quality)]
-    if findings.lss is None or findings.lhos is None:
-        texts.append(wording.NO_LOBES)
+    texts += [text for text in (wording.coverage_sentence(findings),) if text]
+    if not findings.reliable:
+        texts.append(wording.NOT_MEASURED)
+    elif findings.lss is None or findings.lhos is None:
+        texts.append(wording.scores_sentence(findings))
+    texts += [f"{wording.region_name(findings, lobe)}." for lobe in findings.lobes_in_part]
     texts.append(wording.RESEARCH_USE)
     container = _container(codes.QUALITATIVE_EVALUATIONS)
     container.ContentSequence.extend(
@@ -309,6 +341,11 @@ def _volume(volume_ml: float) -> Measurement:
 def _number(name: Code, value: float, unit: Code, *, method: Code | None = None) -> Measurement:
     exact = value if isinstance(value, int) else round(float(value), _DECIMALS)
     return Measurement(name=name, value=exact, unit=unit, method=method)
+
+
+def _numbers(named: Iterable[tuple[Code, float | None]], unit: Code, *, given: bool = True) -> Iterator[Measurement]:
+    """The numbers that are known; none at all where they are not to be given."""
+    return (_number(name, value, unit) for name, value in named if value is not None and given)
 
 
 def _tracking(identifier: str, identity: ReportIdentity) -> TrackingIdentifier:
