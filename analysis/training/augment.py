@@ -112,6 +112,9 @@ class WindowSampler:
         """HU and mask bytes of windows: random distance of the neighbours, random averaging over adjacent slices."""
         count, device = len(index), index.device
         stride = torch.randint(1, self.recipe.max_stride + 1, (count, 1), generator=generator, device=device)
+        # Pictures come without neighbours, and hold lesions: windows of scans without any keep that from being a sign.
+        alone = torch.rand((count, 1), generator=generator, device=device) < self.recipe.alone
+        stride = stride.masked_fill(alone, 0)
         steps = torch.arange(self.slices, device=device) - self.slices // 2
         direction = 2 * torch.randint(0, 2, (count, 1), generator=generator, device=device) - 1
         centres = self.store.neighbours(index, stride * steps * (direction if self.recipe.flip else 1))

@@ -77,6 +77,7 @@ class AugmentRecipe:
     ctac: float = 0.15
     slab: float = 0.4
     max_stride: int = 3
+    alone: float = 0.25
     upper_clip: float = 0.5
     density: float = 0.35
     paste: float = 0.2
