@@ -10,6 +10,7 @@ from db.commitment import (
 from db.engine import backup, current_revision, upgrade
 from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
+from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import Store
 from db.values import (
@@ -49,6 +50,8 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobState",
+    "ModelAssignment",
+    "ModelRole",
     "Peer",
     "ReceivedInstance",
     "Recorded",
@@ -62,6 +65,7 @@ __all__ = [
     "SeriesEvidence",
     "SeriesRecord",
     "SeriesState",
+    "ShadowResult",
     "StaleState",
     "Status",
     "Store",
@@ -72,6 +76,7 @@ __all__ = [
     "StoredEvent",
     "StoredInstance",
     "StoredResult",
+    "StoredShadowResult",
     "StudyRecord",
     "backup",
     "current_revision",

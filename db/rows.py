@@ -219,6 +219,42 @@ class ResultRow(Row):
     superseded_at: Mapped[datetime | None]
 
 
+class ShadowResultRow(Row):
+    """What a model in shadow made of the series of a result."""
+
+    __tablename__ = "shadow_results"
+    __table_args__ = (Index("ix_shadow_results_model", "model_name", "model_version"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    model_name: Mapped[str]
+    model_version: Mapped[str]
+    weights_sha256: Mapped[str]
+    findings: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    would_alert: Mapped[bool | None]
+    lesion_dice: Mapped[float | None]
+    cause: Mapped[str | None]
+    seconds: Mapped[float]
+    created_at: Mapped[datetime]
+
+
+class ModelAssignmentRow(Row):
+    """A model in a role for a profile."""
+
+    __tablename__ = "model_assignments"
+    __table_args__ = (UniqueConstraint("profile", "role"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    profile: Mapped[str]
+    role: Mapped[str]
+    model_name: Mapped[str]
+    model_version: Mapped[str]
+    weights_sha256: Mapped[str]
+    assigned_at: Mapped[datetime]
+    assigned_by: Mapped[str]
+
+
 class AlertRow(Row):
     """The alert of a series: one row, whatever number of results."""
 

@@ -273,7 +273,8 @@ class RefusedAssociation:
 class RequeueFilter:
     """Which series to run again; what is given narrows. ``failed``: only those whose series failed.
 
-    ``since``: received since. ``model_version``: whose latest result was made by that version.
+    ``since``: received since. ``model_version`` and ``not_model_version``: whose result in force was made by that
+    version, or by another one (a series without a result is neither); ``NAME@VERSION`` names the model as well.
     """
 
     study: str | None = None
@@ -282,6 +283,7 @@ class RequeueFilter:
     failed: bool = False
     since: datetime | None = None
     model_version: str | None = None
+    not_model_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

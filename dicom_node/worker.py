@@ -9,17 +9,19 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
-from analysis.series import Outcome, Screening, Series
-from db import Job, StaleState, Store, StoreError
+from analysis.series import Outcome, Screening, Series, screen_headers
+from db import Job, ModelAssignment, StaleState, Store, StoreError
 from dicom_node.archived import read_archived
 from dicom_node.backoff import is_transient, retry_delay_s
 from dicom_node.logs import cause_of
 from dicom_node.publishing import publish
 from dicom_node.settings import Settings
+from dicom_node.shadow import RecordedCase, Shadow
 from dicom_node.watch import JobGone, Watch
 
 __all__ = ["Analyse", "Worker", "build_worker"]
@@ -35,15 +37,26 @@ Analyse = Callable[[Series, Callable[[str], None]], AnalysedSeries | ExcludedSer
 
 
 def build_worker(settings: Settings) -> "Worker":
-    """The worker of this process, its model loaded once."""
-    from analysis.model import Segmenter  # noqa: PLC0415 - torch is loaded where a model is
+    """The worker of this process, its models loaded once."""
+    from dicom_node.models import ModelBench  # noqa: PLC0415 - torch is loaded where a model is
 
-    segmenter = Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
+    store = Store.open(settings.database_url)
+    bench = ModelBench(settings, store)
+    bench.preload()
 
-    def analyse_with_model(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
-        return analyse(series, segmenter=segmenter, progress=progress)
+    def analyse_with_active(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
+        screening = screen_headers(series)
+        if screening.profile is None:
+            return ExcludedSeries(screening=screening, seconds={})
+        return analyse(series, segmenter=bench.active(screening.profile), progress=progress)
 
-    return Worker(settings=settings, store=Store.open(settings.database_url), analyse=analyse_with_model)
+    def analyse_in_shadow(
+        series: Series, model: ModelAssignment, progress: Callable[[str], None]
+    ) -> AnalysedSeries | ExcludedSeries:
+        return analyse(series, segmenter=bench.shadow(model), progress=progress)
+
+    shadow = Shadow(settings=settings, store=store, analyse=analyse_in_shadow)
+    return Worker(settings=settings, store=store, analyse=analyse_with_active, shadow=shadow)
 
 
 class Worker:
@@ -55,12 +68,14 @@ class Worker:
         settings: Settings,
         store: Store,
         analyse: Analyse,
+        shadow: Shadow | None = None,
         name: str | None = None,
         end_process: Callable[[int], object] = os._exit,
     ) -> None:
         self._settings = settings
         self._store = store
         self._analyse = analyse
+        self._shadow = shadow
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._end_process = end_process
 
@@ -86,7 +101,9 @@ class Worker:
         _LOG.info("job.started")
         try:
             with self._watch(job, stop) as watch:
-                self._work(job, watch.progress)
+                recorded = self._work(job, watch.progress)
+            if recorded is not None:
+                self._run_in_shadow(recorded, stop)
         except (JobGone, StaleState):
             _LOG.warning("job.lost")
         except Exception as error:  # noqa: BLE001 - boundary: whatever a job raises becomes its cause
@@ -94,7 +111,7 @@ class Worker:
         finally:
             structlog.contextvars.clear_contextvars()
 
-    def _work(self, job: Job, progress: Callable[[str], None]) -> None:
+    def _work(self, job: Job, progress: Callable[[str], None]) -> RecordedCase | None:
         settings = self._settings
         progress("reading headers")
         series = read_archived(self._store, settings.archive_dir, job.series_instance_uid, job.revision)
@@ -104,7 +121,7 @@ class Worker:
         if isinstance(analysed, ExcludedSeries):
             self._store.results.record_exclusion(job, self._name, screening, analysed.seconds)
             _LOG.info("series.excluded", reason=screening.reason)
-            return
+            return None
         published = publish(
             analysed,
             series,
@@ -112,7 +129,7 @@ class Worker:
             destinations=settings.destinations,
             results_dir=settings.results_dir,
         )
-        self._store.results.record(
+        recorded = self._store.results.record(
             job,
             self._name,
             findings=analysed.findings,
@@ -130,6 +147,38 @@ class Worker:
             alert=published.decision.alert is not None,
             seconds={step: round(seconds, 2) for step, seconds in analysed.seconds.items()},
         )
+        return RecordedCase(
+            series=series,
+            result_id=recorded.result_id,
+            findings=analysed.findings,
+            labels=analysed.labels,
+            alerted=published.decision.alert is not None,
+        )
+
+    def _run_in_shadow(self, case: RecordedCase, stop: threading.Event) -> None:
+        """Let the model in shadow have the series. The job has ended: nothing that happens here reaches it."""
+        try:
+            model = None if self._shadow is None else self._shadow.assigned(case.profile)
+            if self._shadow is None or model is None:
+                return
+            note_failure = partial(self._shadow.record_failure, case, model, self._name)
+            with self._watch_shadow(note_failure, stop) as watch:
+                try:
+                    self._shadow.run(case, model, self._name, watch.progress)
+                except Exception as error:  # noqa: BLE001 - the worker's boundary: a shadow's failure is only noted
+                    note_failure(cause_of(error))
+        except StoreError as error:
+            _LOG.error("shadow.unrecorded", cause=cause_of(error))
+
+    def _watch_shadow(self, note_failure: Callable[[str], None], stop: threading.Event) -> Watch:
+        def give_up(cause: str) -> None:
+            try:
+                note_failure(cause)
+            finally:
+                self._end_process(EXIT_GIVEN_UP)
+
+        limit_s = self._settings.worker.time_limit_s
+        return Watch(beat=_no_lease, beat_every_s=limit_s, limit_s=limit_s, stop=stop, give_up=give_up)
 
     def _watch(self, job: Job, stop: threading.Event) -> Watch:
         worker = self._settings.worker
@@ -158,6 +207,10 @@ class Worker:
             _LOG.warning("job.lost")
         except StoreError as error:
             _LOG.error("job.unrecorded", cause=cause_of(error))
+
+
+def _no_lease() -> None:
+    """The job has ended: there is no lease to renew."""
 
 
 def _with_triage(screening: Screening, triaged: Screening | None) -> Screening:

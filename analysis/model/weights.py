@@ -6,12 +6,14 @@ Weights are read only if their SHA-256 is the one in the manifest. Nothing is un
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -25,7 +27,12 @@ from analysis.model.resampling import CEILING_HU, FLOOR_HU
 
 WEIGHTS_NAME = "model.safetensors"
 MANIFEST_NAME = "manifest.json"
+CARD_NAME = "MODEL_CARD.md"
+EVALUATION_NAME = "evaluation.json"
+MODEL_FILES = (WEIGHTS_NAME, MANIFEST_NAME, CARD_NAME, EVALUATION_NAME)
+"""What a model folder holds; the last two may be absent, and nothing else belongs to the model."""
 LESION_THRESHOLD = "lesion_probability"
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,8 @@ class Manifest:
     """What the weights are and what the network expects.
 
     ``neighbour_distance_mm`` is the range of distances between adjacent slices of a window in training.
-    ``thresholds`` names, for each profile, the probability at which a pixel is called lesion.
+    ``thresholds`` names, for each profile, the probability at which a pixel is called lesion. ``terms`` are those of
+    its use, which follow from the data it was trained on. Name and version are of letters, digits and ``._+-``.
     """
 
     name: str
@@ -61,8 +69,12 @@ class Manifest:
     thresholds: Mapping[Profile, Mapping[str, float]] = field(
         default_factory=lambda: {profile: {LESION_THRESHOLD: LESION_PROBABILITY} for profile in Profile}
     )
+    terms: str = f"Research use only; {CARD_NAME} names the data and their terms."
 
     def __post_init__(self) -> None:
+        for word in (self.name, self.version):
+            if not _WORD.fullmatch(word):
+                raise ValueError(f"no name or version of a model: {word!r}")
         if self.sd_hu <= 0 or self.hu_range[0] >= self.hu_range[1]:
             raise ValueError("a density scale without extent")
         if not 0 < self.neighbour_distance_mm[0] <= self.neighbour_distance_mm[1]:
@@ -82,23 +94,43 @@ def default_directory() -> Path:
     return Path(analysis.__path__[0]) / "weights"
 
 
+def read_manifest(directory: Path) -> Manifest:
+    """What a model folder says of its weights, which are not looked at.
+
+    Raises:
+        UntrustedWeights: it is missing or malformed.
+    """
+    content = _content(directory / MANIFEST_NAME)
+    try:
+        return _MANIFEST.validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise UntrustedWeights(f"{MANIFEST_NAME} is malformed: {where}: {first['msg']}.") from error
+
+
 def read_weights(directory: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
     """The manifest and the tensors of a model folder; what is hashed is what is loaded.
 
     Raises:
         UntrustedWeights: a file is missing or malformed, or the SHA-256 is not the manifest's.
     """
-    try:
-        manifest = _MANIFEST.validate_json((directory / MANIFEST_NAME).read_bytes())
-        content = (directory / WEIGHTS_NAME).read_bytes()
-    except OSError as error:
-        raise UntrustedWeights(f"{Path(str(error.filename)).name}: {error.strerror}.") from error
-    except ValidationError as error:
-        raise UntrustedWeights(f"{MANIFEST_NAME} is malformed in {error.error_count()} places.") from error
+    manifest = read_manifest(directory)
+    content = _content(directory / WEIGHTS_NAME)
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.sha256:
         raise UntrustedWeights(f"{WEIGHTS_NAME} has SHA-256 {found}, its manifest names {manifest.sha256}.")
-    return manifest, load_tensors(content)
+    try:
+        return manifest, load_tensors(content)
+    except SafetensorError as error:
+        raise UntrustedWeights(f"{WEIGHTS_NAME} is no safetensors file.") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UntrustedWeights(f"{path.name}: {error.strerror}.") from error
 
 
 def pack_weights(state: Mapping[str, torch.Tensor]) -> tuple[bytes, str]:

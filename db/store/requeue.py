@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, not_, select
 from sqlalchemy.orm import Session
 
 from db.errors import StaleState
@@ -40,10 +40,9 @@ class Requeue(Room):
         if chosen.since is not None:
             statement = statement.where(SeriesRow.last_received_at >= chosen.since)
         if chosen.model_version is not None:
-            made_by = select(ResultRow.series_instance_uid).where(
-                ResultRow.superseded_at.is_(None), ResultRow.model_version == chosen.model_version
-            )
-            statement = statement.where(SeriesRow.series_instance_uid.in_(made_by))
+            statement = statement.where(_has_result(_made_by(chosen.model_version)))
+        if chosen.not_model_version is not None:
+            statement = statement.where(_has_result(not_(_made_by(chosen.not_model_version))))
         with self.database.read() as session:
             return tuple(
                 RequeueCandidate(
@@ -80,6 +79,21 @@ def _queue(session: Session, candidate: RequeueCandidate, note: Note) -> Job:
     )
     transition(session, series, SeriesEvent.REQUEUE, note, reason=None, ended_at=None)
     return queue_job(session, series, attempts or DEFAULT_ATTEMPTS, note)
+
+
+def _has_result(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The series has a result in force, and it is one like that."""
+    fitting = select(ResultRow.series_instance_uid).where(ResultRow.superseded_at.is_(None), condition)
+    return SeriesRow.series_instance_uid.in_(fitting)
+
+
+def _made_by(wanted: str) -> ColumnElement[bool]:
+    """The result is by this version, of any model or, written ``NAME@VERSION``, of the one named."""
+    name, _, version = wanted.rpartition("@")
+    by_version = ResultRow.model_version == version
+    if not name:
+        return by_version
+    return and_(by_version, ResultRow.findings["provenance"]["model_name"].as_string() == name)
 
 
 def _refusal(session: Session, series: SeriesRow) -> str | None:

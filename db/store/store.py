@@ -12,6 +12,7 @@ from db.store.deliveries import Deliveries
 from db.store.intake import Intake
 from db.store.jobs import Jobs
 from db.store.leadership import Leadership
+from db.store.models import Models
 from db.store.peers import Peers
 from db.store.reading import SeriesReading, Studies, read_status
 from db.store.requeue import Requeue
@@ -42,6 +43,7 @@ class Store:
         self.commitments = Commitments(database=database, clock=clock)
         self.peers = Peers(database=database, clock=clock)
         self.requeue = Requeue(database=database, clock=clock)
+        self.models = Models(database=database, clock=clock)
         self.retention = Retention(database=database, clock=clock)
         self.studies = Studies(database=database, clock=clock)
         self.series = SeriesReading(database=database, clock=clock)

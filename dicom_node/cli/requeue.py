@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
     """Add the command of this module."""
     app.command(
         epilog=epilog(
-            "lungsentry requeue --study 4711.20", "lungsentry requeue --failed --since 7d --dry-run", codes=_CODES
+            "lungsentry requeue --study 4711.20",
+            "lungsentry requeue --failed --since 7d --dry-run",
+            "lungsentry requeue --not-model-version 0.2.0 --dry-run",
+            codes=_CODES,
         )
     )(requeue)
 
@@ -42,14 +45,21 @@ def requeue(
     failed: Annotated[bool, typer.Option("--failed", help="Only series that failed (dead letters).")] = False,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Received since: 2026-01-31, 12h, 7d.")] = None,
     model_version: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Only series whose result is by this model version.")
+        str | None,
+        typer.Option(metavar="VERSION", help="Only series whose result is by this model version, or NAME@VERSION."),
+    ] = None,
+    not_model_version: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Only series whose result is by any other: after a model is activated."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be queued; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Analyse series again. Options narrow each other; at least one is needed. The new result replaces the old."""
-    if not (study or series or patient or failed or since or model_version):
-        raise UsageError("say which series: --study, --series, --patient, --failed, --since or --model-version")
+    if not (study or series or patient or failed or since or model_version or not_model_version):
+        raise UsageError(
+            "say which series: --study, --series, --patient, --failed, --since, --model-version or --not-model-version"
+        )
     from db import RequeueFilter  # noqa: PLC0415
 
     since_moment = moment(since)
@@ -62,6 +72,7 @@ def requeue(
                 failed=failed,
                 since=since_moment,
                 model_version=model_version,
+                not_model_version=not_model_version,
             )
         )
         accepted = [one for one in candidates if one.refusal is None]

@@ -238,3 +238,8 @@ class Settings(BaseSettings):
     def results_dir(self) -> Path:
         """Where reports and pictures lie."""
         return self.node.data_dir / "results"
+
+    @property
+    def models_dir(self) -> Path:
+        """Where models are installed beside the shipped one; all machines of a node see the same."""
+        return self.node.data_dir / "models"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from db import CommitmentRequest, CommitmentState, StaleState, Store, current_revision, upgrade
+from db.engine import HEAD
 from db.store.commitments import ANSWERING_LEASE_S
 
 REQUEST = CommitmentRequest(
@@ -23,7 +24,7 @@ REQUEST = CommitmentRequest(
 def store(tmp_path: Path) -> Iterator[Store]:
     url = f"sqlite:///{tmp_path / 'state.sqlite3'}"
     upgrade(url)
-    assert current_revision(url) == "0002"
+    assert current_revision(url) == HEAD
     with Store.open(url) as opened:
         yield opened
 
