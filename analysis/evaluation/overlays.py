@@ -15,8 +15,9 @@ LOBE_COLOURS = {4: (90, 160, 240), 5: (120, 220, 140), 6: (220, 150, 90), 7: (20
 """All BGR."""
 
 LEGENDS = {
-    "scan": "left: the slice; right: truth blue, found orange, lungs thin (true grey, found yellow)",
+    "scan": "left: the slice; right: truth broad and blue, found orange, lungs thin (true grey, found yellow)",
     "slice": "left: truth, right: found; ground glass amber, high opacity red",
+    "series": "left: the slice with most opacity; right: lungs yellow, ground glass amber, high opacity red",
     "lobes": "left: truth, right: estimate; the coronal plane where they differ most",
 }
 
@@ -41,8 +42,13 @@ def worst_slice(volume: Volume, *, found: Mask, true: Mask, lung: Mask, true_lun
     spacing = (volume.row_spacing_mm, volume.column_spacing_mm)
     plain = _grey(volume.hu[index, rows, columns], spacing)
     marked = plain.copy()
-    for mask, colour in ((true_lung, _GREY), (lung, _YELLOW), (true, TRUTH_COLOUR), (found, FOUND_COLOUR)):
-        _outline(marked, mask[index, rows, columns], colour)
+    for mask, colour, width in (
+        (true_lung, _GREY, 1),
+        (lung, _YELLOW, 1),
+        (true, TRUTH_COLOUR, 2),
+        (found, FOUND_COLOUR, 1),
+    ):
+        _outline(marked, mask[index, rows, columns], colour, width=width)
     return _encode([plain, marked])
 
 
@@ -110,9 +116,9 @@ def _sized(mask: Mask, like: Image) -> Image:
     return (np.asarray(share) > 127).astype(np.uint8)  # noqa: PLR2004 - half of 255
 
 
-def _outline(panel: Image, mask: Mask, colour: tuple[int, int, int]) -> None:
+def _outline(panel: Image, mask: Mask, colour: tuple[int, int, int], *, width: int = 1) -> None:
     contours, _ = cv2.findContours(_sized(mask, panel), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(panel, contours, -1, colour, 1, cv2.LINE_AA)
+    cv2.drawContours(panel, contours, -1, colour, width, cv2.LINE_AA)
 
 
 def _fill(panel: Image, mask: Mask, colour: tuple[int, int, int], *, share: float = _TINT) -> None:
@@ -124,7 +130,7 @@ def _fill(panel: Image, mask: Mask, colour: tuple[int, int, int], *, share: floa
 def _encode(panels: list[Image]) -> bytes:
     gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
     row = [part for panel in panels for part in (panel, gap)][:-1]
-    done, encoded = cv2.imencode(".png", np.concatenate(row, axis=1))
+    done, encoded = cv2.imencode(".png", np.concatenate(row, axis=1), (cv2.IMWRITE_PNG_COMPRESSION, 9))
     if not done:
         raise ValueError("the picture cannot be encoded")
     return encoded.tobytes()

@@ -99,7 +99,7 @@ def evaluate(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="DIR", help="Write report.html with tables, plots and the worst cases."),
+        typer.Option("--report", metavar="DIR", help="Write SET.html: tables, plots and the worst cases in one file."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="What the simulated noise of ctac comes from.")] = 0,
 ) -> None:
