@@ -102,12 +102,12 @@ class Archive:
         self.root = root
 
     @staticmethod
-    def relative_path(*, series_instance_uid: str, sop_instance_uid: str, digest: str) -> PurePosixPath:
-        """Where an instance lies below the root. UIDs go through SHA-256, so none can name a path."""
+    def relative_path(*, series_instance_uid: str, sop_instance_uid: str, digest: str) -> str:
+        """Where an instance lies below the root (POSIX). UIDs go through SHA-256, so none can name a path."""
         series, instance = (
             hashlib.sha256(uid.encode()).hexdigest()[:_DIGITS] for uid in (series_instance_uid, sop_instance_uid)
         )
-        return PurePosixPath(series[:2], series, f"{instance}-{digest[:_DIGITS]}.dcm")
+        return f"{series[:2]}/{series}/{instance}-{digest[:_DIGITS]}.dcm"
 
     def absolute(self, path: str | PurePosixPath) -> Path:
         """The file that a row's path names."""
@@ -141,17 +141,20 @@ class Archive:
                 meta=file.read(length), encoded=file.read(), size_bytes=stat.st_size, modified_at=stat.st_mtime
             )
 
-    def holds(self, path: PurePosixPath, encoded_bytes: int) -> int | None:
+    def holds(self, path: str, encoded_bytes: int) -> int | None:
         """The size of the file that holds these bytes already, and whole; None without one.
 
         Names hold the content's digest, so the data set's length decides.
         """
         try:
-            with self.absolute(path).open("rb") as file:
-                head = file.read(len(_PREAMBLE) + _META_GROUP_LENGTH.size)
-                size = os.fstat(file.fileno()).st_size
+            descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        try:
+            head = os.pread(descriptor, len(_PREAMBLE) + _META_GROUP_LENGTH.size, 0)
+            size = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
         if len(head) < len(_PREAMBLE) + _META_GROUP_LENGTH.size:
             return None
         meta_bytes = _META_GROUP_LENGTH.unpack_from(head, len(_PREAMBLE))[4]

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -129,6 +130,7 @@ def remove_patient_fields(_logger: object, _method: str, event: MutableMapping[s
     return event
 
 
+@lru_cache(maxsize=1024)
 def _identifies(name: str) -> bool:
     spelling = name.lower()
     words = spelling.replace("_", "")

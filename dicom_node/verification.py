@@ -106,7 +106,7 @@ def examine(archive: Archive, row: StoredInstance) -> Fault | None:
 
 def _folder(archive: Archive, series_instance_uid: str) -> PurePosixPath:
     named = archive.relative_path(series_instance_uid=series_instance_uid, sop_instance_uid="", digest="")
-    return named.parent
+    return PurePosixPath(named).parent
 
 
 def _listed(archive: Archive, folder: Path) -> set[str]:

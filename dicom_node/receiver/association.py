@@ -198,13 +198,12 @@ class Association:
             self._serve_other(other, command, context, context_id)
             return
         if command.operation == C_STORE_RQ:
-            status = self._store(command, context, context_id)
-        else:
-            if command.has_dataset:
-                self._drain(context_id)
-            status = self._answer(command, context)
+            self._store(command, context, context_id)
+            return
+        if command.has_dataset:
+            self._drain(context_id)
         if command.wants_reply:
-            self._wire.send(reply(context_id, command, status))
+            self._wire.send(reply(context_id, command, self._answer(command, context)))
 
     def _serve_other(self, other: MessageService, command: Command, context: AcceptedContext, context_id: int) -> None:
         assert self._info is not None  # noqa: S101 - set before anything is served
@@ -224,7 +223,7 @@ class Association:
             return SUCCESS
         return UNRECOGNISED_OPERATION
 
-    def _store(self, command: Command, context: AcceptedContext, context_id: int) -> int:
+    def _store(self, command: Command, context: AcceptedContext, context_id: int) -> None:
         assert self._info is not None  # noqa: S101 - set before anything is served
         reception = self._service.begin(
             self._info,
@@ -243,7 +242,11 @@ class Association:
         finally:
             if not whole:
                 reception.abandon()
-        return reception.finish()
+        status = reception.finish()
+        try:
+            self._wire.send(reply(context_id, command, status))
+        finally:
+            reception.conclude()
 
     def _receive(self, reception: Reception, context_id: int) -> None:
         """Hand a data set on, as many pieces at once as one read brought."""

@@ -9,13 +9,12 @@ import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydicom._dicom_dict import DicomDictionary
 
 from dicom_node.receiver.errors import UnparsableDataset
 
-__all__ = ["DatasetOutline", "walk_dataset", "walk_elements"]
+__all__ = ["DatasetOutline", "walk_dataset", "walk_elements", "walk_head"]
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -99,7 +98,7 @@ def walk_dataset(
     *,
     wanted: frozenset[int],
     max_inflated_bytes: int,
-    scratch: Path | None = None,
+    scratch: str | None = None,
 ) -> DatasetOutline:
     """The data set's elements fill it exactly, to its end, and its pixel data is as long as its attributes say.
 
@@ -115,7 +114,27 @@ def walk_dataset(
     return _walk_inflated(encoded, transfer_syntax_uid, wanted)
 
 
-def _walk_inflated(encoded: bytes | memoryview, transfer_syntax_uid: str, wanted: frozenset[int]) -> DatasetOutline:
+def walk_head(
+    head: bytes | bytearray, encoded_bytes: int, transfer_syntax_uid: str, *, wanted: frozenset[int]
+) -> DatasetOutline | None:
+    """What `walk_dataset` tells of ``encoded_bytes`` that begin with ``head``; None where it takes more than those.
+
+    Native pixel data at the end needs no look: that it is as long as its element says is all there is to know.
+
+    Raises:
+        UnparsableDataset: as `walk_dataset`.
+    """
+    if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        return None
+    try:
+        return _walk_inflated(head, transfer_syntax_uid, wanted, encoded_bytes)
+    except (struct.error, _BeyondHead):
+        return None
+
+
+def _walk_inflated(
+    encoded: bytes | bytearray | memoryview, transfer_syntax_uid: str, wanted: frozenset[int], size: int | None = None
+) -> DatasetOutline:
     if not encoded:
         raise UnparsableDataset("it is empty")
     outline = walk_elements(
@@ -124,22 +143,28 @@ def _walk_inflated(encoded: bytes | memoryview, transfer_syntax_uid: str, wanted
         little_endian=transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
         wanted=wanted | _GEOMETRY,
         forbidden_groups=_FORBIDDEN_GROUPS,
+        size=size,
     )
     _check_pixel_data(outline, native=transfer_syntax_uid in NATIVE_SYNTAXES)
     return outline
 
 
 def walk_elements(
-    encoded: bytes | memoryview,
+    encoded: bytes | bytearray | memoryview,
     *,
     explicit: bool,
     little_endian: bool = True,
     wanted: frozenset[int],
     forbidden_groups: frozenset[int] = frozenset({_DELIMITER_GROUP}),
+    size: int | None = None,
 ) -> DatasetOutline:
-    """Walk the elements of one encoding from first byte to last; raise UnparsableDataset where they break off."""
+    """Walk the elements of one encoding from first byte to last; raise UnparsableDataset where they break off.
+
+    ``size`` is that of the whole, where ``encoded`` is only its beginning (see `walk_head`).
+    """
     walk = _Walk(encoded, wanted=wanted, forbidden_groups=forbidden_groups)
-    walk.elements(0, len(encoded), _Encoding(explicit=explicit, order="<" if little_endian else ">"), 0, open_end=False)
+    encoding = _ENCODINGS[explicit, little_endian]
+    walk.elements(0, len(encoded) if size is None else size, encoding, 0, open_end=False)
     return DatasetOutline(
         values=walk.values,
         little_endian=little_endian,
@@ -149,7 +174,7 @@ def walk_elements(
 
 
 @contextmanager
-def _inflated(encoded: bytes | memoryview, limit: int, scratch: Path | None) -> Generator[memoryview]:
+def _inflated(encoded: bytes | memoryview, limit: int, scratch: str | None) -> Generator[memoryview]:
     """The deflated data set's bytes (PS3.5 A.5), whole and no more than the limit, mapped."""
     with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
         size = 0
@@ -207,23 +232,36 @@ class _Encoding:
     """How elements are written: with or without a value representation, in which byte order."""
 
     explicit: bool
-    order: str
-    tag: struct.Struct = field(init=False)
-    long: struct.Struct = field(init=False)
-    short: struct.Struct = field(init=False)
-
-    def __post_init__(self) -> None:
-        for name, form in (("tag", "HH"), ("long", "I"), ("short", "H")):
-            object.__setattr__(self, name, struct.Struct(self.order + form))
+    with_vr: struct.Struct
+    """Group, element, value representation, and a length of 16 bits (PS3.5 section 7.1.2)."""
+    without_vr: struct.Struct
+    """Group, element, and a length of 32 bits (PS3.5 section 7.1.3)."""
+    long: struct.Struct
 
 
-_IMPLICIT = _Encoding(explicit=False, order="<")
+_ENCODINGS = {
+    (explicit, order == "<"): _Encoding(
+        explicit=explicit,
+        with_vr=struct.Struct(order + "HH2sH"),
+        without_vr=struct.Struct(order + "HHI"),
+        long=struct.Struct(order + "I"),
+    )
+    for explicit in (False, True)
+    for order in "<>"
+}
+_IMPLICIT = _ENCODINGS[False, True]
+
+
+class _BeyondHead(Exception):  # noqa: N818 - no error: there is more to look at than was given
+    """A value that is wanted lies behind the bytes at hand."""
 
 
 class _Walk:
     """One pass over a buffer; positions are byte offsets into it, an ``end`` is one past the last byte."""
 
-    def __init__(self, data: bytes | memoryview, *, wanted: frozenset[int], forbidden_groups: frozenset[int]) -> None:
+    def __init__(
+        self, data: bytes | bytearray | memoryview, *, wanted: frozenset[int], forbidden_groups: frozenset[int]
+    ) -> None:
         self._data = data
         self._wanted = wanted
         self._forbidden = forbidden_groups
@@ -245,12 +283,13 @@ class _Walk:
         while position < end:
             self._count()
             tag, vr, length, value = self._head(position, end, encoding)
-            if tag >> 16 == _DELIMITER_GROUP and open_end:
+            group = tag >> 16
+            if group == _DELIMITER_GROUP and open_end:
                 if tag != _ITEM_END or length:
                     raise UnparsableDataset(f"a delimiter is out of place at byte {position}")
                 return value
-            if depth == 0 and tag >> 16 in self._forbidden:
-                raise UnparsableDataset(f"an element of group {tag >> 16:04x} at byte {position}")
+            if depth == 0 and group in self._forbidden:
+                raise UnparsableDataset(f"an element of group {group:04x} at byte {position}")
             if length == _UNDEFINED_LENGTH:
                 position = self._undefined(tag, vr, value, end, encoding, depth)
                 continue
@@ -268,27 +307,32 @@ class _Walk:
     def _keep(self, tag: int, value: int, length: int) -> None:
         """Keep a top-level element's value if it is wanted, and the pixel data's length."""
         if tag in self._wanted:
-            self.values[tag] = bytes(self._data[value : value + min(length, _MAX_KEPT_BYTES)])
+            kept = value + min(length, _MAX_KEPT_BYTES)
+            if kept > len(self._data):
+                raise _BeyondHead
+            self.values[tag] = bytes(self._data[value:kept])
         elif tag == PIXEL_DATA:
             self.pixel_bytes = length
 
     def _head(self, position: int, end: int, encoding: _Encoding) -> tuple[int, bytes | None, int, int]:
         """One element's tag, value representation (None where it is implicit), length, and where its value begins."""
-        data = self._data
-        if end - position < 8:  # noqa: PLR2004 - the shortest element (PS3.5 section 7.1)
+        value = position + 8
+        if value > end:  # the shortest element (PS3.5 section 7.1)
             raise UnparsableDataset(f"it breaks off in an element's head at byte {position}")
-        group, element = encoding.tag.unpack_from(data, position)
+        if not encoding.explicit:
+            group, element, length = encoding.without_vr.unpack_from(self._data, position)
+            return group << 16 | element, None, length, value
+        group, element, vr, length = encoding.with_vr.unpack_from(self._data, position)
         tag = group << 16 | element
-        if not encoding.explicit or group == _DELIMITER_GROUP:
-            return tag, None, encoding.long.unpack_from(data, position + 4)[0], position + 8
-        vr = bytes(data[position + 4 : position + 6])
+        if group == _DELIMITER_GROUP:
+            return tag, None, encoding.long.unpack_from(self._data, position + 4)[0], value
         if vr in _SHORT_LENGTH_VRS:
-            return tag, vr, encoding.short.unpack_from(data, position + 6)[0], position + 8
+            return tag, vr, length, value
         if not _VR.fullmatch(vr):
             raise UnparsableDataset(f"no value representation at byte {position + 4}")
         if end - position < 12:  # noqa: PLR2004 - ... and with a 32-bit length
             raise UnparsableDataset(f"it breaks off in an element's head at byte {position}")
-        return tag, vr, encoding.long.unpack_from(data, position + 8)[0], position + 12
+        return tag, vr, encoding.long.unpack_from(self._data, value)[0], position + 12
 
     def _undefined(  # noqa: PLR0917 - a walk's state is passed on, not stored
         self, tag: int, vr: bytes | None, value: int, end: int, encoding: _Encoding, depth: int
@@ -344,5 +388,5 @@ class _Walk:
         """An item's or delimiter's tag, length, and where what it holds begins."""
         if end - position < 8:  # noqa: PLR2004 - tag and length (PS3.5 section 7.5)
             raise UnparsableDataset(f"it breaks off in an item's head at byte {position}")
-        group, element = encoding.tag.unpack_from(self._data, position)
-        return group << 16 | element, encoding.long.unpack_from(self._data, position + 4)[0], position + 8
+        group, element, length = encoding.without_vr.unpack_from(self._data, position)
+        return group << 16 | element, length, position + 8

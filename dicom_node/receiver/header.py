@@ -156,4 +156,5 @@ def _decode(value: bytes, encodings: list[str]) -> str:
         text = charset.decode_bytes(value, encodings, set())
     except (LookupError, UnicodeError, UserWarning):
         text = value.decode("latin-1")
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text.strip(" \0\r\n\t"))
+    text = text.strip(" \0\r\n\t")
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -9,13 +9,14 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dicom_node.archive import LOCK_NAME, Archive, FileMeta
 
-__all__ = ["Draft", "Incoming", "StagedFile"]
+__all__ = ["HEAD_BYTES", "Draft", "Incoming", "StagedFile"]
 
+HEAD_BYTES = 65_536
+"""As much of a data set is kept in memory while it is written: the header, of nearly every image."""
 _REMEMBERED_FOLDERS = 4096
 _MOST_PARTS = 512
 """Buffers of one writev; IOV_MAX is 1024 on Linux."""
@@ -25,26 +26,28 @@ _MOST_PARTS = 512
 class StagedFile:
     """An instance whose bytes are on disk under a temporary name (None: they already lie under the final one)."""
 
-    temporary: Path | None
-    path: PurePosixPath
+    temporary: str | None
+    path: str
     size_bytes: int
 
 
 class Draft:
     """A file that is being written; it ends as a staged file, or as nothing."""
 
-    def __init__(self, archive: Archive, temporary: Path, meta: FileMeta) -> None:
+    def __init__(self, archive: Archive, temporary: str, meta: FileMeta) -> None:
         self._archive: Final = archive
         self._temporary: Final = temporary
         self._hash = hashlib.sha256()
-        head = meta.encode()
-        self._head_bytes = len(head)
+        file_meta = meta.encode()
+        self._meta_bytes = len(file_meta)
+        self.head = bytearray()
+        """The data set's first bytes, `HEAD_BYTES` or a little more of them."""
         self.encoded_bytes = 0
         """Of the data set, so far."""
         self._descriptor: int | None = os.open(
             temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640
         )
-        self._pending: list[bytes | memoryview] = [head]
+        self._pending: list[bytes | memoryview] = [file_meta]
 
     def write(self, parts: Sequence[memoryview]) -> None:
         """Append to the data set.
@@ -55,6 +58,8 @@ class Draft:
         for part in parts:
             self._hash.update(part)
             self.encoded_bytes += len(part)
+            if len(self.head) < HEAD_BYTES:
+                self.head += part[:HEAD_BYTES]
         self._write_out(parts)
 
     @property
@@ -63,9 +68,9 @@ class Draft:
         return self._hash.hexdigest()
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> str:
         """Where it is being written, for what else is only needed meanwhile."""
-        return self._temporary.parent
+        return os.path.dirname(self._temporary)
 
     @contextmanager
     def encoded(self) -> Generator[memoryview]:
@@ -82,11 +87,11 @@ class Draft:
         with (
             mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as whole,
-            whole[self._head_bytes :] as encoded,
+            whole[self._meta_bytes :] as encoded,
         ):
             yield encoded
 
-    def finish(self, path: PurePosixPath) -> StagedFile:
+    def finish(self, path: str) -> StagedFile:
         """Sync it, unless the same bytes are archived under that path already.
 
         Raises:
@@ -104,14 +109,14 @@ class Draft:
         except OSError:
             self.discard()
             raise
-        return StagedFile(temporary=self._temporary, path=path, size_bytes=self._head_bytes + self.encoded_bytes)
+        return StagedFile(temporary=self._temporary, path=path, size_bytes=self._meta_bytes + self.encoded_bytes)
 
     def discard(self) -> None:
         """Leave nothing behind."""
         with suppress(OSError):
             self._close()
         with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            os.unlink(self._temporary)
 
     def _write_out(self, parts: Sequence[memoryview]) -> None:
         if self._pending or parts:
@@ -136,7 +141,9 @@ class Incoming:
             self._lock = os.open(self.folder / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._numbers = count()
-        self._ready_folders: set[Path] = set()
+        self._root = str(archive.root)
+        self._drafts = str(self.folder)
+        self._ready_folders: set[str] = set()
 
     def draft(self, meta: FileMeta) -> Draft:
         """Begin a file under a temporary name of its own.
@@ -144,7 +151,7 @@ class Incoming:
         Raises:
             OSError: the disk refused.
         """
-        return Draft(self._archive, self.folder / f"{next(self._numbers)}.part", meta)
+        return Draft(self._archive, f"{self._drafts}/{next(self._numbers)}.part", meta)
 
     def publish(self, staged: Sequence[StagedFile]) -> list[OSError | None]:
         """Give files their final names and sync each folder once; for each file, the error that kept it from that.
@@ -160,7 +167,8 @@ class Incoming:
     def discard(staged: StagedFile) -> None:
         """Forget a staged file that will not be published."""
         if staged.temporary is not None:
-            staged.temporary.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(staged.temporary)
 
     def close(self) -> None:
         """Leave nothing behind and let the lock go."""
@@ -168,33 +176,33 @@ class Incoming:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
-    def _folder(self, file: StagedFile) -> Path:
-        return self._archive.absolute(file.path).parent
+    def _folder(self, file: StagedFile) -> str:
+        return f"{self._root}/{file.path.rpartition('/')[0]}"
 
     def _rename(self, file: StagedFile) -> OSError | None:
         folder = self._folder(file)
         try:
             if folder not in self._ready_folders:
                 self._make_ready(folder)
-            final = self._archive.absolute(file.path)
+            final = f"{self._root}/{file.path}"
             if file.temporary is None:
-                final.stat()  # retention may have removed it since: then it has to be sent again
+                os.stat(final)  # retention may have removed it since: then it has to be sent again
             else:
                 try:
-                    file.temporary.replace(final)
+                    os.rename(file.temporary, final)
                 except FileNotFoundError:  # retention removed the series' folder in between
                     self._make_ready(folder)
-                    file.temporary.replace(final)
+                    os.rename(file.temporary, final)
         except OSError as error:
             with suppress(OSError):
                 self.discard(file)
             return error
         return None
 
-    def _make_ready(self, folder: Path) -> None:
+    def _make_ready(self, folder: str) -> None:
         """Create a series' folder and sync the folders above it, once a receiver's life."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for parent in (folder.parent, self._archive.root):
+        os.makedirs(folder, exist_ok=True)
+        for parent in (folder.rpartition("/")[0], self._root):
             _sync_folder(parent)
         if len(self._ready_folders) >= _REMEMBERED_FOLDERS:
             self._ready_folders.clear()
@@ -212,7 +220,7 @@ def _write_all(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
             waiting[0] = waiting[0][written:]
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -220,7 +228,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _try_sync(folder: Path) -> OSError | None:
+def _try_sync(folder: str) -> OSError | None:
     try:
         _sync_folder(folder)
     except OSError as error:

@@ -95,7 +95,8 @@ class Indexer:
         """Have a durable instance indexed."""
         with self._changed:
             self._rows.append(_Row(info=info, instance=instance))
-            self._changed.notify_all()
+            if len(self._rows) in {1, MOST_IN_ONE_COMMIT}:  # in between the thread has nothing to wake for
+                self._changed.notify_all()
 
     def settle(self, association_id: str, timeout_s: float) -> bool:
         """Wait until every row of an association is in the index; whether that came in time."""

@@ -62,7 +62,7 @@ class Message:
 
 
 class Reception(Protocol):
-    """One data set on its way in. `finish` or `abandon` is called, once."""
+    """One data set on its way in. `finish`, then `conclude`, or `abandon` is called, once."""
 
     def write(self, parts: Sequence[memoryview]) -> None:
         """Take the next bytes; they are not the node's any more after the call.
@@ -74,6 +74,10 @@ class Reception(Protocol):
 
     def finish(self) -> int:
         """The data set is complete: the status of the reply."""
+        ...
+
+    def conclude(self) -> None:
+        """The reply is on its way, or could not be sent: do what it need not have waited for."""
         ...
 
     def abandon(self) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from dicom_node.archive import Archive, FileMeta
-from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset
+from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset, walk_head
 from dicom_node.receiver.errors import IdentityMismatch, InstanceTooLarge, OutOfResources, Refused, UnparsableDataset
 from dicom_node.receiver.header import WANTED, IndexedHeader, is_usable_uid, read_header
 from dicom_node.receiver.incoming import Draft, Incoming
@@ -66,6 +66,18 @@ def checked_header(outline: DatasetOutline, command: StoreCommand) -> IndexedHea
     return header
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """An instance that is durable: its header, its file, and how long it took from the command to the last sync."""
+
+    header: IndexedHeader
+    path: str
+    size_bytes: int
+    digest: str
+    at: datetime
+    milliseconds: float
+
+
 class InstanceReception:
     """One instance on its way in. Once it is refused its bytes are counted and forgotten, up to the reply."""
 
@@ -77,6 +89,7 @@ class InstanceReception:
         self._bytes = 0
         self._look_again_at = _LOOK_AT_THE_DISK_EVERY
         self._draft: Draft | None = None
+        self._stored: _Stored | None = None
         self._refusal: Refused | None = None
         self._failed = False
         self._guard(self._begin)
@@ -97,17 +110,23 @@ class InstanceReception:
         """Check, publish, and tell the status: 0x0000 only when the instance is durable."""
         if not self._is_over:
             self._guard(self._take)
-        if self._refusal is None:
-            return UNABLE_TO_PROCESS if self._failed else SUCCESS
-        _log.warning(
-            "instance.refused",
-            association_id=self._info.association_id,
-            status=f"0x{self._refusal.status:04X}",
-            reason=str(self._refusal),
-            sop_instance_uid=self._command.sop_instance_uid[:64],
-            **self._info.titles,
-        )
-        return self._refusal.status
+        if self._refusal is not None:
+            return self._refusal.status
+        return UNABLE_TO_PROCESS if self._failed else SUCCESS
+
+    def conclude(self) -> None:
+        """Have the instance indexed if it is durable, and log what became of it."""
+        if self._stored is not None:
+            self._index(self._stored)
+        elif self._refusal is not None:
+            _log.warning(
+                "instance.refused",
+                association_id=self._info.association_id,
+                status=f"0x{self._refusal.status:04X}",
+                reason=str(self._refusal),
+                sop_instance_uid=self._command.sop_instance_uid[:64],
+                **self._info.titles,
+            )
 
     def abandon(self) -> None:
         """Leave nothing of it."""
@@ -161,15 +180,7 @@ class InstanceReception:
         if draft is None or not draft.encoded_bytes:
             raise UnparsableDataset("it is empty")
         self._check_resources()
-        with draft.encoded() as encoded:
-            outline = walk_dataset(
-                encoded,
-                self._command.transfer_syntax_uid,
-                wanted=WANTED,
-                max_inflated_bytes=self._means.max_instance_bytes,
-                scratch=draft.folder,
-            )
-        header = checked_header(outline, self._command)
+        header = checked_header(self._walk(draft), self._command)
         path = self._means.archive.relative_path(
             series_instance_uid=header.series_instance_uid,
             sop_instance_uid=header.sop_instance_uid,
@@ -178,19 +189,44 @@ class InstanceReception:
         staged = draft.finish(path)
         self._draft = None  # what is staged is the publisher's
         self._means.publisher.publish(staged)
+        self._stored = _Stored(
+            header=header,
+            path=path,
+            size_bytes=staged.size_bytes,
+            digest=draft.digest,
+            at=datetime.now(UTC),
+            milliseconds=round((time.perf_counter() - self._started) * 1000, 1),
+        )
+
+    def _walk(self, draft: Draft) -> DatasetOutline:
+        syntax = self._command.transfer_syntax_uid
+        outline = walk_head(draft.head, draft.encoded_bytes, syntax, wanted=WANTED)
+        if outline is not None:
+            return outline
+        with draft.encoded() as encoded:
+            return walk_dataset(
+                encoded,
+                syntax,
+                wanted=WANTED,
+                max_inflated_bytes=self._means.max_instance_bytes,
+                scratch=draft.folder,
+            )
+
+    def _index(self, stored: "_Stored") -> None:
+        header = stored.header
         instance = received_instance(
             header,
             transfer_syntax_uid=self._command.transfer_syntax_uid,
-            path=path.as_posix(),
-            size_bytes=staged.size_bytes,
-            digest=draft.digest,
+            path=stored.path,
+            size_bytes=stored.size_bytes,
+            digest=stored.digest,
             sender=Sender(
                 association_id=self._info.association_id,
                 calling_ae_title=self._info.calling_ae_title,
                 called_ae_title=self._info.called_ae_title,
                 address=self._info.address,
             ),
-            received_at=datetime.now(UTC),
+            received_at=stored.at,
         )
         self._means.indexer.add(self._info, instance)
         _log.info(
@@ -198,9 +234,9 @@ class InstanceReception:
             association_id=self._info.association_id,
             sop_instance_uid=header.sop_instance_uid,
             series_instance_uid=header.series_instance_uid,
-            bytes=staged.size_bytes,
+            bytes=stored.size_bytes,
             uid_warning=instance.uid_warning,
-            milliseconds=round((time.perf_counter() - self._started) * 1000, 1),
+            milliseconds=stored.milliseconds,
         )
 
     def _check_resources(self) -> None:

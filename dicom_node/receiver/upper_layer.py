@@ -5,6 +5,7 @@ items, ``presentation.negotiate_as_acceptor``. Its threads, queues and polling a
 """
 
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -95,6 +96,7 @@ class Negotiator:
         self._contexts = list(contexts)
         self._max_pdu_bytes = max_pdu_bytes
         self._known: dict[bytes, Agreement | tuple[int, int, int]] = {}
+        self._mutex = threading.Lock()
 
     def negotiate(self, proposal: Proposal) -> Agreement | tuple[int, int, int]:
         """The agreement, or the rejection's result, source and diagnostic.
@@ -102,14 +104,15 @@ class Negotiator:
         Raises:
             InvalidPdu: the request's items cannot be read.
         """
-        known = self._known.get(proposal.encoded)
-        if known is None:
-            known = self._negotiate(proposal)
-            if len(proposal.encoded) <= _REMEMBERED_BYTES:
-                if len(self._known) >= _REMEMBERED:
-                    self._known.clear()
-                self._known[proposal.encoded] = known
-        return known
+        with self._mutex:  # those that ask the same at once wait for the first: the work takes tens of milliseconds
+            known = self._known.get(proposal.encoded)
+            if known is None:
+                known = self._negotiate(proposal)
+                if len(proposal.encoded) <= _REMEMBERED_BYTES:
+                    if len(self._known) >= _REMEMBERED:
+                        self._known.clear()
+                    self._known[proposal.encoded] = known
+            return known
 
     def _negotiate(self, proposal: Proposal) -> Agreement | tuple[int, int, int]:
         request = A_ASSOCIATE_RQ()

@@ -27,6 +27,8 @@ LINGER_BYTES = 4 << 20
 _ITEM = struct.Struct(">IBB")
 _HEADER = struct.Struct(">BBI")
 _FIRST_READ = 4096
+_SLACK_S = 0.1
+"""So much longer than asked may be waited: each change of a socket's timeout is a system call."""
 _COMMAND, _LAST = 0x01, 0x02
 """Bits of the message control header (PS3.8 annex E.2)."""
 
@@ -65,6 +67,7 @@ class Wire:
         self._pdu_left = self._item_left = 0
         self._item_context, self._item_control = 0, 0
         self._deadline = 0.0
+        self._timeout_s = -1.0
         self.before_reading: Callable[[], None] = lambda: None
         """Called before the buffer changes: whoever holds pieces has to be done with them."""
 
@@ -92,7 +95,7 @@ class Wire:
             ConnectionEnded: the peer takes it no more, or too slowly.
         """
         try:
-            self._socket.settimeout(self._pdu_timeout_s)
+            self._wait_at_most(self._pdu_timeout_s)
             self._socket.sendall(data)
         except TimeoutError as error:
             raise Overdue("to take a reply") from error
@@ -102,7 +105,7 @@ class Wire:
     def abort(self, pdu: bytes) -> None:
         """Send a last PDU if the peer takes it at once, and let it arrive before the connection is closed."""
         try:
-            self._socket.settimeout(0)
+            self._wait_at_most(0)
             self._socket.send(pdu)
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -115,7 +118,7 @@ class Wire:
         bytes_left = LINGER_BYTES
         try:
             while bytes_left > 0 and (left := deadline - time.monotonic()) > 0:
-                self._socket.settimeout(left)
+                self._wait_at_most(left)
                 count = self._socket.recv_into(scrap)
                 if not count:
                     return
@@ -195,20 +198,29 @@ class Wire:
         held = self._end - self._start
         if held:
             self._view[:held] = bytes(self._view[self._start : self._end])
-        self._start, self._end = 0, held
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise Overdue("for a PDU")
-        try:
-            self._socket.settimeout(left)
-            count = self._socket.recv_into(self._view[held:])
-        except TimeoutError as error:
-            raise Overdue("for a PDU") from error
-        except OSError as error:
-            raise PeerGone from error
-        if not count:
-            raise PeerGone
-        self._end = held + count
+        self._start = 0
+        self._end = held + self._receive(self._view[held:])
+
+    def _receive(self, room: memoryview) -> int:
+        """Bytes from the socket before the deadline, at least one."""
+        while (left := self._deadline - time.monotonic()) > 0:
+            try:
+                self._wait_at_most(min(left, self._pdu_timeout_s))
+                count = self._socket.recv_into(room)
+            except TimeoutError:  # or only a part of the idle time, which is waited for in parts of one length
+                continue
+            except OSError as error:
+                raise PeerGone from error
+            if not count:
+                raise PeerGone
+            return count
+        raise Overdue("for a PDU")
+
+    def _wait_at_most(self, seconds: float) -> None:
+        """Give the socket's next call that time, unless it has it already, or a trifle more."""
+        if not seconds <= self._timeout_s <= seconds + _SLACK_S:
+            self._socket.settimeout(seconds)
+            self._timeout_s = seconds
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         """So many bytes from the socket; memory grows with what has come, not with what was announced."""
@@ -218,7 +230,7 @@ class Wire:
             if left <= 0:
                 raise Overdue("to ask for an association")
             try:
-                self._socket.settimeout(left)
+                self._wait_at_most(left)
                 part = self._socket.recv(min(count - len(parts), _FIRST_READ))
             except TimeoutError as error:
                 raise Overdue("to ask for an association") from error

@@ -80,7 +80,7 @@ def keep(store: Store, archive: Archive) -> Keep:
                 series_instance_uid=series,
                 patient_id="",
                 modality="CT",
-                path=path.as_posix(),
+                path=path,
                 size_bytes=file.stat().st_size,
                 sha256=digest,
                 calling_ae_title="CT1",
