@@ -2,8 +2,7 @@
 
 from alerts import wording
 from alerts.policy import PolicyDecision
-from alerts.severity import Presence
-from analysis.findings import Findings, RegionFindings
+from analysis.findings import Findings, QualityLevel, RegionFindings
 
 _COLUMNS = f"{'':<36}{'lung mL':>9}{'GGO mL':>9}{'high mL':>9}{'burden %':>10}"
 
@@ -17,9 +16,7 @@ def describe(findings: Findings, decision: PolicyDecision) -> str:
     lines += [decision.explanation, "", _COLUMNS]
     lines += [_row(name, region, reliable=findings.reliable) for name, region in _regions(findings)]
     lines += ["", *_figures(findings)]
-    if coverage := wording.coverage_sentence(findings):
-        lines.append(coverage)
-    if decision.presence is not Presence.UNDETERMINED:
+    if findings.quality.level is QualityLevel.DIAGNOSTIC:  # the explanation tells what is short of it
         lines.append(wording.quality_sentence(findings.quality))
     provenance = findings.provenance
     lines.append(

@@ -9,7 +9,6 @@ GGO = "Ground-glass opacity"
 NO_LOBES = "The lobes were not told apart in this series: lung severity scores (LSS, LHOS) are not given."
 NOT_MEASURED = "Opacity is not given: the images cannot be analysed."
 _MOST_DECIMALS = 6
-_WHOLE_PERCENT = 99.5
 
 _PROFILE_NAMES = {Profile.CHEST_CT: "chest CT", Profile.CTAC: "CT attenuation-correction map"}
 _QUALITY_CLAIMS = {
@@ -71,14 +70,6 @@ def scores_sentence(findings: Findings) -> str:
         return NO_LOBES
     because = "; ".join(reason.rstrip(".") for reason in findings.scores_absent_because)
     return f"Lung severity scores (LSS, LHOS) are not given: {because}."
-
-
-def coverage_sentence(findings: Findings) -> str | None:
-    """That figures are of the imaged part of the lungs only; None where all of them is imaged, or nobody knows."""
-    coverage = findings.quality.lung_coverage_percent
-    if coverage is None or coverage >= _WHOLE_PERCENT:
-        return None
-    return f"About {coverage:.0f} % of the lungs' height is imaged; volumes and percentages are of that part."
 
 
 def region_name(findings: Findings, lobe: Lobe) -> str:

@@ -14,12 +14,13 @@ from alerts import AlertPolicy, Delivery, DeliveryKind, PolicyDecision, ProfileT
 from alerts.reports import WrittenReport, write_sr
 from alerts.reports.durable import write_durably
 from analysis.findings import Findings, Profile
+from analysis.measure import QualityLimits
 from analysis.pictures import coronal_png, key_slice_png
 from analysis.pipeline import AnalysedSeries
 from analysis.series import Series
-from dicom_node.settings import Destination, Policy
+from dicom_node.settings import Destination, Policy, Quality
 
-__all__ = ["Published", "alert_policy", "publish", "request_context"]
+__all__ = ["Published", "alert_policy", "publish", "quality_limits", "request_context"]
 
 _DIGEST_CHARACTERS = 24
 
@@ -87,6 +88,11 @@ def alert_policy(policy: Policy) -> AlertPolicy:
         },
         expected_words=policy.expected_words,
     )
+
+
+def quality_limits(quality: Quality) -> QualityLimits:
+    """The limits of the settings as the analysis takes them."""
+    return QualityLimits(**quality.model_dump())
 
 
 def request_context(series: Series) -> RequestContext:

@@ -19,7 +19,7 @@ from db import Job, ModelAssignment, StaleState, Store, StoreError
 from dicom_node.archived import read_archived
 from dicom_node.backoff import is_transient, retry_delay_s
 from dicom_node.logs import cause_of
-from dicom_node.publishing import publish
+from dicom_node.publishing import publish, quality_limits
 from dicom_node.settings import Settings
 from dicom_node.shadow import RecordedCase, Shadow
 from dicom_node.watch import JobGone, Watch
@@ -43,17 +43,18 @@ def build_worker(settings: Settings) -> "Worker":
     store = Store.open(settings.database_url)
     bench = ModelBench(settings, store)
     bench.preload()
+    limits = quality_limits(settings.quality)
 
     def analyse_with_active(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
         screening = screen_headers(series)
         if screening.profile is None:
             return ExcludedSeries(screening=screening, seconds={})
-        return analyse(series, segmenter=bench.active(screening.profile), progress=progress)
+        return analyse(series, segmenter=bench.active(screening.profile), limits=limits, progress=progress)
 
     def analyse_in_shadow(
         series: Series, model: ModelAssignment, progress: Callable[[str], None]
     ) -> AnalysedSeries | ExcludedSeries:
-        return analyse(series, segmenter=bench.shadow(model), progress=progress)
+        return analyse(series, segmenter=bench.shadow(model), limits=limits, progress=progress)
 
     shadow = Shadow(settings=settings, store=store, analyse=analyse_in_shadow)
     return Worker(settings=settings, store=store, analyse=analyse_with_active, shadow=shadow)

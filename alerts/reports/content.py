@@ -265,7 +265,6 @@ def _evaluations(findings: Findings, decision: PolicyDecision) -> ContainerConte
     """What a person should read: conclusion, why, quality, what is missing, and what this report is not."""
     texts = [decision.alert.headline if decision.alert else wording.negative_result(decision.presence)]
     texts += [decision.explanation, wording.quality_sentence(findings.quality)]
-    texts += [text for text in (wording.coverage_sentence(findings),) if text]
     if not findings.reliable:
         texts.append(wording.NOT_MEASURED)
     elif findings.lss is None or findings.lhos is None:

@@ -25,7 +25,10 @@ _CODES = {
     ExitCode.FAILED: "one failed, or no DICOM series was found",
 }
 _MOST_NOTES = 5
-_COLUMNS = ("series", "status", "profile", "burden %", "lung mL", "GGO mL", "high opacity mL", "alert", "why", "s")
+_COLUMNS = (
+    *("series", "status", "profile", "burden %", "lung mL", "GGO mL", "high opacity mL"),
+    *("quality", "alert", "why", "s"),
+)
 _NUMERIC = ("burden %", "lung mL", "GGO mL", "high opacity mL", "s")
 
 
@@ -44,6 +47,10 @@ def analyze(
     *,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write the DICOM report and pictures of the key slices.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL|DIR", help="An installed model or a model folder; else the shipped one."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -65,7 +72,7 @@ def analyze(
             print_note(f"... and {len(reading.unreadable) - _MOST_NOTES} more files that are not DICOM instances")
         from dicom_node.cli.local_analysis import FAILED, analyse_locally  # noqa: PLC0415
 
-        results = list(analyse_locally(reading.series, settings, out=out, progress=progress))
+        results = list(analyse_locally(reading.series, settings, out=out, progress=progress, model=model))
     if as_json:
         print_json({"series": [_document(result, with_files=out is not None) for result in results]})
     elif results:
@@ -83,25 +90,29 @@ def _document(result: LocalResult, *, with_files: bool) -> dict[str, object]:
 def _print(results: Sequence[LocalResult]) -> None:
     names = shortened([result.series_instance_uid for result in results])
     print_table(_COLUMNS, [_row(result, names) for result in results], numeric=_NUMERIC, caption=RESEARCH_USE)
+    from alerts import describe  # noqa: PLC0415 - heavy, and only for people
+
     for result in results:
-        if result.alert is not None:
-            say(f"{names[result.series_instance_uid]}: {result.alert.headline}", style="bold")
-            for reason in result.alert.reasons:
-                say(f"  {reason}")
+        if result.findings is not None and result.decision is not None:
+            say(f"\n{names[result.series_instance_uid]}", style="bold")
+            say(describe(result.findings, result.decision))
         for path in result.files:
             say(f"  {path}")
 
 
 def _row(result: LocalResult, names: dict[str, str]) -> list[str]:
-    lungs = result.findings.both_lungs if result.findings else None
+    findings = result.findings
+    lungs = findings.both_lungs if findings else None
+    opacity = lungs if findings and findings.reliable else None
     return [
         names[result.series_instance_uid],
         result.status,
         text(result.profile),
-        number(lungs.burden_percent if lungs else None, 2),
+        number(opacity.burden_percent if opacity else None, 2),
         number(lungs.lung_volume_ml if lungs else None, 0),
-        number(lungs.ggo_volume_ml if lungs else None),
-        number(lungs.high_opacity_volume_ml if lungs else None),
+        number(opacity.ggo_volume_ml if opacity else None),
+        number(opacity.high_opacity_volume_ml if opacity else None),
+        text(findings.quality.level if findings else None).replace("_", " "),
         f"category {result.alert.category.value}" if result.alert else "-",
         text(result.reason),
         number(result.seconds.get("total")),

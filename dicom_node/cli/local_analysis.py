@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alerts import evaluate
@@ -11,13 +12,13 @@ from analysis.errors import AnalysisError
 from analysis.pipeline import AnalysedSeries, analyse
 from analysis.series import choose_reconstruction, group_acquisitions, screen_headers
 from dicom_node.cli.failures import UsageError
-from dicom_node.publishing import alert_policy, publish, request_context
+from dicom_node.publishing import alert_policy, publish, quality_limits, request_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from alerts.alert import Alert
+    from alerts.policy import PolicyDecision
     from analysis.findings import Findings
     from analysis.model import Segmenter
     from analysis.series import Screening, Series
@@ -35,9 +36,14 @@ class LocalResult:
     reason: str | None
     profile: str | None
     findings: Findings | None = None
-    alert: Alert | None = None
+    decision: PolicyDecision | None = None
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     files: tuple[Path, ...] = ()
+
+    @property
+    def alert(self) -> Alert | None:
+        """The alert that the findings raise, if they do."""
+        return self.decision.alert if self.decision else None
 
     def document(self) -> dict[str, Any]:
         """The series as ``analyze --json`` prints it."""
@@ -53,7 +59,12 @@ class LocalResult:
 
 
 def analyse_locally(
-    series: Sequence[Series], settings: Settings, *, out: Path | None, progress: Callable[[str], None]
+    series: Sequence[Series],
+    settings: Settings,
+    *,
+    out: Path | None,
+    progress: Callable[[str], None],
+    model: str | None = None,
 ) -> Iterator[LocalResult]:
     """Yield what became of each series; the model is loaded when the first one is eligible.
 
@@ -77,21 +88,26 @@ def analyse_locally(
                 continue
             if segmenter is None:
                 progress("loading the model")
-                segmenter = load_segmenter(settings)
+                segmenter = load_segmenter(settings, model)
             yield _analysed(one, segmenter, settings, out, progress)
 
 
-def load_segmenter(settings: Settings) -> Segmenter:
-    """The shipped model, on the device that the settings name.
+def load_segmenter(settings: Settings, model: str | None) -> Segmenter:
+    """A model folder or an installed model, without either the shipped one, on the device that the settings name.
 
     Raises:
+        UnknownModel: there is no such folder and no such model.
         UntrustedWeights: its weights are missing or are not those that the manifest names.
         UsageError: this machine has no such device.
     """
     from analysis.model import Segmenter  # noqa: PLC0415 - torch, only where a series is eligible
+    from analysis.model.registry import SHIPPED, Registry  # noqa: PLC0415
 
+    folder = Path(model or "")
+    if model is None or not folder.is_dir():
+        folder = Registry(directory=settings.models_dir).find(model or SHIPPED).directory
     try:
-        return Segmenter.load(device=settings.worker.device, threads=settings.worker.threads)
+        return Segmenter.load(folder, device=settings.worker.device, threads=settings.worker.threads)
     except ValueError as error:
         raise UsageError(f"worker.device: {error}") from error
 
@@ -113,7 +129,7 @@ def _analysed(
 ) -> LocalResult:
     started = time.perf_counter()
     try:
-        outcome = analyse(series, segmenter=segmenter, progress=progress)
+        outcome = analyse(series, segmenter=segmenter, limits=quality_limits(settings.quality), progress=progress)
     except AnalysisError as error:
         return LocalResult(
             series_instance_uid=series.series_instance_uid,
@@ -138,7 +154,7 @@ def _analysed(
         reason=None,
         profile=outcome.findings.profile.value,
         findings=outcome.findings,
-        alert=decision.alert,
+        decision=decision,
         seconds={"total": time.perf_counter() - started, **outcome.seconds},
         files=files,
     )

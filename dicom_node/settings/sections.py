@@ -166,6 +166,40 @@ class Policy(_Section):
     )
 
 
+class Quality(_Section):
+    """From where on images count as limited, or as not analysable."""
+
+    limited_noise_hu: float = Field(default=45, gt=0, description="Noise in soft tissue that limits the result.")
+    unusable_noise_hu: float = Field(default=150, gt=0, description="... and that makes images not analysable.")
+    limited_coverage_percent: float = Field(
+        default=95, ge=0, le=100, description="Imaged share of the lungs' height below which it is told."
+    )
+    unusable_coverage_percent: float = Field(
+        default=20, ge=0, le=100, description="... and below which images are not analysable."
+    )
+    limited_slice_step_mm: float = Field(default=5.5, gt=0, description="Distance of slices that limits the result.")
+    limited_motion_mm: float = Field(default=4, gt=0, description="Jump between slices that counts as motion.")
+    limited_cut_off_percent: float = Field(
+        default=0.5, ge=0, le=100, description="Share of the lungs' outline that may lie on the field of view's border."
+    )
+    limited_air_error_hu: float = Field(default=60, gt=0, description="How far air may be off -1000 HU.")
+    unusable_air_error_hu: float = Field(default=150, gt=0, description="... before images are not analysable.")
+    expiratory_lung_hu: float = Field(
+        default=-750, description="Median of the lung outside opacities above which it counts as expiration."
+    )
+    least_lung_spread_hu: float = Field(
+        default=110, ge=0, description="Spread of HU, as vessels make it, below which lung counts as no lung."
+    )
+    contrast_blood_hu: float = Field(default=90, description="Attenuation of blood that counts as contrast.")
+    sharp_grain_mm: float = Field(default=0.6, ge=0, description="Grain of noise below which a kernel counts as sharp.")
+    limited_agreement: float = Field(
+        default=0.9, ge=0, le=1, description="Dice of two lung methods below which the result is limited."
+    )
+    unusable_agreement: float = Field(
+        default=0.6, ge=0, le=1, description="... and below which images are not analysable."
+    )
+
+
 class Destination(_Section):
     """A DICOM node that results are sent to."""
 
@@ -210,6 +244,7 @@ class Settings(BaseSettings):
     completion: Completion = Completion()
     worker: Worker = Worker()
     policy: Policy = Policy()
+    quality: Quality = Quality()
     destinations: tuple[Destination, ...] = ()
     retention: Retention = Retention()
     logging: Logging = Logging()
