@@ -113,7 +113,7 @@ class WindowSampler:
         count, device = len(index), index.device
         stride = torch.randint(1, self.recipe.max_stride + 1, (count, 1), generator=generator, device=device)
         # Pictures come without neighbours, and hold lesions: windows of scans without any keep that from being a sign.
-        alone = torch.rand((count, 1), generator=generator, device=device) < self.recipe.alone
+        alone = masked_by_chance(count, self.recipe.alone, generator).view(count, 1) > 0
         stride = stride.masked_fill(alone, 0)
         steps = torch.arange(self.slices, device=device) - self.slices // 2
         direction = 2 * torch.randint(0, 2, (count, 1), generator=generator, device=device) - 1

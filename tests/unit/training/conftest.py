@@ -83,6 +83,7 @@ def still():
         ctac=0,
         slab=0,
         max_stride=1,
+        alone=0,
         upper_clip=0,
         density=0,
         paste=0,
