@@ -49,7 +49,9 @@ def archiving(settings: Settings, store: Store, peer: RemotePeer) -> Generator[T
             ),
         )
         reception.write([memoryview(event.request.DataSet.getvalue() if event.request.DataSet else b"")])
-        return reception.finish()
+        status = reception.finish()
+        reception.conclude()
+        return status
 
     try:
         yield take
