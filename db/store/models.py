@@ -39,15 +39,11 @@ class Models(Room):
             return None if row is None else _assignment_of(row)
 
     def assign(self, profile: Profile, role: ModelRole, *, name: str, version: str, sha256: str, who: str) -> None:
-        """Put a model in a role; what stood there is replaced. A model that becomes active leaves the shadow."""
+        """Put a model in a role; what stood there is replaced."""
         reference = f"{name}@{version}"
         note = Note(at=self.clock(), actor=who, detail=f"{profile.value}, SHA-256 {sha256}")
         with self.database.write() as session:
             before = _clear(session, profile, role)
-            if role is ModelRole.ACTIVE:
-                shadow = _row(session, profile, ModelRole.SHADOW)
-                if shadow is not None and (shadow.model_name, shadow.model_version) == (name, version):
-                    _release(session, profile, ModelRole.SHADOW, note)
             session.add(
                 ModelAssignmentRow(
                     profile=profile.value,
@@ -66,7 +62,11 @@ class Models(Room):
         """Take the model out of a role; whether there was one. Active is then the shipped model, in shadow none."""
         note = Note(at=self.clock(), actor=who, detail=profile.value)
         with self.database.write() as session:
-            return _release(session, profile, role, note)
+            before = _clear(session, profile, role)
+            if before == _NONE[role]:
+                return False
+            record_event(session, _KIND, before, f"release_{role.value}", note, moved=(before, _NONE[role]))
+            return True
 
     def record_installed(self, name: str, version: str, sha256: str, who: str) -> None:
         """Write down who installed a model."""
@@ -136,14 +136,6 @@ def _clear(session: Session, profile: Profile, role: ModelRole) -> str | None:
         return _NONE[role]
     session.execute(delete(ModelAssignmentRow).where(ModelAssignmentRow.id == row.id))
     return f"{row.model_name}@{row.model_version}"
-
-
-def _release(session: Session, profile: Profile, role: ModelRole, note: Note) -> bool:
-    before = _clear(session, profile, role)
-    if before == _NONE[role]:
-        return False
-    record_event(session, _KIND, before, f"release_{role.value}", note, moved=(before, _NONE[role]))
-    return True
 
 
 def _assignment_of(row: ModelAssignmentRow) -> ModelAssignment:

@@ -18,6 +18,7 @@ from dicom_node.cli import (
     evaluate,
     fetch,
     jobs,
+    model,
     network,
     peers,
     requeue,
@@ -103,6 +104,7 @@ simulate.register(app)
 analyze.register(app)
 evaluate.register(app)
 app.add_typer(commitments.app, name="commitments")
+app.add_typer(model.app, name="model")
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
 doctor.register(app)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from analysis.findings import Findings, RegionFindings
-    from db import SeriesRecord, StoredEvent, StoredResult
+    from db import SeriesRecord, StoredEvent, StoredResult, StoredShadowResult
 
 app = typer.Typer(no_args_is_help=True, help="Series that were received, and what became of each.")
 
@@ -59,12 +59,15 @@ def show(ctx: typer.Context, series: SeriesUid, *, as_json: Json = False) -> Non
         found = still_known(store.series.get(uid), uid)
         result = store.results.latest(uid)
         events = store.series.events(uid)
+        shadows = store.models.shadows(series_instance_uid=uid)
     if as_json:
-        print_json({"series": found, "result": result, "events": events})
+        print_json({"series": found, "result": result, "shadow_results": shadows, "events": events})
         return
     print_fields(fields_of(found), title="series")
     if result is not None:
         _print_result(result)
+    if shadows:
+        _print_shadows(shadows)
     _print_events(events)
 
 
@@ -138,8 +141,26 @@ def _print_result(result: StoredResult) -> None:
         {
             "quality": "; ".join((findings.quality.level.value, *findings.quality.reasons)),
             "model": f"{provenance.model_name} {provenance.model_version}, {provenance.runtime} on {provenance.device}",
+            "weights": f"SHA-256 {provenance.weights_sha256}",
             "report": result.report_path,
         }
+    )
+
+
+def _print_shadows(shadows: Sequence[StoredShadowResult]) -> None:
+    rows: list[tuple[str, ...]] = []
+    for stored in shadows:
+        one = stored.shadow
+        burden = one.findings.burden_percent if one.findings else None
+        alert = "-" if one.would_alert is None else "yes" if one.would_alert else "no"
+        numbers = (number(burden, 2), number(one.lesion_dice, 3), number(one.seconds))
+        rows.append((one.reference, *numbers, alert, text(one.cause), text(stored.created_at)))
+    print_table(
+        ("model", "burden %", "Dice to the result", "s", "would alert", "failed", "at"),
+        rows,
+        title="in shadow: without consequence",
+        caption=RESEARCH_USE,
+        numeric=("burden %", "Dice to the result", "s"),
     )
 
 

@@ -23,6 +23,7 @@ EXPECTED = {
     *("serve", "receiver", "worker", "scheduler", "status", "why", "requeue", "echo", "send", "fetch", "simulate"),
     *(
         "analyze",
+        "evaluate",
         "doctor",
         "verify",
         "conformance",
@@ -34,6 +35,7 @@ EXPECTED = {
     ),
     *("jobs list", "jobs show", "jobs cancel", "alerts list", "alerts show", "alerts ack", "alerts dismiss"),
     *("commitments list", "peers list", "peers allow", "peers remove", "peers refused"),
+    *("model list", "model show", "model verify", "model install", "model export", "model activate", "model shadow"),
     *("config check", "config show", "config init", "db upgrade", "db backup"),
 }
 

@@ -1,0 +1,149 @@
+"""Models stand side by side, each under its own name and version, and none is installed that cannot be trusted."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from model_folders import SHAPE, write_model
+
+from analysis.errors import UntrustedWeights
+from analysis.model.network import ConvLstmNetwork
+from analysis.model.registry import SHIPPED, ModelRefused, Registry, UnknownModel
+from analysis.model.self_check import phantom, self_check
+from analysis.model.weights import Manifest, default_directory, pack_weights, read_manifest, write_weights
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A node's models, none installed yet: its folder does not exist."""
+    return Registry(directory=tmp_path / "data" / "models")
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A model folder as somebody brings it."""
+    write_model(tmp_path / "given")
+    return tmp_path / "given"
+
+
+def _references(registry):
+    return [model.reference for model in registry.list().models]
+
+
+def test_the_shipped_model_is_always_there(registry):
+    """Without a folder of models there is the package's own, under its name and as 'shipped'."""
+    (only,) = registry.list().models
+    assert only.shipped
+    assert registry.find(SHIPPED) == registry.find(only.reference) == only
+    assert only.directory == default_directory()
+
+
+def test_models_stand_side_by_side(registry, given, tmp_path):
+    """Two versions are kept, found by reference or version, with card and figures; nothing else is in the folder."""
+    shipped = _references(registry)
+    first = registry.install(given)
+    write_model(tmp_path / "next", version="2.0.0", seed=1)
+    second = registry.install(tmp_path / "next")
+    assert _references(registry) == [*shipped, "stub@1.2.3", "stub@2.0.0"]
+    assert registry.find("stub@1.2.3") == registry.find("1.2.3") == first
+    assert registry.find("2.0.0") == second
+    assert sorted(path.name for path in first.directory.iterdir()) == sorted(path.name for path in given.iterdir())
+    assert {path.name for path in registry.directory.iterdir()} == {"stub@1.2.3", "stub@2.0.0"}
+
+
+def test_a_reference_that_fits_none_or_two_is_refused_with_those_there_are(registry, given, tmp_path):
+    """Nobody activates a model by accident: a name that two versions share does not choose one."""
+    registry.install(given)
+    write_model(tmp_path / "next", version="2.0.0", seed=1)
+    registry.install(tmp_path / "next")
+    with pytest.raises(UnknownModel, match=r"2 models fit 'stub'.*stub@1\.2\.3.*stub@2\.0\.0"):
+        registry.find("stub")
+    with pytest.raises(UnknownModel, match=r"'9\.9' fits none.*stub@1\.2\.3"):
+        registry.find("9.9")
+
+
+def test_the_same_model_twice_is_one(registry, given):
+    """Installing again what is there changes nothing and is no error."""
+    assert registry.install(given) == registry.install(given)
+
+
+def test_other_weights_under_the_same_version_are_refused(registry, given, tmp_path):
+    """A version names one set of weights for ever: results refer to it."""
+    registry.install(given)
+    write_model(tmp_path / "other", seed=1)
+    with pytest.raises(ModelRefused, match="version of its own"):
+        registry.install(tmp_path / "other")
+
+
+def test_a_changed_byte_is_not_installed(registry, given):
+    """What does not have the manifest's SHA-256 leaves no trace among the models."""
+    weights = given / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(UntrustedWeights, match="SHA-256"):
+        registry.install(given)
+    assert not registry.directory.exists()
+
+
+def test_weights_that_are_no_numbers_are_not_installed(registry, tmp_path):
+    """A run that diverged has a proper hash, and is refused all the same."""
+    state = ConvLstmNetwork(SHAPE).state_dict()
+    state["lstm.gates.weight"] = torch.full_like(state["lstm.gates.weight"], float("nan"))
+    content, sha256 = pack_weights(state)
+    manifest = write_model(tmp_path / "diverged")
+    values = {name: getattr(manifest, name) for name in manifest.__dataclass_fields__} | {"sha256": sha256}
+    write_weights(tmp_path / "diverged", Manifest(**values), content)
+    with pytest.raises(UntrustedWeights, match=r"no numbers, lstm\.gates\.weight"):
+        registry.install(tmp_path / "diverged")
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    """Bytes with the right hash that are no safetensors file are an error that says so, not a crash."""
+    write_model(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes(b"not a model")
+    manifest["sha256"] = hashlib.sha256(b"not a model").hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UntrustedWeights, match="no safetensors"):
+        self_check(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden", "two words"])
+def test_no_name_becomes_a_path_elsewhere(given, name):
+    """A manifest whose name could lead out of the folder of models is malformed."""
+    path = given / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": name}))
+    with pytest.raises(UntrustedWeights, match="malformed"):
+        read_manifest(given)
+
+
+def test_what_is_broken_is_listed_with_the_reason(registry, given):
+    """A folder without manifest, and one that was renamed, are told and not used."""
+    registry.install(given).directory.rename(registry.directory / "stub@7.7.7")
+    (registry.directory / "empty").mkdir()
+    reasons = {folder.name: why for folder, why in registry.list().unreadable}
+    assert "manifest.json" in reasons["empty"]
+    assert "stub@1.2.3" in reasons["stub@7.7.7"]
+    with pytest.raises(UnknownModel):
+        registry.find("stub@7.7.7")
+
+
+def test_what_is_exported_can_be_installed_elsewhere(registry, given, tmp_path):
+    """From one node to another: the same manifest, and the same bytes."""
+    model = registry.install(given)
+    written = registry.export(model, tmp_path / "out")
+    other = Registry(directory=tmp_path / "elsewhere").install(written)
+    assert other.manifest == model.manifest
+    for path in given.iterdir():
+        assert (other.directory / path.name).read_bytes() == path.read_bytes()
+    with pytest.raises(ModelRefused, match="there already"):
+        registry.export(model, tmp_path / "out")
+
+
+def test_the_phantom_shows_whether_a_model_sees_opacity():
+    """The shipped model finds the phantom's opacity, within a third; the phantom is the same every time."""
+    check = self_check(default_directory())
+    assert check.opacity_percent == pytest.approx(check.true_opacity_percent, rel=1 / 3)
+    for one, other in zip(phantom(), phantom(), strict=True):
+        np.testing.assert_array_equal(one, other)
