@@ -140,6 +140,24 @@ def send(paths: Sequence[Path], port: int) -> list[int]:
     return statuses
 
 
+def try_to_send(path: Path, port: int) -> int | None:
+    """Send one file over an association of its own; its status, or None where there was no answer."""
+    entity = AE(ae_title="SCANNER")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    association = entity.associate("127.0.0.1", port, ae_title="LUNGSENTRY")
+    if not association.is_established:
+        return None
+    with held_reactor(association):
+        try:
+            status = association.send_c_store(path).get("Status")
+        except RuntimeError:
+            return None
+    if association.is_established:
+        association.release()
+    return status
+
+
 def wait_until(look: Callable[[], _Answer | None], *, seconds: float = 60, what: str = "it") -> _Answer:
     """The first truthy answer of ``look``; fails when there is none in time."""
     deadline = time.monotonic() + seconds
@@ -152,12 +170,19 @@ def wait_until(look: Callable[[], _Answer | None], *, seconds: float = 60, what:
 
 
 @contextmanager
-def running_node(settings: Settings, mode: str = "quick") -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A node as a process of its own, in a session of its own, and the port it listens on."""
+def running_node(
+    settings: Settings, mode: str = "quick", *, clock: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A node as a process of its own, in a session of its own, and the port it listens on.
+
+    With a clock its wall clock, in every process, is off by the seconds that this file holds.
+    """
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     file = settings.node.data_dir / "settings.json"
     file.write_text(settings.model_dump_json())
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(FACTORIES)])}
+    stepped = [] if clock is None else [str(FACTORIES / "stepping")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*stepped, str(REPOSITORY), str(FACTORIES)])}
+    environment["LUNGSENTRY_TEST_CLOCK"] = str(clock or "")
     log = (settings.node.data_dir / "log.jsonl").open("a")
     with (
         log,
