@@ -9,7 +9,7 @@ from analysis.model.network import ConvLstmNetwork, parameter_count
 from analysis.model.weights import Manifest
 from analysis.training.datasets import Source
 from analysis.training.evaluation import summarise
-from analysis.training.recipes import Recipe, load_recipe
+from analysis.training.recipes import DEFAULT_RECIPE, Recipe, load_recipe
 
 _TITLE = """# {name} {version}
 
@@ -65,9 +65,14 @@ _REASONS = {
     "loss.branches": "each branch learns to segment, not only their mix",
     "loss.split_weight": "consolidation is not a density threshold",
     "optimiser.learning_rate": "with warm-up and cosine a short run comes to its end",
+    "optimiser.kind": "decay apart from the gradient",
     "optimiser.weight_decay": "AdamW in place of Adam",
+    "optimiser.warmup": "the first steps do not throw the network off",
+    "optimiser.gradient_norm": "one odd batch does not throw the network off",
+    "optimiser.schedule": "a run of limited length comes to its end; no patient is kept from training",
     "optimiser.average_decay": "the running average of the weights is less noisy",
     "data.batch": "time",
+    "data.controls": "few lesions: they are shown more often",
     "data.crop": "time; the network is fully convolutional",
     "augment.scale": "lungs of every size",
     "augment.max_stride": "slices of 1 to 9 mm",
@@ -83,9 +88,9 @@ _OTHER_REASON = "few scanners: their look is varied"
 
 _DEPARTURES = """
 ## Departures from the paper
-Always: the dense block starts from Xavier's initialisation (its ImageNet weights were not to be had); AdamW with warm-up
-and cosine in place of Adam with reduction on a plateau; training in bfloat16 where the device has it. The paper leaves
-the sizes of the heads open: ours give its parameter count. In the recipe:
+Always: the dense block starts from Xavier's initialisation (its ImageNet weights were not to be had); training in
+bfloat16 where the device has it. The paper leaves the sizes of the heads open: ours give its parameter count. In the
+recipe:
 
 | setting | paper | here | reason |
 |---|---|---|---|
@@ -189,7 +194,7 @@ def _use(manifest: Manifest) -> str:
 
 def _departures(recipe: Recipe) -> list[str]:
     """One row for each setting that is not the paper's."""
-    paper, ours = asdict(load_recipe("paper")), asdict(recipe)
+    paper, ours = asdict(load_recipe(DEFAULT_RECIPE)), asdict(recipe)
     return [
         f"| {section}.{key} | {value} | {ours[section][key]} | {_REASONS.get(f'{section}.{key}', _OTHER_REASON)} |"
         for section, values in paper.items()

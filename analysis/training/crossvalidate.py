@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from analysis.model.network import parameter_count
 from analysis.training.datasets import FOLD_COUNT, load_cache
 from analysis.training.evaluation import evaluate_cases, summarise
-from analysis.training.recipes import load_recipe
+from analysis.training.recipes import DEFAULT_RECIPE, load_recipe
 from analysis.training.trainer import RunLimit, Trainer, terminal_progress
 
 _EVERYTHING = "all"
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
     parser.add_argument(
-        "--recipe", type=lambda text: text.split(","), default=["lungsentry"], help="names or TOML files, by comma"
+        "--recipe", type=lambda text: text.split(","), default=[DEFAULT_RECIPE], help="names or TOML files, by comma"
     )
     parser.add_argument("--folds", type=_folds, default=_folds("0,1,2,3,4"), help="numbers or 'all', by comma")
     parser.add_argument("--seconds-per-fold", type=float, default=None)
@@ -128,7 +128,13 @@ def _train_fold(arguments: argparse.Namespace, recipe_name: str, fold: int | Non
     trained = trainer.train(limit, checkpoint=checkpoint, progress=terminal_progress(f"{name} "))
     store = trainer.sampler.store
     cases = evaluate_cases(
-        trained.network, cache, store, cache.held_out(fold), mean_hu=trained.mean_hu, sd_hu=trained.sd_hu
+        trained.network,
+        cache,
+        store,
+        cache.held_out(fold),
+        mean_hu=trained.mean_hu,
+        sd_hu=trained.sd_hu,
+        slices=trained.slices,
     )
     windows = trained.steps * recipe.data.batch
     curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
@@ -143,6 +149,7 @@ def _train_fold(arguments: argparse.Namespace, recipe_name: str, fold: int | Non
         "seconds": trained.seconds,
         "windows_per_second": windows / max(trained.seconds, 1e-9),
         "final_loss": trained.final_loss,
+        "best_validation_loss": trained.best_validation_loss,
         "device": torch.cuda.get_device_name() if arguments.device.startswith("cuda") else arguments.device,
         "torch": torch.__version__,
         "cases": cases,

@@ -41,10 +41,11 @@ def predict(
     *,
     mean_hu: float,
     sd_hu: float,
+    slices: int = 3,
     context: bool = True,
 ) -> NDArray[np.float32]:
     """Class probabilities ``(slice, class, row, column)``; without context the centre slice stands in for all."""
-    steps = torch.tensor([-1, 0, 1] if context else [0, 0, 0], device=store.device)
+    steps = (torch.arange(slices, device=store.device) - slices // 2) * int(context)
     parts: list[Tensor] = []
     batch = _GPU_BATCH if store.device.type == "cuda" else 1
     for start in range(case.start, case.stop, batch):
@@ -93,6 +94,7 @@ def evaluate_cases(
     *,
     mean_hu: float,
     sd_hu: float,
+    slices: int = 3,
     ablations: bool = True,
 ) -> list[dict[str, object]]:
     """The figures of each case; with ``ablations``, ``*_no_context`` have the centre slice in its neighbours' place."""
@@ -100,9 +102,9 @@ def evaluate_cases(
     network.eval()
     for case in cases:
         mask = cache.mask[case.start : case.stop]
-        result = evaluate_case(predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu), mask, case)
+        result = evaluate_case(predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, slices=slices), mask, case)
         if ablations and case.source is not Source.MEDSEG:
-            alone = predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, context=False)
+            alone = predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, slices=slices, context=False)
             blind = evaluate_case(alone, mask, case)
             for key in ("lesion_dice", "burden_percent"):
                 if key in blind:

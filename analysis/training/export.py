@@ -24,6 +24,7 @@ from analysis.training.card import model_card
 from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Source, load_cache
 from analysis.training.evaluation import evaluate_cases, summarise
 from analysis.training.recipes import Recipe
+from analysis.training.trainer import normalisation_of
 
 CARD_NAME = "MODEL_CARD.md"
 EVALUATION_NAME = "evaluation.json"
@@ -49,7 +50,7 @@ def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run
     if path.suffix == ".pt":
         stored = torch.load(path, map_location="cpu", weights_only=True)
         recipe = recipes.validate_json(stored["recipe"])
-        state = stored["average" if recipe.optimiser.average_decay else "network"]
+        state = stored["average" if recipe.optimiser.keeps_weights else "network"]
         steps, seconds = int(stored["step"]), float(stored["seconds"])
     else:
         prefix = f"fold{fold}."
@@ -79,7 +80,7 @@ def export(
 ) -> Manifest:
     """Write the weights, the manifest, the figures and the card of a run."""
     fold = None if run.fold == _EVERYTHING else int(run.fold)
-    mean_hu, sd_hu = cache.lung_statistics_hu(cache.training(fold))
+    mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
     if evaluation is not None:
         cases = list(evaluation["cases"])
     else:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from analysis.model.network import CLASS_COUNT, GROUND_GLASS, HIGH_OPACITY, SegmentationOutput
 from analysis.training.datasets import LESION_OF_OPEN_CLASS
 from analysis.training.recipes import LossRecipe
+from analysis.training.regional import regional_loss
 
 _DICE_SMOOTHING = 16.0  # pixels; keeps the Dice of an empty class defined
 _VGG_POOL_AFTER = ("conv1_2", "conv2_2")
@@ -104,13 +105,16 @@ class VggPerceptualLoss(nn.Module):
 
 
 class SegmentationLoss(nn.Module):
-    """The loss of a recipe: focal or cross-entropy, soft Dice, perceptual; on the joined logits and on each branch."""
+    """The loss of a recipe, on the joined logits and on each branch.
+
+    Focal or cross-entropy, soft Dice, perceptual, region mutual information, each by its weight.
+    """
 
     def __init__(self, recipe: LossRecipe, vgg_weights: Path | None = None) -> None:
         super().__init__()
         self.recipe = recipe
         if recipe.perceptual and vgg_weights is None:
-            raise ValueError("the recipe's perceptual loss needs the VGG weights")
+            raise ValueError("the recipe's perceptual loss needs the VGG weights; loss.perceptual 0 does without")
         self.perceptual = VggPerceptualLoss(vgg_weights) if recipe.perceptual and vgg_weights else None
 
     def of_logits(self, logits: Tensor, target: Target) -> Tensor:
@@ -126,11 +130,15 @@ class SegmentationLoss(nn.Module):
         )
         if recipe.dice:
             total = total + recipe.dice * self._dice(log_probability.exp(), target)
-        if self.perceptual is not None:
+        if self.perceptual is not None or recipe.regional:
             suggested = torch.where(target.classes == LESION_OF_OPEN_CLASS, target.weak, target.classes).long()
-            truth = functional.one_hot(suggested, CLASS_COUNT).movedim(-1, 1).to(logits.dtype)
             known = target.known.unsqueeze(1)
-            total = total + recipe.perceptual * self.perceptual(log_probability.exp() * known, truth * known)
+            truth = functional.one_hot(suggested, CLASS_COUNT).movedim(-1, 1).to(logits.dtype) * known
+            probability = log_probability.exp() * known
+            if self.perceptual is not None:
+                total = total + recipe.perceptual * self.perceptual(probability, truth)
+            if recipe.regional:
+                total = total + recipe.regional * regional_loss(probability, truth)
         return total
 
     def forward(self, output: SegmentationOutput, target: Target) -> Tensor:

@@ -1,7 +1,8 @@
 """Trains one network on one fold, for a time or a number of steps, whichever is given.
 
 By steps a run is reproducible and can be resumed: a run that was stopped and resumed ends with the same weights.
-By time the schedule follows the elapsed share of it, so every run comes to its proper end.
+By time the cosine schedule follows the elapsed share of it, so every run comes to its proper end. On a plateau schedule
+the limit is an upper one: the run ends when the learning rate has fallen to its end.
 """
 
 import copy
@@ -9,24 +10,29 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from analysis.model.compact_network import CompactNetwork
-from analysis.model.network import ConvLstmNetwork, NetworkShape, SegmentationOutput
-from analysis.training.augment import SliceStore, WindowSampler
-from analysis.training.baselines import UNet2D
-from analysis.training.datasets import Cache
+from analysis.training.augment import Batch, SliceStore, WindowSampler
+from analysis.training.datasets import Cache, Case
 from analysis.training.losses import SegmentationLoss
-from analysis.training.recipes import NetworkRecipe, Recipe
+from analysis.training.networks import build_network
+from analysis.training.recipes import Recipe, recipe_of
+from analysis.training.schedules import Plateau, cosine_rate, optimiser_of
+from analysis.training.validation import StillWindows, inner_split
+
+if TYPE_CHECKING:
+    from analysis.model.network import SegmentationOutput
 
 _LOG_EVERY = 25
 _WAIT_EVERY = 10  # steps between waits for the device: the queue must not run ahead of the clock
 _SAVE_EVERY_S = 300.0  # a run that is killed loses at most this much
+_HU_RANGE = (-1024.0, 600.0)  # of the segmenter's input; minmax puts it on 0 to 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,38 +54,35 @@ class RunLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedNetwork:
-    """The averaged weights of a run, ready to evaluate, and how it went."""
+    """The weights that a run hands out, ready to evaluate, and how it went.
+
+    They are the running average, on a plateau schedule those of the best validation, else the last step's. The input is
+    windows of ``slices`` slices, (HU - ``mean_hu``) / ``sd_hu``.
+    """
 
     network: nn.Module
+    slices: int
     mean_hu: float
     sd_hu: float
     steps: int
     seconds: float
     final_loss: float
+    best_validation_loss: float | None
 
 
-def build_network(recipe: NetworkRecipe) -> nn.Module:
-    """The network a recipe names, freshly initialised from torch's global seed."""
-    if recipe.kind == "unet2d":
-        return UNet2D()
-    if recipe.kind == "compact":
-        return CompactNetwork(NetworkShape(design="compact", lstm_maps=recipe.lstm_maps, head_maps=recipe.head_maps))
-    shape = NetworkShape(lstm_maps=recipe.lstm_maps, head_maps=recipe.head_maps)
-    return ConvLstmNetwork(shape, restructured=recipe.restructured)
+def normalisation_of(recipe: Recipe, cache: Cache, cases: Sequence[Case]) -> tuple[float, float]:
+    """What is taken from HU, and by what the rest is divided, before the network sees it.
 
-
-def learning_rate(recipe: Recipe, elapsed: float) -> float:
-    """Linear warm-up, then half a cosine down to the final fraction."""
-    optimiser = recipe.optimiser
-    if elapsed < optimiser.warmup:
-        return optimiser.learning_rate * (0.02 + 0.98 * elapsed / optimiser.warmup)
-    share = (elapsed - optimiser.warmup) / (1 - optimiser.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * share))
-    return optimiser.learning_rate * (optimiser.final_fraction + (1 - optimiser.final_fraction) * cosine)
+    For the z-score mean and deviation of the lung voxels of these cases, for minmax floor and width of the HU range.
+    """
+    if recipe.data.normalisation == "minmax":
+        floor, ceiling = _HU_RANGE
+        return floor, ceiling - floor
+    return cache.lung_statistics_hu(cases)
 
 
 class Trainer:
-    """One run: network, its running average, optimiser, sampler and their random state."""
+    """One run: network, the weights it will hand out, optimiser, sampler and their random state."""
 
     def __init__(
         self,
@@ -96,16 +99,24 @@ class Trainer:
         self.device = torch.device(device)
         torch.manual_seed(seed)
         self.network = _channels_last(build_network(recipe.network).to(self.device))
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
+        self.kept = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.loss = SegmentationLoss(recipe.loss, vgg_weights).to(self.device)
+        self.optimiser = optimiser_of(self.network, recipe, fused=self.device.type == "cuda")
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(seed)
         cases = cache.training(fold)
-        self.mean_hu, self.sd_hu = cache.lung_statistics_hu(cases)
-        self.sampler = WindowSampler(
-            SliceStore(cache, self.device), cases, recipe.data, recipe.augment, split_hu=recipe.loss.split_hu
-        )
-        self.optimiser = _optimiser(self.network, recipe, fused=self.device.type == "cuda")
+        self.mean_hu, self.sd_hu = normalisation_of(recipe, cache, cases)
+        store = SliceStore(cache, self.device)
+        slices, split_hu = recipe.network.slices, recipe.loss.split_hu
+        self.plateau: Plateau | None = None
+        if recipe.optimiser.schedule == "plateau":
+            shown = [case for case in cases if recipe.data.share(case.source) > 0]
+            cases, validation = inner_split(shown, recipe.plateau.validation_share)
+            self.validation = StillWindows(store, validation, slices=slices, split_hu=split_hu, batch=recipe.data.batch)
+            windows = recipe.plateau.epoch_windows or sum(case.stop - case.start for case in cases)
+            epoch_steps = max(1, round(windows / recipe.data.batch))
+            self.plateau = Plateau(self.optimiser, recipe.plateau, epoch_steps=epoch_steps)
+        self.sampler = WindowSampler(store, cases, recipe.data, recipe.augment, slices=slices, split_hu=split_hu)
         self.step = 0
         self.last_loss = math.nan
         self._log = log
@@ -127,12 +138,18 @@ class Trainer:
         last = limit.steps if stop_at is None else stop_at
         self.network.train()
         while (elapsed := limit.elapsed(started, self.step)) < 1 and (last is None or self.step < last):
+            if self.plateau is not None and self.plateau.ended:
+                break
             loss = self._one_step(elapsed)
             if self.step % _WAIT_EVERY == 0 or self.step == 1:
                 self.last_loss = float(loss)
                 if not math.isfinite(self.last_loss):
                     raise FloatingPointError(f"the loss is not a number at step {self.step}")
-            if self.step % _LOG_EVERY == 0:
+            if self.plateau is not None and self.step % self.plateau.epoch_steps == 0:
+                self._record(
+                    elapsed, time.monotonic() - started, progress, validation_loss=self._validate(self.plateau)
+                )
+            elif self.step % _LOG_EVERY == 0:
                 self._record(elapsed, time.monotonic() - started, progress)
             if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_S:
                 self._seconds = time.monotonic() - started
@@ -141,45 +158,81 @@ class Trainer:
         self._seconds = time.monotonic() - started
         if checkpoint is not None:
             self._save(checkpoint)
+        handed_out = self._handed_out()
         return TrainedNetwork(
-            network=self.average if self.recipe.optimiser.average_decay else copy.deepcopy(self.network).eval(),
+            network=handed_out if handed_out is self.kept else copy.deepcopy(handed_out).eval(),
+            slices=self.recipe.network.slices,
             mean_hu=self.mean_hu,
             sd_hu=self.sd_hu,
             steps=self.step,
             seconds=self._seconds,
             final_loss=self.last_loss,
+            best_validation_loss=self.plateau.best if self.plateau is not None and self.plateau.improved else None,
         )
 
+    def _handed_out(self) -> nn.Module:
+        """The running average or the best validated weights; until there are such, and without them, the last ones."""
+        kept = self.recipe.optimiser.average_decay > 0 or (self.plateau is not None and self.plateau.improved)
+        return self.kept if kept else self.network
+
     def _one_step(self, elapsed: float) -> Tensor:
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, elapsed)
+        options = self.recipe.optimiser
+        if self.plateau is None:
+            for group in self.optimiser.param_groups:
+                group["lr"] = cosine_rate(self.recipe, elapsed)
         with torch.no_grad():
             batch = self.sampler.draw(self.generator)
-            hu = ((batch.hu - self.mean_hu) / self.sd_hu).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=_has_bfloat16(self.device)):
-            output: SegmentationOutput = self.network.branches(hu)  # type: ignore[operator]
-        loss = self.loss(output, batch.target)
+        loss = self._loss_of(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_norm)
+        if options.gradient_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), options.gradient_norm)
         self.optimiser.step()
         self.step += 1
-        if self.recipe.optimiser.average_decay:
-            _average(
-                self.average, self.network, min(self.recipe.optimiser.average_decay, (1 + self.step) / (10 + self.step))
-            )
+        if options.average_decay:
+            _average(self.kept, self.network, min(options.average_decay, (1 + self.step) / (10 + self.step)))
         return loss.detach()
 
-    def _record(self, elapsed: float, seconds: float, progress: Callable[[str], None] | None) -> None:
+    def _loss_of(self, batch: Batch) -> Tensor:
+        hu = ((batch.hu - self.mean_hu) / self.sd_hu).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=_has_bfloat16(self.device)):
+            output: SegmentationOutput = self.network.branches(hu)  # type: ignore[operator]
+        return self.loss(output, batch.target)
+
+    @torch.no_grad()
+    def _validate(self, plateau: Plateau) -> float:
+        """Mean loss of the validation patients' slices; the weights are kept where it is the best so far."""
+        self.network.eval()
+        total = sum(float(self._loss_of(batch)) * len(batch.hu) for batch in self.validation)
+        self.network.train()
+        mean = total / self.validation.windows
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"the validation loss is not a number at step {self.step}")
+        if plateau.step(mean):
+            self.kept.load_state_dict(self.network.state_dict())
+        return mean
+
+    def _record(
+        self,
+        elapsed: float,
+        seconds: float,
+        progress: Callable[[str], None] | None,
+        *,
+        validation_loss: float | None = None,
+    ) -> None:
         if progress is not None:
-            progress(f"{100 * elapsed:5.1f} %  step {self.step}  loss {self.last_loss:.4f}")
+            validated = "" if validation_loss is None else f"  validation {validation_loss:.4f}"
+            progress(f"{100 * elapsed:5.1f} %  step {self.step}  loss {self.last_loss:.4f}{validated}")
         if self._log is not None:
             entry = {
                 "step": self.step,
                 "seconds": round(seconds, 2),
                 "elapsed": round(elapsed, 4),
                 "loss": self.last_loss,
+                "learning_rate": self.optimiser.param_groups[0]["lr"],
             }
+            if validation_loss is not None:
+                entry["validation_loss"] = validation_loss
             with self._log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
 
@@ -187,12 +240,13 @@ class Trainer:
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self._handed_out().state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "step": self.step,
             "seconds": self._seconds,
             "recipe": json.dumps(asdict(self.recipe)),
+            "plateau": None if self.plateau is None else self.plateau.state_dict(),
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -200,12 +254,16 @@ class Trainer:
 
     def _resume(self, path: Path) -> None:
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"] != json.dumps(asdict(self.recipe)):
-            raise ValueError("the checkpoint is of another recipe")
+        stored = json.loads(state["recipe"])
+        # Compared as values: a checkpoint from before a key was there has that key's default.
+        if recipe_of(stored.pop("name"), stored) != self.recipe:
+            raise ValueError(f"the checkpoint {path.name} is of another recipe: name another file, or remove it")
         self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        self.kept.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
+        if self.plateau is not None:
+            self.plateau.load_state_dict(state["plateau"])
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
 
 
@@ -220,17 +278,6 @@ def _channels_last(network: nn.Module) -> nn.Module:
         if parameter.ndim == 4:  # noqa: PLR2004 - a kernel
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
-
-
-def _optimiser(network: nn.Module, recipe: Recipe, *, fused: bool) -> torch.optim.Optimizer:
-    """AdamW; normalisation and biases do not decay."""
-    decaying = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decaying, "weight_decay": recipe.optimiser.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.optimiser.learning_rate, fused=fused or None)
 
 
 @torch.no_grad()

@@ -154,7 +154,7 @@ def test_recipes_can_be_read(name):
 
 def test_the_papers_recipe_is_the_papers():
     """Class weights, gamma, perceptual loss, learning rate, decay, batch and rotation as they were published."""
-    paper = load_recipe("paper")
+    paper = load_recipe("killekar2022")
     assert (paper.loss.class_weights, paper.loss.gamma, paper.loss.perceptual) == ((0.1, 1.0, 1.0), 3.0, 1.0)
     assert (paper.optimiser.learning_rate, paper.optimiser.weight_decay) == (1e-3, 1e-6)
     assert (paper.data.batch, paper.augment.rotation_deg, paper.augment.scale) == (32, 10.0, (0.9, 1.05))

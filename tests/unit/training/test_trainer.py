@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from analysis.training.recipes import DataRecipe, OptimiserRecipe
-from analysis.training.trainer import RunLimit, Trainer, learning_rate
+from analysis.training.schedules import cosine_rate
+from analysis.training.trainer import RunLimit, Trainer
 
 
 def _weights(network):
@@ -81,10 +82,10 @@ def test_the_average_follows_the_network(cache, recipe):
 def test_the_schedule():
     """Linear warm-up to the full rate, then half a cosine to nothing."""
     recipe = type("R", (), {"optimiser": OptimiserRecipe(learning_rate=1.0, warmup=0.1)})()
-    assert learning_rate(recipe, 0.0) == pytest.approx(0.02)
-    assert learning_rate(recipe, 0.1) == pytest.approx(1.0)
-    assert learning_rate(recipe, 0.55) == pytest.approx(0.5)
-    assert learning_rate(recipe, 1.0) == pytest.approx(0.0, abs=1e-9)
+    assert cosine_rate(recipe, 0.0) == pytest.approx(0.02)
+    assert cosine_rate(recipe, 0.1) == pytest.approx(1.0)
+    assert cosine_rate(recipe, 0.55) == pytest.approx(0.5)
+    assert cosine_rate(recipe, 1.0) == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("limits", [{}, {"seconds": 1.0, "steps": 1}])

@@ -1,4 +1,4 @@
-"""The networks that the ConvLSTM is compared with, trained and evaluated by the same harness."""
+"""A two-dimensional U-Net, the first of the networks that Killekar et al. 2022 compare theirs with."""
 
 import torch
 from torch import Tensor, nn
