@@ -58,12 +58,12 @@ def draw_look(name: str, seed: int) -> tuple[CtacLook, np.random.Generator]:
 def simulate_ctac(name: str, scan: LabelledScan, *, seed: int) -> tuple[LabelledScan, CtacLook]:
     """The scan as a CTAC, its truth on the new slices; a scan with thicker slices keeps its own.
 
-    A voxel is lung, or lesion, where more than half of what it averages is.
+    A voxel is lung, or lesion, where at least half of what it averages is.
     """
     look, random = draw_look(name, seed)
     volume = scan.volume
-    spacing_mm = max(look.slice_mm, volume.slice_spacing_mm)
-    weights = _averaging(len(volume.hu), volume.slice_spacing_mm, spacing_mm)
+    weights = _averaging(len(volume.hu), volume.slice_spacing_mm, max(look.slice_mm, volume.slice_spacing_mm))
+    spacing_mm = volume.slice_spacing_mm * len(volume.hu) / len(weights)
     pixel_mm = volume.column_spacing_mm
     height = np.linspace(0.0, 1.0, volume.hu.shape[1], dtype=np.float32)[:, None]
     hu = np.empty((len(weights), *volume.hu.shape[1:]), np.int16)
@@ -73,7 +73,7 @@ def simulate_ctac(name: str, scan: LabelledScan, *, seed: int) -> tuple[Labelled
         share = row[used].astype(np.float32)
         plane = np.tensordot(share, volume.hu[used].astype(np.float32), 1)
         for masks, source in ((lung, scan.lung), (lesion, scan.lesion), (known, scan.known)):
-            masks[index] = True if source is None else np.tensordot(share, source[used].astype(np.float32), 1) > _HALF
+            masks[index] = True if source is None else np.tensordot(share, source[used].astype(np.float32), 1) >= _HALF
         aerated = lung[index] / (1 + np.exp((plane - _AERATED_BELOW_HU) / _AERATED_WIDTH_HU))
         plane += aerated * (look.expiration_hu + look.dependent_hu * height**2)
         plane = cv2.GaussianBlur(plane, (0, 0), look.blur_mm / pixel_mm)

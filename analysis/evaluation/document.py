@@ -44,13 +44,15 @@ _NO_MEAN = {"slices"}
 def document(evaluation: Evaluation, models: Models, *, alert_threshold_percent: float | None = None) -> dict[str, Any]:
     """The evaluation in JSON's terms. ``mean`` is over the cases that have a figure, controls apart.
 
+    ``profile`` is None where each case tells its own.
+
     ``alert_threshold_percent`` is the burden at which the node flags the profile; calls at it are counted.
     """
     which = evaluation.which
     content: dict[str, Any] = {
         "set": which.value,
         **models.document(which),
-        "profile": evaluation.profile.value,
+        "profile": None if which is EvaluationSet.DICOM else evaluation.profile.value,
         "cases": [result.document() for result in evaluation.results],
         "mean": means(evaluation.results),
     }

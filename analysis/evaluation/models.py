@@ -1,19 +1,26 @@
 """Which model judges which case: one for all, or of each fold the one that did not see the case in training."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.errors import UntrustedWeights
 from analysis.evaluation.cases import CaseFile, EvaluationSet
 from analysis.evaluation.errors import NoFold
 from analysis.evaluation.results import LesionModel
 from analysis.findings import Profile
-from analysis.model.weights import MANIFEST_NAME, default_directory
+from analysis.model.weights import EVALUATION_NAME, MANIFEST_NAME, default_directory, read_manifest
 from analysis.training.datasets import FOLD_COUNT
 
 _ALL = "all"
+_SOURCES: Mapping[EvaluationSet, tuple[str, ...]] = {
+    EvaluationSet.COVID20: ("covid20", "lctsc"),
+    EvaluationSet.CTAC: ("covid20", "lctsc"),
+    EvaluationSet.LCTSC: ("lctsc",),
+    EvaluationSet.MEDSEG: ("medseg",),
+}
 
 Load = Callable[[Path | None], LesionModel]
 """Loads the model of a folder; of None the one that comes with the package."""
@@ -21,33 +28,63 @@ Load = Callable[[Path | None], LesionModel]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """A model folder (None: the package's own), or a folder of ``fold0`` to ``fold4`` from a cross-validation."""
+    """One model folder (None: the package's own), or the folders ``fold0`` to ``fold4`` of a cross-validation.
+
+    ``held_out`` names the fold that kept a case from training, as far as the folds tell it; for a case that none of
+    them names its place among the cases of its folder decides, by the rule of training.
+    """
 
     directory: Path | None = None
     cross_validated: bool = False
+    held_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
-    def __post_init__(self) -> None:
-        if not self.cross_validated:
-            return
-        missing = [f"fold{fold}" for fold in range(FOLD_COUNT) if not self._has(f"fold{fold}")]
-        if self.directory is None or missing:
-            raise NoFold(f"{self.directory} has no {', '.join(missing)} with a {MANIFEST_NAME}.")
+    @classmethod
+    def of_folds(cls, directory: Path) -> "ModelSource":
+        """The models of a cross-validation.
+
+        Raises:
+            NoFold: the model of a fold is missing.
+        """
+        folders = [directory / f"fold{fold}" for fold in range(FOLD_COUNT)]
+        missing = [folder.name for folder in folders if not (folder / MANIFEST_NAME).is_file()]
+        if missing:
+            raise NoFold(f"{directory} has no {', '.join(missing)} with a {MANIFEST_NAME}.")
+        held_out: dict[str, int] = {}
+        for fold, folder in enumerate(folders):
+            held_out |= dict.fromkeys(_held_out(folder, fold), fold)
+        return cls(directory=directory, cross_validated=True, held_out=held_out)
 
     def directory_for(self, case: CaseFile) -> Path | None:
         """The folder of the model that judges a case."""
         if not self.cross_validated or self.directory is None:
             return self.directory
-        if case.fold is None:
+        fold = self.held_out.get(case.name, case.fold)
+        if fold is None:
             raise NoFold(f"{case.name} belongs to no fold: evaluate it with one model.")
-        return self.directory / f"fold{case.fold}"
+        return self.directory / f"fold{fold}"
 
     @staticmethod
     def holds_folds(directory: Path) -> bool:
         """Whether a folder is that of a cross-validation."""
         return (directory / "fold0" / MANIFEST_NAME).is_file()
 
-    def _has(self, fold: str) -> bool:
-        return self.directory is not None and (self.directory / fold / MANIFEST_NAME).is_file()
+    def cautions(self, which: EvaluationSet) -> list[str]:
+        """What a reader of the figures must know: whether the model was trained on cases of this set."""
+        if self.cross_validated:
+            told = "by the names that the folds hold" if self.held_out else "by its place among the cases of the folder"
+            return [f"Each case is judged by the fold that did not see it in training, told {told}."]
+        if which not in _SOURCES:
+            return []
+        try:
+            training = read_manifest(self.directory or default_directory()).training
+        except UntrustedWeights:
+            return []
+        seen = [source for source in _SOURCES[which] if any(text.startswith(source) for text in training.data)]
+        if not seen:
+            return []
+        kept = "" if training.fold == _ALL else f" but those of fold {training.fold}"
+        told = f"The model was trained on the cases of {' and '.join(seen)}{kept}: on these the figures flatter it"
+        return [f"{told} (--cross-validated judges each case by a model that did not see it)."]
 
 
 @dataclass(slots=True)
@@ -85,21 +122,33 @@ class Models:
     def document(self, which: EvaluationSet) -> dict[str, Any]:
         """Which model it was, as the JSON holds it: ``model`` is its name, ``model_details`` all of it by fold."""
         if which is EvaluationSet.LOBES:
-            told = {"name": "lobes", **_manifest(self.source.directory or default_directory() / "lobes")}
-            return {"model": told["name"], "cross_validated": self.source.cross_validated, "model_details": told}
-        details = next(iter(self.told.values())) if set(self.told) == {_ALL} else self.told
-        names = dict.fromkeys(str(one["name"]) for one in self.told.values())
+            told = {"name": "lobes", **_named(self.source.directory or default_directory() / "lobes")}
+            name, details = told["name"], told
+        else:
+            name = ", ".join(dict.fromkeys(str(one["name"]) for one in self.told.values()))
+            details = next(iter(self.told.values())) if set(self.told) == {_ALL} else self.told
         return {
-            "model": ", ".join(names),
+            "model": name,
             "cross_validated": self.source.cross_validated,
             "model_details": details,
+            "cautions": self.source.cautions(which),
         }
 
 
-def _manifest(directory: Path) -> dict[str, Any]:
-    """Name, version and SHA-256 that the manifest of a folder tells, as far as it can be read."""
-    try:
-        content = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+def _named(directory: Path) -> dict[str, Any]:
+    """Name, version and SHA-256 that the manifest of the lobes tells, as far as it can be read."""
+    content = _read(directory / MANIFEST_NAME)
     return {key: content[key] for key in ("name", "version", "sha256") if key in content}
+
+
+def _held_out(folder: Path, fold: int) -> list[str]:
+    """The cases that the model of a fold was evaluated on and that carry its number."""
+    cases = _read(folder / EVALUATION_NAME).get("cases", [])
+    return [str(case["case"]) for case in cases if str(case.get("fold")) == str(fold)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -89,8 +89,9 @@ def _distribution(cases: Sequence[Case], keys: Sequence[str]) -> Plot:
 
 def _agreement(pairs: npt.NDArray[np.float64], name: str) -> Plot:
     """Found against true, and their difference against their mean (Bland and Altman)."""
-    figure = Figure(figsize=(9.0, 3.6))  # mean_diff_plot lays it out
-    left, right = figure.subplots(1, 2)
+    differs = np.ptp(pairs[:, 0] - pairs[:, 1]) > 0  # else there are no limits to show
+    figure = Figure(figsize=(9.0 if differs else 4.5, 3.6), layout=None if differs else "constrained")
+    left, *others = figure.subplots(1, 2 if differs else 1, squeeze=False)[0]
     top = float(pairs.max()) * 1.05
     left.plot([0, top], [0, top], color=_GREY, lw=1)
     left.plot(pairs[:, 1], pairs[:, 0], "o", color=_BLUE, ms=5, alpha=0.8)
@@ -99,12 +100,13 @@ def _agreement(pairs: npt.NDArray[np.float64], name: str) -> Plot:
     found = statistics.agreement(pairs[:, 0].tolist(), pairs[:, 1].tolist())
     r2 = found["pearson_r2"] if found else None
     left.set_title("" if r2 is None else f"Pearson R² {r2:.3f}", fontsize=9)
-    mean_diff_plot(pairs[:, 0], pairs[:, 1], ax=right, scatter_kwds={"color": _BLUE, "alpha": 0.8})
-    right.set_xlabel(f"mean of found and true {name}", fontsize=9)
-    right.set_ylabel(f"found minus true {name}", fontsize=9)
-    right.tick_params(labelsize=8)
-    for text in right.texts:
-        text.set_fontsize(8)
+    for right in others:
+        mean_diff_plot(pairs[:, 0], pairs[:, 1], ax=right, scatter_kwds={"color": _BLUE, "alpha": 0.8})
+        right.set_xlabel(f"mean of found and true {name}", fontsize=9)
+        right.set_ylabel(f"found minus true {name}", fontsize=9)
+        right.tick_params(labelsize=8)
+        for text in right.texts:
+            text.set_fontsize(8)
     return Plot(
         png=_png(figure),
         caption=f"{name.capitalize()}: found against true with the line of identity, and Bland-Altman with "

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.evaluation.errors import UnreadableCase
-from analysis.series.volume import NativeGrid, Volume
+from analysis.series.volume import MINIMUM_HU, NativeGrid, Volume
 from analysis.training.prepare import read_covid20 as read_covid20_labels
 from analysis.training.prepare import read_medseg
 
@@ -86,7 +86,8 @@ def read_covid20(path: Path) -> LabelledScan:
         count, _, columns = scan.hu.shape
         nearest, farthest = ASSUMED_SLICE_SPACING_MM
         slice_mm = float(np.clip(ASSUMED_HEIGHT_MM / count, nearest, farthest))
-        volume = plain_volume(np.rint(scan.hu).astype(np.int16), (slice_mm, *2 * (ASSUMED_WIDTH_MM / columns,)))
+        hu = np.maximum(np.rint(scan.hu), MINIMUM_HU).astype(np.int16)  # as volumes from DICOM have it
+        volume = plain_volume(hu, (slice_mm, *2 * (ASSUMED_WIDTH_MM / columns,)))
         return LabelledScan(volume=volume, lung=scan.lung, lesion=scan.label > 0, known=scan.known)
 
 

@@ -89,7 +89,7 @@ def _model(document: Mapping[str, Any]) -> str:
         for fold, one in by_fold.items()
     ]
     kind = "cross-validated: each case by the fold that did not see it" if document["cross_validated"] else "one model"
-    told = f"{kind}; profile {document['profile']}; Lungsentry {document['software_version']}"
+    told = f"{kind}; profile {document['profile'] or 'as each series tells'}; Lungsentry {document['software_version']}"
     return f'<p class="faint">{"<br>".join([escape(told), *lines])}</p>'
 
 

@@ -75,7 +75,11 @@ def evaluate(
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="DIR", help="A model folder (default: the model that comes with the package)."),
+        typer.Option(
+            "--model",
+            metavar="DIR|NAME",
+            help="A model folder, or a model that `lungsentry model list` names (default: the one of the package).",
+        ),
     ] = None,
     cross_validated: Annotated[
         Path | None,
@@ -111,9 +115,9 @@ def evaluate(
     from analysis.evaluation.models import ModelSource  # noqa: PLC0415 - heavy imports, only for this command
 
     if cross_validated is None:
-        source = ModelSource(directory=_model_folder(model))
+        source = ModelSource(directory=_model_folder(model, settings))
     elif model is None:
-        source = ModelSource(directory=cross_validated, cross_validated=True)
+        source = ModelSource.of_folds(cross_validated)
     else:
         raise UsageError("--model and --cross-validated exclude each other: name one of them")
     run = _Run(data=data, which=which, settings=settings, seed=seed, pictures=report is not None)
@@ -180,9 +184,11 @@ class _Run:
             except ValueError as error:
                 raise UsageError(f"{against} is not the JSON of an evaluation: {error}") from error
         else:
-            folder = _model_folder(str(against))
-            source = ModelSource(
-                directory=folder, cross_validated=folder is not None and ModelSource.holds_folds(folder)
+            folds = ModelSource.holds_folds(against)
+            source = (
+                ModelSource.of_folds(against)
+                if folds
+                else ModelSource(directory=_model_folder(str(against), self.settings))
             )
             other, _ = replace(self, pictures=False).document(source, progress)
         return compare(content, other, threshold_percent=self._threshold_percent)
@@ -209,10 +215,13 @@ def _check_extra() -> None:
         raise CommandError(f"evaluation needs {', '.join(missing)}: pip install 'lungsentry[train]'")
 
 
-def _model_folder(named: str | None) -> Path | None:
+def _model_folder(named: str | None, settings: Settings) -> Path | None:
+    """The folder of a model that is named by its folder, or as ``lungsentry model list`` names it."""
     if named is None or Path(named).is_dir():
         return None if named is None else Path(named)
-    raise UsageError(f"there is no model folder {named}")
+    from analysis.model.registry import Registry  # noqa: PLC0415
+
+    return Registry(directory=settings.models_dir).find(named).directory
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> Path:
