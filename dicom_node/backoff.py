@@ -2,10 +2,12 @@
 
 import random
 
-__all__ = ["is_transient", "retry_delay_s"]
+__all__ = ["LONGEST_WAIT_S", "is_transient", "retry_delay_s"]
 
 LONGEST_DELAY_S = 3600.0
 _JITTER = (0.5, 1.5)
+LONGEST_WAIT_S = LONGEST_DELAY_S * _JITTER[1]
+"""Nothing is ever put off by more."""
 
 
 def retry_delay_s(attempt: int, base_s: float) -> float:

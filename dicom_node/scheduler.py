@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from db import Store
 from dicom_node.backoff import is_transient
+from dicom_node.clock_step import StepWatch
 from dicom_node.commitment import Reporter
 from dicom_node.delivery.sender import Sender
+from dicom_node.leases import Leases
 from dicom_node.logs import cause_of
 from dicom_node.retention import Retention
 from dicom_node.settings import Settings
@@ -25,8 +28,25 @@ __all__ = ["Sweeps", "node_sweeps", "run_scheduler"]
 _LOG = structlog.stdlib.get_logger()
 
 LEASES_EVERY_S = 2.0
+CORRECTIONS_EVERY_S = 10.0
 DELIVERIES_EVERY_S = 1.0
 CERTIFICATES_EVERY_S = 86_400.0
+CLOCK_EVERY_S = 0.5
+
+
+class _Every(BaseTrigger):
+    """So many seconds after the last look began. APScheduler's own would make up for every look of a skipped year."""
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(  # pyright: ignore[reportIncompatibleMethodOverride] - the base says that it returns None
+        self,
+        previous_fire_time: datetime | None,  # noqa: ARG002 - only now counts
+        now: datetime,
+    ) -> datetime:
+        """The next look."""
+        return now + self._interval
 
 
 class Sweeps:
@@ -44,12 +64,21 @@ class Sweeps:
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
         for sweep in self._sweeps:
-            scheduler.add_job(self.tick, "interval", args=[sweep], seconds=sweep.every_s, id=sweep.name)
+            scheduler.add_job(self.tick, _Every(sweep.every_s), args=[sweep], id=sweep.name)
         scheduler.start()
+        watch = StepWatch()
         try:
-            stop.wait()
+            while not stop.wait(CLOCK_EVERY_S):
+                if step_s := watch.look():
+                    self._look_now(scheduler, step_s)
         finally:
             scheduler.shutdown(wait=True)
+
+    def _look_now(self, scheduler: BackgroundScheduler, step_s: float) -> None:
+        """The times of the next looks are those of a clock that holds no more."""
+        _LOG.warning("clock.stepped", by_s=round(step_s, 1))
+        for sweep in self._sweeps:
+            scheduler.modify_job(sweep.name, next_run_time=datetime.now(UTC))
 
     def tick(self, sweep: Sweep) -> None:
         """One look. Whatever goes wrong is logged with its cause; the next unit and the next look come all the same."""
@@ -89,17 +118,14 @@ def node_sweeps(settings: Settings, store: Store) -> tuple[Sweep, ...]:
     sender = Sender(settings=settings, store=store)
     reporter = Reporter(settings=settings, store=store)
     retention = Retention(settings=settings, store=store)
+    leases = Leases(settings=settings, store=store)
     return (
         Sweep(name="completion", every_s=settings.completion.sweep_s, units=triage.completions),
         Sweep(name="screening", every_s=settings.completion.sweep_s, units=triage.screenings),
-        Sweep(name="leases", every_s=LEASES_EVERY_S, units=lambda: [Unit(run=partial(_release_lapsed, store))]),
+        Sweep(name="leases", every_s=LEASES_EVERY_S, units=leases.lapses),
+        Sweep(name="corrections", every_s=CORRECTIONS_EVERY_S, units=leases.corrections),
         Sweep(name="deliveries", every_s=DELIVERIES_EVERY_S, units=sender.units),
         Sweep(name="commitments", every_s=settings.commitment.sweep_s, units=reporter.units),
         Sweep(name="certificates", every_s=CERTIFICATES_EVERY_S, units=lambda: expiry_units(settings.tls)),
         Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),
     )
-
-
-def _release_lapsed(store: Store) -> None:
-    for job in store.jobs.release_lapsed(datetime.now(UTC)):
-        _LOG.warning("job.lapsed", job_id=job.id, series_instance_uid=job.series_instance_uid, state=job.state)

@@ -18,6 +18,7 @@ from db.store.reading import SeriesReading, Studies, read_status
 from db.store.requeue import Requeue
 from db.store.results import Results
 from db.store.retention import Retention
+from db.store.timekeeping import Timekeeping
 from db.store.waiting import Waiter
 from db.values import Status
 
@@ -45,6 +46,7 @@ class Store:
         self.requeue = Requeue(database=database, clock=clock)
         self.models = Models(database=database, clock=clock)
         self.retention = Retention(database=database, clock=clock)
+        self.timekeeping = Timekeeping(database=database, clock=clock)
         self.studies = Studies(database=database, clock=clock)
         self.series = SeriesReading(database=database, clock=clock)
 

@@ -1,7 +1,8 @@
 """A worker process whose analysis is a stand-in: it excludes every series, after a hang where the test wants one.
 
 Started as a role by the supervisor: ``python -m stand_in_worker worker MODE``. MODE is ``quick``, ``hang-first``
-(the first analysis in the data folder never ends) or ``hang`` (none ever ends). Each analysis leaves a file
+(the first analysis in the data folder never ends), ``hang`` (none ever ends) or ``until-told`` (each waits until there
+is a file ``go-on``). Each analysis leaves a file
 ``analysis-N`` with its process id in the data folder, so that a test can see it begin.
 """
 
@@ -30,6 +31,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         marker.with_suffix(".tmp").rename(marker)
         if mode == "hang" or (mode == "hang-first" and number == 1):
             threading.Event().wait()
+        while mode == "until-told" and not (settings.node.data_dir / "go-on").exists():
+            threading.Event().wait(0.05)
         rule = RuleResult(rule="lung present", value="none", expected="two lungs", outcome=Outcome.EXCLUDED)
         return ExcludedSeries(screening=Screening(results=(rule,), profile=None), seconds={"lungs": 0.1})
 
