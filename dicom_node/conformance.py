@@ -207,12 +207,19 @@ the certificate names the host (`tls.check_host_names`). No user identity is neg
 
 
 def _remarks(settings: Settings) -> str:
-    keep = settings.retention.keep_days
+    retention = settings.retention
+    kept = "; ".join(
+        f"{state}: {'kept, by default' if days is None else f'{days:g} days'} (`retention.{state}_days`)"
+        for state, days in (
+            ("analysed", retention.analysed_days),
+            ("excluded", retention.excluded_days),
+            ("failed", retention.failed_days),
+        )
+    )
     return f"""\
 ## Character sets and retention
 Text is read in the character sets that Specific Character Set (0008,0005) names; an object is stored whatever it is.
-Instances of series that ended as analysed or excluded are removed after `retention.keep_days`
-({"never, by default" if keep is None else f"{keep:g} days"}). What failed or waits is never removed."""
+Instances are removed so long after their series ended: {kept}. What is not processed yet is never removed."""
 
 
 def _claim(error: type[Exception]) -> str:

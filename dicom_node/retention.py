@@ -1,18 +1,23 @@
-"""Retention: instances of series that have ended go from the archive after their time; results and alerts stay."""
+"""Retention: instances of series that have ended go from the archive after their state's time; results stay."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import structlog
 
-from db import Store
+from db import SeriesState, StaleState, Store
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 
 __all__ = ["Retention"]
 
 _LOG = structlog.stdlib.get_logger()
+
+JUST_WRITTEN_S = 3600.0
+"""A file this young came again, and its sender was told that it is safe: its series waits for a later look."""
 
 
 class Retention:
@@ -25,17 +30,30 @@ class Retention:
 
     def removals(self) -> Iterator[Unit]:
         """One unit for each series whose instances may go."""
-        keep_days = self._settings.retention.keep_days
-        if keep_days is None:
-            return
-        for series_instance_uid in self._store.retention.removable(self._clock() - timedelta(days=keep_days)):
-            yield Unit(run=partial(self._remove, series_instance_uid))
+        now, retention = self._clock(), self._settings.retention
+        kept = {
+            SeriesState.ANALYSED: retention.analysed_days,
+            SeriesState.EXCLUDED: retention.excluded_days,
+            SeriesState.FAILED: retention.failed_days,
+        }
+        before = {state: now - timedelta(days=days) for state, days in kept.items() if days is not None}
+        for series_instance_uid in self._store.retention.removable(before):
+            yield Unit(run=partial(self._remove, series_instance_uid, before))
 
-    def _remove(self, series_instance_uid: str) -> None:
-        """Files first, of every version: after a crash before the record, the next look finds them gone."""
-        stored = self._store.retention.files(series_instance_uid)
-        for instance in stored:
-            path = self._settings.archive_dir / instance.path
-            path.unlink(missing_ok=True)
-        self._store.retention.removed(series_instance_uid)
+    def _remove(self, series_instance_uid: str, before: dict[SeriesState, datetime]) -> None:
+        """Every version of every instance, while the series is locked; the record follows in the same transaction."""
+        try:
+            with self._store.retention.removal(series_instance_uid, before) as stored:
+                paths = [self._settings.archive_dir / instance.path for instance in stored]
+                _check_age(paths)
+                for path in paths:
+                    path.unlink(missing_ok=True)
+        except StaleState:
+            return  # the next look judges anew
         _LOG.info("instances.removed", series_instance_uid=series_instance_uid, instances=len(stored))
+
+
+def _check_age(paths: list[Path]) -> None:
+    now = time.time()
+    if any(now - path.stat().st_mtime < JUST_WRITTEN_S for path in paths if path.exists()):
+        raise StaleState("An instance came again just now.")

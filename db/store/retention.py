@@ -1,9 +1,12 @@
 """Which instances may leave the archive."""
 
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
 
 from db.errors import StaleState
 from db.rows import InstanceRow, SeriesRow
@@ -15,54 +18,64 @@ from db.values import StoredInstance
 
 __all__ = ["Retention"]
 
-REMOVABLE = frozenset({SeriesState.ANALYSED, SeriesState.EXCLUDED})
-"""A failed series keeps its instances: somebody has to look at it."""
+REMOVABLE = frozenset({SeriesState.ANALYSED, SeriesState.EXCLUDED, SeriesState.FAILED})
+"""A series in any other state is unprocessed: its instances never go, whatever is asked."""
+
+Before = Mapping[SeriesState, datetime]
+"""For each state the time before which a series must have ended, and last received something, to be removable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention(Room):
     """What is unprocessed never goes."""
 
-    def removable(self, before: datetime) -> tuple[str, ...]:
-        """The series that ended, and last received something, before that time, and still have instances."""
+    def removable(self, before: Before) -> tuple[str, ...]:
+        """The series that ended, and last received something, before their state's time, and still have instances.
+
+        A state that is not named is kept. ``ValueError`` for one that is unprocessed.
+        """
+        if not before:
+            return ()
+        if not REMOVABLE.issuperset(before):
+            raise ValueError("what is unprocessed is never removed")
         there = select(InstanceRow.id).where(
             InstanceRow.series_instance_uid == SeriesRow.series_instance_uid, InstanceRow.removed_at.is_(None)
         )
+        in_time = [
+            (SeriesRow.state == state.value) & (SeriesRow.ended_at < moment) & (SeriesRow.last_received_at < moment)
+            for state, moment in before.items()
+        ]
         with self.database.read() as session:
             return tuple(
                 session.scalars(
                     select(SeriesRow.series_instance_uid)
-                    .where(
-                        SeriesRow.state.in_(sorted(REMOVABLE)),
-                        SeriesRow.ended_at < before,
-                        SeriesRow.last_received_at < before,
-                        there.exists(),
-                    )
+                    .where(or_(*in_time), there.exists())
                     .order_by(SeriesRow.ended_at)
                 )
             )
 
     def files(self, series_instance_uid: str) -> tuple[StoredInstance, ...]:
-        """Every version of every instance that is still there: what is to be unlinked before ``removed``."""
+        """Every version of every instance that is still there."""
         with self.database.read() as session:
-            rows = session.scalars(
-                select(InstanceRow).where(
-                    InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.removed_at.is_(None)
-                )
-            )
-            return tuple(instance_of(row) for row in rows)
+            return _files(session, series_instance_uid)
 
-    def removed(self, series_instance_uid: str) -> None:
-        """The files of the series are gone.
+    @contextmanager
+    def removal(self, series_instance_uid: str, before: Before) -> Generator[tuple[StoredInstance, ...]]:
+        """Every version that is to be unlinked within the block; that it is gone is recorded at the block's end.
+
+        The series is locked meanwhile: what comes for it now waits, and is indexed as new. After a crash within the
+        block the rows still stand, and the next removal finds the files gone.
 
         Raises:
-            StaleState: the series is at work again.
+            StaleState: the series is at work again, or received something since it was found removable.
         """
         now = self.clock()
         with self.database.write() as session:
             series = locked_series(session, series_instance_uid)
-            if series.state not in REMOVABLE:
-                raise StaleState(f"Series {series_instance_uid} is {series.state}.")
+            moment = before.get(SeriesState(series.state))
+            if series.state not in REMOVABLE or moment is None or series.last_received_at >= moment:
+                raise StaleState(f"Series {series_instance_uid} is {series.state}, and not to be removed.")
+            yield _files(session, series_instance_uid)
             session.execute(
                 update(InstanceRow)
                 .where(InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.removed_at.is_(None))
@@ -72,3 +85,12 @@ class Retention(Room):
             record_event(
                 session, "series", series_instance_uid, "instances_removed", Note(at=now), series=series_instance_uid
             )
+
+
+def _files(session: Session, series_instance_uid: str) -> tuple[StoredInstance, ...]:
+    rows = session.scalars(
+        select(InstanceRow).where(
+            InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.removed_at.is_(None)
+        )
+    )
+    return tuple(instance_of(row) for row in rows)

@@ -121,7 +121,7 @@ def disk(settings: Settings) -> Iterator[Check]:
             "data folder", f"{saw}: below the watermark of {watermark / 1e9:.1f} GB, instances are refused", "make room"
         )
     elif free < _ROOM_FACTOR * watermark:
-        yield _warn("data folder", saw, "make room, or set retention.keep_days")
+        yield _warn("data folder", saw, "make room, or set retention.analysed_days and excluded_days")
     else:
         yield _ok("data folder", saw)
 

@@ -212,10 +212,14 @@ class Destination(_Section):
 class Retention(_Section):
     """How long instances are kept once their series has ended; results and alerts stay."""
 
-    keep_days: float | None = Field(
+    analysed_days: float | None = Field(
         default=None,
         gt=0,
-        description="Days after which the instances of analysed or excluded series are removed; none keeps them.",
+        description="Days after which the instances of analysed series are removed; none keeps them.",
+    )
+    excluded_days: float | None = Field(default=None, gt=0, description="... of excluded series.")
+    failed_days: float | None = Field(
+        default=None, gt=0, description="... of failed series, which somebody may still want to look at."
     )
     sweep_s: float = Field(default=3600, gt=0, description="Seconds between looks at what may go.")
 

@@ -19,7 +19,7 @@ def test_the_example_settings_load() -> None:
     file = DEPLOY / "lungsentry.example.toml"
     settings = load(file)
     assert settings.node.ae_title == "LUNGSENTRY"
-    assert settings.retention.keep_days == 30
+    assert (settings.retention.analysed_days, settings.retention.failed_days) == (30, None)
     assert not settings.receiver.accept_unknown_peers
 
 

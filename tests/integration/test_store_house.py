@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from db import (
     SeriesState,
     StaleState,
     Store,
+    StoredInstance,
     backup,
     current_revision,
     upgrade,
@@ -51,26 +52,59 @@ def _every_state(bench: Bench) -> dict[SeriesState, str]:
     return series
 
 
+def _all(before: datetime) -> dict[SeriesState, datetime]:
+    return dict.fromkeys((SeriesState.ANALYSED, SeriesState.EXCLUDED, SeriesState.FAILED), before)
+
+
+def _remove(bench: Bench, series: str = SERIES) -> list[StoredInstance]:
+    with bench.store.retention.removal(series, _all(bench.clock() + timedelta(days=999))) as files:
+        return list(files)
+
+
 def test_retention_names_only_what_has_ended(bench: Bench) -> None:
-    """After years: the analysed and the excluded; never what waits, runs, comes in or failed, nor what is young."""
+    """After years: the states that have a time, each by its own; never what waits, runs or comes, nor what is young."""
     series = _every_state(bench)
-    ended = {series[SeriesState.ANALYSED], series[SeriesState.EXCLUDED]}
-    assert bench.store.retention.removable(START) == ()
-    assert set(bench.store.retention.removable(START + timedelta(days=999))) == ended
+    later = START + timedelta(days=999)
+    ended = {series[state] for state in _all(later)}
+    assert bench.store.retention.removable(_all(START)) == ()
+    assert set(bench.store.retention.removable(_all(later))) == ended
+    assert bench.store.retention.removable({}) == ()
+    two = {SeriesState.ANALYSED: START, SeriesState.FAILED: later}
+    assert bench.store.retention.removable(two) == (series[SeriesState.FAILED],)
+    with pytest.raises(ValueError, match="unprocessed"):
+        bench.store.retention.removable({SeriesState.QUEUED: later})
     for uid in set(series.values()) - ended:
         with pytest.raises(StaleState):
-            bench.store.retention.removed(uid)
+            _remove(bench, uid)
         assert bench.store.intake.series_paths(uid)
+
+
+def test_retention_refuses_a_series_that_received_something_since(bench: Bench) -> None:
+    """An instance comes between the look and the removal: the series is at work again and nothing of it may go."""
+    bench.analysed()
+    before = _all(bench.clock() + timedelta(days=1))
+    assert bench.store.retention.removable(before) == (SERIES,)
+    bench.store.intake.record_instance(instance(2, received_at=bench.clock.advance(60)))
+    with pytest.raises(StaleState), bench.store.retention.removal(SERIES, before):
+        pytest.fail("nothing is to be unlinked")
+
+
+def test_failed_removal_leaves_the_rows(bench: Bench) -> None:
+    """A disk that refuses to unlink: the series still has its instances in the index, and is looked at again."""
+    bench.analysed()
+    before = _all(bench.clock() + timedelta(days=1))
+    with pytest.raises(OSError, match="disk"), bench.store.retention.removal(SERIES, before):
+        raise OSError(5, "disk")
+    assert bench.store.retention.removable(before) == (SERIES,)
 
 
 def test_retention_takes_every_version_once(bench: Bench) -> None:
     """All files are named, and none after they went; the versions stay known, the result stays."""
     bench.store.intake.record_instance(instance(content="older"))
     bench.analysed()
-    assert len(bench.store.retention.files(SERIES)) == 2
-    bench.store.retention.removed(SERIES)
+    assert len(_remove(bench)) == 2
     assert bench.store.retention.files(SERIES) == bench.store.intake.series_paths(SERIES) == ()
-    assert bench.store.retention.removable(START + timedelta(days=999)) == ()
+    assert bench.store.retention.removable(_all(START + timedelta(days=999))) == ()
     assert len(bench.store.intake.find_versions(instance().sop_instance_uid)) == 2
     assert bench.store.results.latest(SERIES) is not None
 
@@ -79,7 +113,7 @@ def test_bytes_that_retention_removed_come_again(bench: Bench) -> None:
     """NEW without a revision; requeued only when all are back; kept for their time anew, not swept at once."""
     bench.store.intake.record_instance(instance(2))
     bench.analysed()
-    bench.store.retention.removed(SERIES)
+    _remove(bench)
     later = bench.clock.advance(100 * DAY_S)
     week = timedelta(days=7)
 
@@ -89,8 +123,8 @@ def test_bytes_that_retention_removed_come_again(bench: Bench) -> None:
     recorded = bench.store.intake.record_instance(instance(1, received_at=later, path="back/1.dcm"))
     assert (recorded.kind, recorded.revision) == ("new", 1)
     assert refusal() == "its instances were removed by retention"
-    assert bench.store.retention.removable(later - week) == ()
-    assert bench.store.retention.removable(later + week) == (SERIES,)
+    assert bench.store.retention.removable(_all(later - week)) == ()
+    assert bench.store.retention.removable(_all(later + week)) == (SERIES,)
     bench.store.intake.record_instance(instance(2, received_at=later))
     assert refusal() is None
     assert sorted(one.path for one in bench.store.intake.series_paths(SERIES)) == [f"{SERIES}.2-a.dcm", "back/1.dcm"]

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from store_bench import DATABASES, NO_LUNG, PATIENT, SERIES, STUDY, Bench, instance, opened
+from store_bench import DATABASES, NO_LUNG, PATIENT, SERIES, START, STUDY, Bench, instance, opened
 
 from alerts import AlertState, DeliveryState
 from db import JobState, RequeueFilter, SeriesState, StaleState, StoreError
@@ -167,7 +167,8 @@ def test_requeue_refuses_what_makes_no_sense(bench: Bench) -> None:
     series = [f"{STUDY}.{number}" for number in range(1, 6)]
     receiving, complete, queued, removed, analysed = series
     bench.analysed(removed)
-    store.retention.removed(removed)
+    with store.retention.removal(removed, {SeriesState.ANALYSED: START + timedelta(days=1)}):
+        pass
     bench.analysed(analysed)
     store.intake.record_instance(instance(series=receiving))
     bench.complete(complete)

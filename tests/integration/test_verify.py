@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from analysis.series.verdicts import Screening
-from db import Store
+from db import SeriesState, Store
 from dicom_node.archive import Archive
 from dicom_node.cli.app import app
 from dicom_node.settings import Settings
@@ -100,10 +101,11 @@ def test_what_retention_removes_meanwhile_is_no_fault(store: Store, archive: Arc
 
     def remove(_: object) -> None:
         if not removed:
-            removed.extend(store.retention.files(series))
-            for one in removed:
-                archive.absolute(one.path).unlink(missing_ok=True)
-            store.retention.removed(series)
+            before = {SeriesState.EXCLUDED: datetime.now(UTC) + timedelta(days=1)}
+            with store.retention.removal(series, before) as files:
+                removed.extend(files)
+                for one in files:
+                    archive.absolute(one.path).unlink(missing_ok=True)
 
     assert not list(verify(store, archive, series=[series], on_progress=remove))
     assert len(removed) == len(paths) // 2

@@ -1,64 +1,89 @@
-"""Instances go after their time, and only those that the store names."""
+"""Instances go after their state's time, and only those that the store names."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from db import SeriesState, StaleState
 from dicom_node.retention import Retention
 from dicom_node.settings import Node, Settings
 from dicom_node.settings import Retention as RetentionSettings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+LONG_AGO = 1_000_000_000.0
 
 
 class _Store:
-    """One series that may go, and what is asked and said of it."""
+    """One series that may go, and what is asked and recorded of it."""
 
-    def __init__(self, paths: list[str]) -> None:
-        self.asked: list[datetime] = []
+    def __init__(self, paths: list[str], *, at_work: bool = False) -> None:
+        self.asked: list[dict[SeriesState, datetime]] = []
         self.gone: list[str] = []
-        stored = [SimpleNamespace(path=path) for path in paths]
-        self.intake = SimpleNamespace(series_paths=lambda _uid: stored[-1:])
-        self.retention = SimpleNamespace(removable=self._removable, files=lambda _uid: stored, removed=self.gone.append)
+        self.retention = SimpleNamespace(removable=self._removable, removal=self._removal)
+        self._stored = [SimpleNamespace(path=path) for path in paths]
+        self._at_work = at_work
 
-    def _removable(self, before: datetime) -> list[str]:
+    def _removable(self, before: dict[SeriesState, datetime]) -> list[str]:
         self.asked.append(before)
-        return ["1.2.3"]
+        return ["1.2.3"] if before else []
+
+    @contextmanager
+    def _removal(self, uid: str, _before: dict[SeriesState, datetime]) -> Iterator[list[SimpleNamespace]]:
+        if self._at_work:
+            raise StaleState
+        yield self._stored
+        self.gone.append(uid)
 
 
-def _sweep(folder: Path, store: Any, keep_days: float | None) -> None:
-    settings = Settings(node=Node(data_dir=folder), retention=RetentionSettings(keep_days=keep_days))
+def _archive(folder: Path, *names: str) -> Path:
+    archive = folder / "archive"
+    archive.mkdir()
+    for name in names:
+        (archive / name).touch()
+        os.utime(archive / name, (LONG_AGO, LONG_AGO))
+    return archive
+
+
+def _sweep(folder: Path, store: Any, **days: float) -> None:
+    settings = Settings(node=Node(data_dir=folder), retention=RetentionSettings.model_validate(days))
     for unit in Retention(settings=settings, store=store, clock=lambda: NOW).removals():
         unit.run()
 
 
 def test_files_of_a_removable_series_go_and_it_is_recorded(tmp_path: Path) -> None:
-    """The series' files go, also where a crash took some already; its neighbour's stay."""
-    archive = tmp_path / "archive"
-    archive.mkdir()
-    for name in ("a.dcm", "neighbour.dcm"):
-        (archive / name).touch()
-    store = _Store(["a.dcm", "gone-already.dcm"])
-    _sweep(tmp_path, store, keep_days=30)
+    """Every version of the series goes, also where a crash took some already; its neighbour's files stay."""
+    archive = _archive(tmp_path, "a.dcm", "a-older.dcm", "neighbour.dcm")
+    store = _Store(["a.dcm", "a-older.dcm", "gone-already.dcm"])
+    _sweep(tmp_path, store, analysed_days=30)
     assert [path.name for path in archive.iterdir()] == ["neighbour.dcm"]
-    assert store.asked == [NOW - timedelta(days=30)]
     assert store.gone == ["1.2.3"]
 
 
-def test_without_a_limit_nothing_is_even_looked_for(tmp_path: Path) -> None:
-    """Instances are kept for ever where no limit is set."""
+def test_each_state_has_its_own_time_and_none_by_default(tmp_path: Path) -> None:
+    """What has no days set is not even asked for."""
     store = _Store([])
-    _sweep(tmp_path, store, keep_days=None)
-    assert not store.asked
+    _sweep(tmp_path, store, analysed_days=30, failed_days=90)
+    _sweep(tmp_path, store)
+    thirty, ninety = NOW - timedelta(days=30), NOW - timedelta(days=90)
+    assert store.asked == [{SeriesState.ANALYSED: thirty, SeriesState.FAILED: ninety}, {}]
 
 
-def test_every_version_of_an_instance_goes(tmp_path: Path) -> None:
-    """An instance that came twice with other bytes has two files: none of them stays behind."""
-    archive = tmp_path / "archive"
-    archive.mkdir()
-    versions = ["older.dcm", "newest.dcm"]
-    for name in versions:
-        (archive / name).touch()
-    _sweep(tmp_path, _Store(versions), keep_days=30)
-    assert not list(archive.iterdir())
+def test_series_that_is_at_work_again_keeps_its_files(tmp_path: Path) -> None:
+    """Between the look and the removal an instance came: the store refuses, nothing is unlinked."""
+    archive = _archive(tmp_path, "a.dcm")
+    _sweep(tmp_path, _Store(["a.dcm"], at_work=True), analysed_days=30)
+    assert [path.name for path in archive.iterdir()] == ["a.dcm"]
+
+
+def test_files_that_came_again_just_now_stay(tmp_path: Path) -> None:
+    """Identical bytes were written a moment ago and acknowledged: the whole series waits for a later look."""
+    archive = _archive(tmp_path, "a.dcm", "b.dcm")
+    (archive / "b.dcm").touch()
+    store = _Store(["a.dcm", "b.dcm"])
+    _sweep(tmp_path, store, excluded_days=1)
+    assert sorted(path.name for path in archive.iterdir()) == ["a.dcm", "b.dcm"]
+    assert not store.gone
