@@ -4,6 +4,7 @@ SQLite: WAL with ``synchronous=FULL``, so that a commit that returned is on the 
 IMMEDIATE, so that a transaction never loses its lock half-way. Times are aware and in UTC on both.
 """
 
+import os
 import shlex
 import sqlite3
 from collections.abc import Generator
@@ -178,6 +179,8 @@ def upgrade(url: str) -> None:
 def backup(url: str, path: Path) -> None:
     """Copy a SQLite database, consistent and while others write; the copy appears whole or not at all.
 
+    Once this returns the copy survives a power cut.
+
     Raises:
         BackupRefused: it is a PostgreSQL database (the message names the pg_dump command), or there is none to copy.
     """
@@ -199,8 +202,19 @@ def backup(url: str, path: Path) -> None:
         with closing(sqlite3.connect(source_file)) as source, closing(sqlite3.connect(unfinished)) as copy:
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
+        _sync(unfinished)
         unfinished.replace(path)
+        _sync(path.parent)
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"({type(error).__name__})") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has the file, or the folder's entries."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -193,6 +193,14 @@ class StoredResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierResult:
+    """The result in force of an earlier examination of the same patient; ``study_date`` is that of its study (DA)."""
+
+    study_date: str
+    result: StoredResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAlert:
     """The alert of a series (there is at most one) and what a reader made of it."""
 
@@ -303,6 +311,7 @@ class Status:
     jobs: dict[str, int]
     alerts: dict[str, int]
     deliveries: dict[str, int]
+    commitments: dict[str, int]
     open_associations: int
     dead_letters: int
     oldest_queued_at: datetime | None

@@ -11,9 +11,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from alerts.alert import AlertState
 from alerts.delivery import DeliveryState
 from analysis.series.verdicts import Screening
+from db.commitment import CommitmentState
 from db.errors import StaleState
 from db.job import JobState
-from db.rows import AlertRow, AssociationRow, DeliveryRow, EventRow, JobRow, SeriesRow, StudyRow
+from db.rows import AlertRow, AssociationRow, CommitmentRow, DeliveryRow, EventRow, JobRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
 from db.store.conversion import event_of, from_json, series_of
 from db.store.room import Room
@@ -100,6 +101,7 @@ def read_status(session: Session) -> Status:
     """How the node stands."""
     jobs = _counts(session, JobRow.state, JobState)
     deliveries = _counts(session, DeliveryRow.state, DeliveryState)
+    commitments = _counts(session, CommitmentRow.state, CommitmentState)
     queued = select(func.min(JobRow.created_at)).where(JobRow.state == JobState.QUEUED)
     open_associations = select(func.count()).select_from(AssociationRow).where(AssociationRow.closed_at.is_(None))
     return Status(
@@ -107,8 +109,9 @@ def read_status(session: Session) -> Status:
         jobs=jobs,
         alerts=_counts(session, AlertRow.state, AlertState),
         deliveries=deliveries,
+        commitments=commitments,
         open_associations=session.scalar(open_associations) or 0,
-        dead_letters=jobs[JobState.FAILED] + deliveries[DeliveryState.FAILED],
+        dead_letters=jobs[JobState.FAILED] + deliveries[DeliveryState.FAILED] + commitments[CommitmentState.FAILED],
         oldest_queued_at=session.scalar(queued),
         last_received_at=session.scalar(select(func.max(SeriesRow.last_received_at))),
     )

@@ -17,6 +17,12 @@ class CommandError(Exception):
     exit_code = ExitCode.FAILED
 
 
+class NotThereError(CommandError):
+    """What the command needs does not exist, or cannot be reached; the message says how to get it."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
 class UsageError(CommandError):
     """What was asked is not a question: an option or argument does not fit."""
 

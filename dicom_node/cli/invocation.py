@@ -65,12 +65,16 @@ class Invocation:
 
 @contextmanager
 def open_store(settings: Settings) -> Generator[Store, None, None]:
-    """The store that the settings name; a missing SQLite file is an error, never a new empty database."""
+    """The store that the settings name; a missing SQLite file is an error, never a new empty database.
+
+    Raises:
+        NotThereError: the file is missing; the message says what makes it.
+    """
     from db import Store  # noqa: PLC0415
-    from dicom_node.cli.failures import CommandError  # noqa: PLC0415
+    from dicom_node.cli.failures import NotThereError  # noqa: PLC0415
 
     if is_sqlite(settings) and not (file := sqlite_file(settings)).exists():
-        raise CommandError(
+        raise NotThereError(
             f"there is no database at {file}: start the node with `lungsentry serve`, create it with "
             "`lungsentry db upgrade`, or name the node's settings with --config"
         )

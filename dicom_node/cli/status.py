@@ -3,27 +3,38 @@
 import typer
 
 from dicom_node.cli.invocation import Invocation
-from dicom_node.cli.manual import epilog
+from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json
-from dicom_node.cli.output import fields_of, print_fields, print_json
+from dicom_node.cli.output import fields_of, plain, print_fields, print_json, say
 
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command(epilog=epilog("lungsentry status", "lungsentry status --json"))(status)
+    codes = {ExitCode.OK: "shown", ExitCode.UNREACHABLE: "there is no database, or it does not answer"}
+    app.command(epilog=epilog("lungsentry status", "lungsentry status --json", codes=codes))(status)
 
 
 def status(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Show how many series, jobs, alerts and deliveries stand where, what waits longest, and the dead letters."""
-    with Invocation.of(ctx).store() as store:
+    """Show how many series, jobs, alerts, deliveries and commitments stand where, what waits longest, the dead letters.
+
+    Warns where the disk runs full, and of certificates that are about to end.
+    """
+    invocation = Invocation.of(ctx)
+    with invocation.store() as store:
         standing = store.status()
+    from dicom_node.cli.checks import Level, disk, tls  # noqa: PLC0415
+
+    settings = invocation.settings()
+    warnings = [found for check in (disk, tls) for found in check(settings) if found.level is not Level.OK]
     if as_json:
-        print_json(standing)
+        print_json({**plain(standing), "warnings": warnings})
         return
     fields: dict[str, object] = {}
     for name, value in fields_of(standing).items():
         fields[name] = _counts(value) if isinstance(value, dict) else value
     print_fields(fields)
+    for warning in warnings:
+        say(f"{warning.name}: {warning.saw}; {warning.do}", style="yellow")
 
 
 def _counts(by_state: dict[str, int]) -> str:

@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from filled_store import EXCLUDED, FAILED, FLAGGED, OTHER_STUDY, PATIENT, RECEIVING, STUDY, FilledNode, filled_node
 from typer.testing import CliRunner
 
-from db import JobState, SeriesState, Store
+from db import CommitmentRequest, JobState, SeriesState, Store
 from dicom_node.cli import app
 
 
@@ -245,3 +246,32 @@ def test_doctor_says_what_to_do(node: FilledNode) -> None:
     for check in report["checks"]:
         assert check["level"] in {"ok", "warn", "fail"}
         assert (check["do"] is None) == (check["level"] == "ok")
+
+
+def test_status_without_a_database_says_what_would_make_one(tmp_path: Path) -> None:
+    """Nothing there is exit code 3, as for a peer that does not answer, and the message names the commands."""
+    told = CliRunner().invoke(app, ["status"], env={"LUNGSENTRY_NODE__DATA_DIR": str(tmp_path)})
+    assert told.exit_code == 3
+    assert "lungsentry serve" in told.stderr
+    assert "lungsentry db upgrade" in told.stderr
+
+
+def test_status_shows_what_nobody_may_miss(node: FilledNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commitments by state, an answer that never arrived among the dead letters, a full disk as a warning."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=0))
+    request = CommitmentRequest(
+        transaction_uid="1.2.9",
+        calling_ae_title="CT1",
+        called_ae_title="LUNGSENTRY",
+        address="10.1.2.17",
+        references=[("1.2", "1.3")],
+    )
+    with Store.open(node.url) as store:
+        taken = store.commitments.request(request, max_attempts=1, begin=True)
+        store.commitments.failed(taken, "nobody listens", transient=True, retry_delay_s=0)
+    told = node.run("status").stdout
+    assert "1 failed" in next(line for line in told.splitlines() if line.startswith("commitments"))
+    assert "instances are refused" in told
+    status = node.json("status")
+    assert status["commitments"]["failed"] == 1
+    assert status["dead_letters"] == 2
