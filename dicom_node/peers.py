@@ -11,9 +11,12 @@ import structlog
 
 from db import Peer, StoreError
 
-__all__ = ["Refusal", "RefusalBook", "judge"]
+__all__ = ["BY_TLS", "Refusal", "RefusalBook", "judge"]
 
 _log = structlog.get_logger(__name__)
+
+BY_TLS = "TLS: "
+"""How the reason of a refusal begins that came before there was an AE title."""
 
 
 class Refusal(Enum):
@@ -96,6 +99,12 @@ class RefusalBook:
         self._allowance = _Allowance(float(burst), clock())
         self._mutex = threading.Lock()
 
+    def note_unencrypted(self, reason: str, *, address: str) -> None:
+        """The same of a connection that did not get through the TLS handshake: it never said its AE title."""
+        if not self._take():
+            return
+        self._write("", "", address, f"{BY_TLS}{reason}")
+
     def note(self, refusal: Refusal, *, calling: str, called: str, address: str) -> None:
         """Log the refusal, and record it if the rate allows."""
         allowed = self._take()
@@ -107,10 +116,12 @@ class RefusalBook:
             reason=refusal.words,
             listed=allowed,
         )
-        if not allowed:
-            return
+        if allowed:
+            self._write(calling, called, address, refusal.words)
+
+    def _write(self, calling: str, called: str, address: str, words: str) -> None:
         try:
-            self._record(calling, called, address, refusal.words)
+            self._record(calling, called, address, words)
         except StoreError as error:
             _log.warning("refusal.unlisted", error=type(error).__name__)
 

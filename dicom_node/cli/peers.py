@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -98,7 +99,7 @@ def remove(ctx: typer.Context, ae_title: _AeTitle) -> None:
 
 @app.command(epilog=epilog("lungsentry peers refused"))
 def refused(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """List who was refused, why, and the command that would allow each."""
+    """List who was refused, by AE title, address or TLS, why, and the command that would allow each."""
     invocation = Invocation.of(ctx)
     with invocation.store() as store:
         refusals = store.peers.refusals()
@@ -110,20 +111,38 @@ def refused(ctx: typer.Context, *, as_json: Json = False) -> None:
     print_table(
         ("last", "times", "calling", "called", "address", "why"),
         [
-            (text(one.last_at), str(one.count), one.calling_ae_title, one.called_ae_title, one.address, one.reason)
+            (
+                text(one.last_at),
+                str(one.count),
+                text(one.calling_ae_title),
+                text(one.called_ae_title),
+                one.address,
+                one.reason,
+            )
             for one in refusals
         ],
         numeric=("times",),
         empty="nobody was refused",
     )
-    if listed:
+    commands = [one["allow"] for one in listed if one["allow"] is not None]
+    if commands:
         say("To allow one of them, if you know the machine:")
-        for command in dict.fromkeys(one["allow"] for one in listed):
+        for command in dict.fromkeys(commands):
             say(f"  {command}")
+    if len(commands) < len(listed):
+        trusted = (invocation.settings().tls.certificates or Path("certificates")) / "trusted"
+        say(
+            "Who failed at TLS called the wrong port, or showed no trusted certificate. If you know the machine, "
+            f"put the certificate of its authority, or its own, into {trusted} (*.pem): it counts at once."
+        )
 
 
-def allowing(refusal: RefusedAssociation, own_ae_title: str) -> str:
-    """The one command that would have let this association in."""
+def allowing(refusal: RefusedAssociation, own_ae_title: str) -> str | None:
+    """The one command that would have let this association in; None where it failed at TLS, before any AE title."""
+    from dicom_node.peers import BY_TLS  # noqa: PLC0415
+
+    if refusal.reason.startswith(BY_TLS):
+        return None
     words = ["lungsentry", "peers", "allow", refusal.calling_ae_title, "--address", refusal.address]
     if refusal.called_ae_title != own_ae_title:
         words += ["--called", refusal.called_ae_title]

@@ -19,7 +19,7 @@ from dicom_node.receiver.intake import Intake
 from dicom_node.receiver.protocol import Limits, MessageService, Turnstile
 from dicom_node.receiver.upper_layer import Negotiator
 from dicom_node.settings import Settings
-from dicom_node.tls import certificate_folder, handshake
+from dicom_node.tls import TlsError, certificate_folder, handshake
 
 __all__ = ["GRACE_S", "Engine", "share_the_interpreter"]
 
@@ -111,7 +111,12 @@ class Engine:
 
     def _handshake(self, connection: socket.socket) -> socket.socket:
         assert self._certificates is not None  # noqa: S101 - settings give the TLS port its folder
-        return handshake(connection, self._certificates.server_context(), deadline_s=self._tls_timeout_s)
+        address = connection.getpeername()[0]
+        try:
+            return handshake(connection, self._certificates.server_context(), deadline_s=self._tls_timeout_s)
+        except TlsError as error:
+            self._intake.note_unencrypted(str(error), address=address)
+            raise
 
     def _forget(self, association: Association) -> None:
         with self._mutex:

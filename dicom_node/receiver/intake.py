@@ -62,6 +62,10 @@ class Intake:
         self._refusals.note(refusal, **info.titles)
         return refusal.rejection
 
+    def note_unencrypted(self, reason: str, *, address: str) -> None:
+        """A connection did not get through the TLS handshake: list it with those that were refused."""
+        self._refusals.note_unencrypted(reason, address=address)
+
     def _judge(self, info: AssociationInfo) -> Refusal | None:
         if self._stopping.is_set():
             return Refusal.STOPPING

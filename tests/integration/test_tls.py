@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from typer.testing import CliRunner
 
-from db import Peer, Store
+from db import Peer, RefusedAssociation, Store
+from dicom_node.cli import app
 from dicom_node.cli.checks import Level, tls
 from dicom_node.delivery import Unreachable
 from dicom_node.delivery import store as store_object
@@ -406,3 +408,39 @@ def test_the_node_calls_with_tls(encrypted: tuple[int, int], peer: Path, ct_file
 
     with pytest.raises(Unreachable):
         store_object(ct_file, **{**called, "host": "127.0.0.2"}, tls=ours)
+
+
+def test_who_fails_at_tls_is_listed(
+    encrypted: tuple[int, int], peer: Path, make_authority: Callable[[], Authority], store: Store, tmp_path: Path
+) -> None:
+    """A stranger's certificate, none, and plain DICOM on the TLS port: one entry for the address, counted, and told."""
+    _, secure = encrypted
+    stranger = make_authority().issue("scanner", tmp_path / "stranger")
+    shutil.copy(peer / "trusted" / "hospital.pem", stranger / "trusted" / "hospital.pem")
+    reasons: list[str] = []
+    for count, identity in enumerate((stranger, None), start=1):
+        assert dcmtk("echoscu", secure, identity=identity).returncode != 0
+        (refused,) = _listed(store, count)
+        reasons.append(refused.reason)
+        assert (refused.calling_ae_title, refused.address) == ("", "127.0.0.1")
+    assert all(reason.startswith("TLS: ") for reason in reasons)
+    assert "not trusted" in reasons[0]
+    assert "version" in reasons[1]
+
+    config = tmp_path / "lungsentry.toml"
+    config.write_text(f'[node]\ndata_dir = "{tmp_path / "node"}"\n')
+    told = CliRunner().invoke(app, ["--config", str(config), "peers", "refused"])
+    assert told.exit_code == 0
+    assert "trusted" in told.output
+    assert "peers allow ''" not in told.output
+
+
+def _listed(store: Store, count: int) -> tuple[RefusedAssociation, ...]:
+    """The refusals, once so many were counted; the entry is written while the peer hangs up."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = store.peers.refusals()
+        if sum(one.count for one in found) >= count:
+            return found
+        threading.Event().wait(0.02)
+    return store.peers.refusals()
