@@ -1,12 +1,22 @@
-"""The model card, written from the manifest, the recipe and the figures of the held-out cases."""
+"""The model card: ``python -m analysis.training.card --model DIR --evaluations DIR --out FILE``.
+
+Written from the manifest, the recipe, and the figures that ``lungsentry evaluate`` and the cross-validation left as JSON
+in the folder of ``--evaluations``; no figure stands in it that is not in one of these files.
+"""
 # ruff: noqa: E501 - a row of a Markdown table is one line
 
+import argparse
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from analysis.model.network import ConvLstmNetwork, parameter_count
-from analysis.model.weights import Manifest
+from analysis.model.designs import network_of
+from analysis.model.network import parameter_count
+from analysis.model.weights import CARD_NAME, Manifest, read_manifest
+from analysis.training.card_figures import comparison_section, evaluations_section, thresholds_section
 from analysis.training.datasets import Source
 from analysis.training.evaluation import summarise
 from analysis.training.recipes import DEFAULT_RECIPE, Recipe, load_recipe
@@ -16,8 +26,8 @@ _TITLE = """# {name} {version}
 {status}
 
 Labels ground-glass opacity and high opacity (consolidation) in the lungs of a chest CT or a low-dose CT for attenuation
-correction (CTAC), so that their volume can be measured. Network: the ConvLSTM segmentation network of Killekar et al.
-2022 (J. Med. Imaging 9:054001), {parameters:,} parameters. SHA-256 of the weights: `{sha256}`.
+correction (CTAC), so that their volume can be measured. Network: {network} of Killekar et al. 2022
+(J. Med. Imaging 9:054001){changed}, {parameters:,} parameters. SHA-256 of the weights: `{sha256}`.
 
 ## Intended use
 Research. It measures opacity; it does not diagnose, and opacity has many causes beside COVID-19. Not a medical device,
@@ -42,19 +52,21 @@ The class of covid20's lesions is left open in training: the sum of both opaciti
 
 _LIMITS = """
 ## Limits
-- Few scanners and patients, one random seed, and no patient of the hospital that runs it. Figures on so few held-out
+- Few scanners and patients, and no patient of the hospital that runs it. Figures on so few held-out
   cases swing by 0.1 and more between checkpoints.
 - No real CTAC was in the training data: blur and noise imitate one. Performance on CTAC is not known.
 - Diffuse disease: the training scans reach a burden of {highest:.0f} %; fuller ones are imitated by pasting and painting
   lesions.
 - Likely false positives: partial volume at the diaphragm and stomach, dependent and expiratory density, next to the
-  heart; tumours and atelectasis are opacities too. No label tells pleural
-  effusion from consolidation.
+  heart; tumours and atelectasis are opacities too. No label tells pleural effusion from consolidation.
 - Opacity outside the lung mask is not counted: where the mask misses lung, so does the result.
 - HU of covid20 are known to about 50 HU; those of medseg are estimated from soft tissue and aerated lung.
 - Slices less than {nearest:g} mm or more than {farthest:g} mm apart were not trained on; beyond that the neighbours are
   taken farther away, or the slice stands in for them.
 """
+
+_NETWORKS = {"paper": "the ConvLSTM segmentation network", "compact": "branches and gate of the ConvLSTM network"}
+_CHANGED = {"paper": "", "compact": " at half of the resolution, with a second dense block"}
 
 _REASONS = {
     "loss.class_weights": "with 0.1, 1, 1 and gamma 3 background is called lesion up to a true probability of 9 %",
@@ -105,8 +117,14 @@ def model_card(
     device: str,
     highest_burden_percent: float,
     interim: bool,
+    evaluations: Sequence[Mapping[str, Any]] = (),
+    cross_validations: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The card as Markdown; the highest burden is that of the training scans."""
+    """The card as Markdown; the highest burden is that of the training scans.
+
+    ``cases`` are those of the recipe's own cross-validation, ``evaluations`` documents of ``lungsentry evaluate``,
+    ``cross_validations`` those of every recipe that is shown beside it.
+    """
     status = (
         "**Interim: exported before its training ended, so that the software can be run from end to end. "
         "Its measurements mean little.** Research use only."
@@ -119,11 +137,16 @@ def model_card(
             version=manifest.version,
             status=status,
             sha256=manifest.sha256,
-            parameters=parameter_count(ConvLstmNetwork(manifest.network)),
+            network=_NETWORKS[manifest.network.design],
+            changed=_CHANGED[manifest.network.design],
+            parameters=parameter_count(network_of(manifest.network)),
         ),
         _DATA.format(summary=_training(manifest, device), **asdict(recipe.loss)),
-        _figures(cases),
+        evaluations_section(evaluations) if evaluations else "",
+        _figures(cases) if cases else "",
+        comparison_section(cross_validations),
         _use(manifest),
+        thresholds_section(evaluations) if evaluations else "",
         _LIMITS.format(
             nearest=manifest.neighbour_distance_mm[0],
             farthest=manifest.neighbour_distance_mm[1],
@@ -188,7 +211,7 @@ def _use(manifest: Manifest) -> str:
         f"with {manifest.crop_margin_percent:g} % around it, {manifest.window_size}x{manifest.window_size}, HU clipped to "
         f"[{floor:g}, {ceiling:g}], z-score with mean {manifest.mean_hu:.1f} and standard deviation {manifest.sd_hu:.1f} HU "
         "(lung voxels of the training cases). A pixel is lesion where both opacities together reach the threshold and is "
-        f"of the more probable one ({thresholds}). Thresholds were not tuned.\n"
+        f"of the more probable one ({thresholds}).\n"
     )
 
 
@@ -202,3 +225,59 @@ def _departures(recipe: Recipe) -> list[str]:
         for key, value in values.items()
         if ours[section][key] != value
     ]
+
+
+def read_documents(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The evaluations and the cross-validations that a folder holds as JSON, by name; other JSON is passed over.
+
+    Raises:
+        ValueError: a file is not JSON.
+    """
+    evaluations: list[dict[str, Any]] = []
+    cross_validations: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            continue
+        if "runs" in content:
+            cross_validations.append(content)
+        elif "statistics" in content:
+            evaluations.append(content)
+    return evaluations, cross_validations
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="the model folder")
+    parser.add_argument("--evaluations", type=Path, required=True, help="folder of JSON files")
+    parser.add_argument("--recipe", default=None, help="name or TOML file (default: the one that the manifest names)")
+    parser.add_argument("--interim", action="store_true", help="say that the training had not ended")
+    parser.add_argument("--out", type=Path, default=None, help=f"default: {CARD_NAME} in the model folder")
+    arguments = parser.parse_args(argv)
+    manifest = read_manifest(arguments.model)
+    recipe = load_recipe(arguments.recipe or manifest.training.recipe)
+    evaluations, cross_validations = read_documents(arguments.evaluations)
+    if not evaluations and not cross_validations:
+        parser.error(f"{arguments.evaluations} holds no JSON of an evaluation or a cross-validation")
+    own = next((one for one in cross_validations if one["model"] == recipe.name), None)
+    cases = [] if own is None else own["cases"]
+    known = [*cases, *(case for one in evaluations if one["set"] == Source.COVID20 for case in one["cases"])]
+    card = model_card(
+        manifest,
+        recipe,
+        cases,
+        device="a device that was not noted" if own is None else str(own["runs"][0]["device"]),
+        highest_burden_percent=max([0.0, *(case.get("true_burden_percent") or 0.0 for case in known)]),
+        interim=arguments.interim,
+        evaluations=evaluations,
+        cross_validations=cross_validations,
+    )
+    out = arguments.out or arguments.model / CARD_NAME
+    out.write_text(card, encoding="utf-8")
+    print(f"{out}: {len(evaluations)} evaluations, {len(cross_validations)} cross-validations")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,6 +28,7 @@ from analysis.evaluation import volumes
 from analysis.model.network import NetworkShape
 from analysis.model.segmenter import Segmenter
 from analysis.model.weights import Manifest, TrainingSummary, pack_weights, write_weights
+from analysis.training import card
 from dicom_node.cli import app
 from dicom_node.cli.phantoms import Kind, write_phantom
 
@@ -303,3 +304,20 @@ def test_a_real_case_is_read_as_its_readme_says(shared_data, tmp_path, monkeypat
     assert figures["true_burden_percent"] == pytest.approx(100 * scan.lesion.sum() / scan.lung.sum())
     assert figures["true_burden_percent"] == pytest.approx(11.9, abs=0.05)
     assert figures["lung_dice"] > 0.9
+
+
+def test_the_model_card_is_made_from_the_files_of_evaluate(data, tmp_path):
+    """The card's command reads the JSON that ``evaluate`` wrote and refuses a folder without one."""
+    _fold(tmp_path, 0)
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    evaluate("--data", data, "--set", "covid20")
+    (tmp_path / "found.json").rename(figures / "covid20.json")
+    words = ["--model", str(tmp_path / "fold0"), "--recipe", "lungsentry", "--evaluations"]
+    assert card.main([*words, str(figures)]) == 0
+    told = (tmp_path / "fold0" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"{BURDEN_PERCENT:.2f}" in told
+    assert "| a | 1.000 | 1.000 |" in told
+    (figures / "covid20.json").unlink()
+    with pytest.raises(SystemExit):
+        card.main([*words, str(figures)])

@@ -1,0 +1,189 @@
+"""The figures of a model card, each from the JSON of an evaluation or a cross-validation; none is computed here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_PERCENT, _SHARE = ".2f", ".3f"
+_HEADINGS = {
+    "covid20": "covid20: patients with COVID-19",
+    "medseg": "medseg: single slices with both classes",
+    "lctsc": "lctsc: controls",
+    "lobes": "lobes: from the shape of the true left and right lung",
+    "dicom": "dicom: series through the whole pipeline",
+    "ctac": "ctac: simulated attenuation-correction CT",
+}
+_FIGURES = {
+    "lesion_dice": "lesion Dice in the true lung",
+    "lesion_dice_own_lung": "lesion Dice in our lung mask",
+    "ggo_dice": "ground glass Dice",
+    "high_opacity_dice": "high opacity Dice",
+    "lung_dice": "lung Dice",
+    "lesion_in_lung_share": "share of the lesions inside our lung mask",
+    "lobe_dice": "mean Dice of the five lobes",
+    "burden_percent": "burden",
+}
+_COMPARED = (
+    ("covid20_lesion_dice", "lesion Dice", _SHARE),
+    ("covid20_lesion_dice_worst", "worst", _SHARE),
+    ("covid20_lesion_dice_no_context", "without neighbours", _SHARE),
+    ("lctsc_burden_percent", "burden of controls", _PERCENT),
+    ("lctsc_burden_percent_no_context", "without neighbours", _PERCENT),
+    ("medseg_ggo_dice", "medseg GGO", _SHARE),
+    ("medseg_high_opacity_dice", "medseg high opacity", _SHARE),
+)
+
+Document = Mapping[str, Any]
+
+
+def evaluations_section(documents: Sequence[Document]) -> str:
+    """What ``lungsentry evaluate`` found, a set after the other, with the command and every case."""
+    lines = ["", "## Figures by `lungsentry evaluate`"]
+    for document in documents:
+        lines += ["", *_evaluation(document)]
+    return "\n".join(lines) + "\n"
+
+
+def comparison_section(cross_validations: Sequence[Document]) -> str:
+    """The recipes that were cross-validated on the same folds, side by side."""
+    if not cross_validations:
+        return ""
+    lines = [
+        "",
+        "## Networks and recipes on the same folds",
+        "Each case by the fold that did not see it, at 256x256 inside the manual lung mask; burden in percent.",
+        "",
+        f"| recipe | parameters | folds | {' | '.join(title for _, title, _ in _COMPARED)} |",
+        "|---|---|---|" + "---|" * len(_COMPARED),
+    ]
+    for content in cross_validations:
+        runs, means = content["runs"], content["mean"]
+        figures = " | ".join(_number(means.get(key), form) for key, _, form in _COMPARED)
+        folds = ", ".join(str(run["fold"]) for run in runs)
+        lines.append(f"| {content['model']} | {runs[0]['parameters']:,} | {folds} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def thresholds_section(documents: Sequence[Document]) -> str:
+    """The operating threshold of each profile, and how it was chosen; says so where none was."""
+    lines = ["", "## Operating threshold for alerts"]
+    for profile in ("chest_ct", "ctac"):
+        points = [
+            (document, document["statistics"]["operating_point"])
+            for document in documents
+            if document["profile"] == profile and document["statistics"].get("operating_point")
+        ]
+        if not points:
+            lines.append(f"- **{profile}:** none was chosen: no evaluation of patients with controls beside them.")
+        for document, point in points:
+            seen = "cross-validated" if document["cross_validated"] else "**by a model that may have seen the cases**"
+            lines.append(
+                f"- **{profile}: burden {point['threshold_burden_percent']:{_PERCENT}} %** ({document['set']}, {seen}),"
+                f" as {point['chosen_as']}. There: sensitivity {point['sensitivity_percent']:{_PERCENT}} %, "
+                f"specificity {point['specificity_percent']:{_PERCENT}} %.{_at_alert_threshold(document)}"
+            )
+    lines.append(
+        "- So few patients and controls do not settle a threshold: it is where a site's own validation begins. "
+        "The node's threshold stands in its settings (`policy.chest_ct.burden_percent`, `policy.ctac.burden_percent`)."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _evaluation(document: Document) -> Iterator[str]:
+    name = str(document["set"])
+    kind = "--cross-validated FOLDS" if document["cross_validated"] else "--model MODEL"
+    yield f"### {_HEADINGS[name]}"
+    yield f"`lungsentry evaluate --data DATA --set {name} {kind} --json {name}.json`, {len(document['cases'])} cases."
+    yield from (f"**{text}**" for text in document.get("cautions", []))
+    if document["failed"]:
+        yield f"Not evaluated: {', '.join(one['case'] for one in document['failed'])}."
+    yield ""
+    yield from _distributions(document)
+    yield from _statistics(document["statistics"])
+    yield from _cases(document)
+
+
+def _distributions(document: Document) -> Iterator[str]:
+    found = {key: value for key, value in document["statistics"]["distribution"].items() if value}
+    if not found:
+        return
+    yield "| | mean | 95 % interval | median | lowest | highest | cases |"
+    yield "|---|---|---|---|---|---|---|"
+    for key, value in found.items():
+        form = _PERCENT if key.endswith("_percent") else _SHARE
+        low, high = value["mean_ci95"] or (None, None)
+        interval = "-" if low is None else f"{low:{form}} to {high:{form}}"
+        middle = " | ".join(_number(value[part], form) for part in ("median", "lowest", "highest"))
+        yield f"| {_title(key)} | {_number(value['mean'], form)} | {interval} | {middle} | {value['cases']} |"
+    yield ""
+    if pooled := document.get("pooled"):
+        shown = ", ".join(f"{_title(key)} {_number(value, _SHARE)}" for key, value in pooled.items())
+        yield f"Pooled over all pixels: {shown}."
+        yield ""
+
+
+def _statistics(found: Mapping[str, Any]) -> Iterator[str]:
+    lines: list[str] = []
+    if agreement := found.get("burden_agreement_percent"):
+        low, high = agreement["limits_of_agreement"]
+        lines.append(
+            f"- Burden against truth: Pearson R² {_number(agreement['pearson_r2'], _SHARE)}, Spearman "
+            f"{_number(agreement['spearman_rho'], _SHARE)}, bias {agreement['bias']:{_PERCENT}} percentage points "
+            f"(limits of agreement {low:{_PERCENT}} to {high:{_PERCENT}}), mean absolute error "
+            f"{agreement['mean_absolute_error']:{_PERCENT}}."
+        )
+    if false := found.get("false_positive_burden_percent"):
+        lines.append(
+            f"- False burden of {false['cases']} controls: mean {false['mean']:{_PERCENT}} %, highest "
+            f"{false['highest']:{_PERCENT}} %."
+        )
+    if against := found.get("patients_against_controls"):
+        low, high = against["auroc_ci95"] or (None, None)
+        interval = "" if low is None else f" (95 % interval {low:{_SHARE}} to {high:{_SHARE}})"
+        lines.append(
+            f"- {against['patients']} patients against {against['controls']} controls by burden: AUROC "
+            f"{against['auroc']:{_SHARE}}{interval}."
+        )
+    yield from lines
+    if lines:
+        yield ""
+
+
+def _cases(document: Document) -> Iterator[str]:
+    """Every case (medseg and lobes are told by their distribution alone)."""
+    name = document["set"]
+    if name in {"medseg", "lobes"}:
+        return
+    if name == "dicom":
+        yield "| series | burden | quality | slice AUROC | lobes flagged | lobes labelled | not analysed because |"
+        yield "|---|---|---|---|---|---|---|"
+        for case in document["cases"]:
+            lobes = " | ".join(", ".join(case.get(key) or ()) or "-" for key in ("lobes_flagged", "lobes_labelled"))
+            figures = f"{_number(case.get('burden_percent'), _PERCENT)} | {case.get('quality', '-')}"
+            auroc = _number(case.get("slice_auroc"), _SHARE)
+            yield f"| {case['case']} | {figures} | {auroc} | {lobes} | {case.get('reason') or '-'} |"
+        return
+    yield "| case | lesion Dice | lung Dice | burden | true burden |"
+    yield "|---|---|---|---|---|"
+    for case in (*document["cases"], *document.get("controls", [])):
+        dice = " | ".join(_number(case.get(key), _SHARE) for key in ("lesion_dice", "lung_dice"))
+        burdens = " | ".join(_number(case.get(key), _PERCENT) for key in ("burden_percent", "true_burden_percent"))
+        yield f"| {case['case']} | {dice} | {burdens} |"
+
+
+def _at_alert_threshold(document: Document) -> str:
+    found = document["statistics"].get("at_alert_threshold")
+    if not found:
+        return ""
+    return (
+        f" At the node's default of {found['threshold_burden_percent']:{_PERCENT}} %: sensitivity "
+        f"{_number(found['sensitivity_percent'], _PERCENT)} %, specificity "
+        f"{_number(found['specificity_percent'], _PERCENT)} %."
+    )
+
+
+def _title(key: str) -> str:
+    return _FIGURES.get(key) or key.replace("_percent", " %").replace("_", " ").replace("dice", "Dice")
+
+
+def _number(value: object, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else "-"

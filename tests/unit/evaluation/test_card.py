@@ -1,0 +1,172 @@
+"""The model card: every figure in it stands in the JSON of an evaluation or a cross-validation."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from labelled_sets import BandSegmenter
+
+from analysis.evaluation.cases import CaseFile, EvaluationSet
+from analysis.evaluation.document import document
+from analysis.evaluation.harness import Evaluation
+from analysis.evaluation.models import Models, ModelSource
+from analysis.evaluation.results import CaseResult
+from analysis.model.network import NetworkShape
+from analysis.model.weights import Manifest, TrainingSummary
+from analysis.training.card import model_card
+from analysis.training.card_figures import comparison_section, evaluations_section, thresholds_section
+from analysis.training.recipes import load_recipe
+
+FIGURE = re.compile(r"(?<![\w.@-])-?\d[\d,]*(?:\.\d+)?(?:e-\d+)?(?![\w])")
+CONSTANTS = {"95", "19", "256"}
+"""Numbers that are words: a 95 % interval, COVID-19, 256x256."""
+
+
+def _document(which, results, controls=()):
+    models = Models(source=ModelSource(), load=lambda _: BandSegmenter())
+    models.of(CaseFile(name="0", path=None, source=which, fold=0))
+    evaluation = Evaluation(which=which, results=results, controls=controls, failed=())
+    return document(evaluation, models, alert_threshold_percent=1.0)
+
+
+@pytest.fixture
+def evaluations():
+    """Documents of patients with controls, of single slices, of lobes and of a series."""
+    patients = tuple(
+        CaseResult(
+            case=f"patient_{name}",
+            figures={
+                "lesion_dice": 0.7123 + 0.0517 * k,
+                "lung_dice": 0.9611 + 0.0013 * k,
+                "burden_percent": 4.377 + 3.911 * k,
+                "true_burden_percent": 5.713 + 3.719 * k**1.1,
+            },
+        )
+        for k, name in enumerate("abcd")
+    )
+    controls = tuple(
+        CaseResult(case=f"control_{name}", figures={"burden_percent": burden, "true_burden_percent": 0.0})
+        for name, burden in (("a", 0.137), ("b", 1.853), ("c", 0.411))
+    )
+    slices = tuple(
+        CaseResult(
+            case=f"slice_{name}",
+            figures={
+                "ggo_dice": 0.6137 + k / 31,
+                "high_opacity_dice": None,
+                "lesion_dice": 0.7331,
+                "lesion_counts": [70, 90, 101],
+                "ggo_counts": [50 + k, 71, 83],
+                "high_opacity_counts": [11, 13, 47],
+            },
+        )
+        for k, name in enumerate("abc")
+    )
+    series = (
+        CaseResult(
+            case="series_a",
+            figures={
+                "status": "analysed",
+                "burden_percent": 1.659,
+                "quality": "diagnostic",
+                "slice_auroc": 0.9731,
+                "lobes_flagged": ["RLL", "LLL"],
+                "lobes_labelled": ["RLL"],
+            },
+        ),
+        CaseResult(case="series_b", figures={"status": "excluded", "reason": "modality: MR (expected CT)"}),
+    )
+    return [
+        _document(EvaluationSet.COVID20, patients, controls),
+        _document(EvaluationSet.CTAC, patients[:3], controls),
+        _document(EvaluationSet.MEDSEG, slices),
+        _document(EvaluationSet.LCTSC, controls),
+        _document(EvaluationSet.DICOM, series),
+    ]
+
+
+@pytest.fixture
+def cross_validation():
+    """What the cross-validation of a recipe left."""
+    return {
+        "model": "lungsentry",
+        "runs": [{"fold": "0", "parameters": 788683, "device": "cpu"}, {"fold": "1", "parameters": 788683}],
+        "mean": {"covid20_lesion_dice": 0.8123, "lctsc_burden_percent": 0.6571, "medseg_ggo_dice": 0.6417},
+        "cases": [
+            {
+                "case": "patient_a",
+                "set": "covid20",
+                "lesion_dice": 0.81,
+                "burden_percent": 4.1,
+                "true_burden_percent": 5.2,
+            }
+        ],
+    }
+
+
+def _numbers(value) -> Iterator[float]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, str):
+        yield from (float(found.replace(",", "")) for found in FIGURE.findall(value))
+    elif isinstance(value, int | float):
+        yield float(value)
+
+
+def test_every_figure_stands_in_the_json(evaluations, cross_validation):
+    """Each number of the card's figures is one of the JSON, rounded as it is shown; changing the JSON changes it."""
+    card = evaluations_section(evaluations) + comparison_section([cross_validation]) + thresholds_section(evaluations)
+    counts = [len(one["cases"]) for one in evaluations]
+    known = [*_numbers(evaluations), *_numbers(cross_validation), *counts]
+    shown = [found for found in FIGURE.findall(re.sub(r"`[^`]*`", "", card)) if found not in CONSTANTS]
+    assert len(shown) > 100
+    for text in shown:
+        decimals = len(text.partition(".")[2])
+        assert any(f"{value:.{decimals}f}" == text.replace(",", "") for value in known), text
+    evaluations[0]["statistics"]["patients_against_controls"]["auroc"] = 0.4242
+    assert "0.424" in evaluations_section(evaluations)
+
+
+def test_the_card_tells_thresholds_by_profile_and_how_they_were_chosen(evaluations):
+    """Both profiles have their own; a profile without patients and controls says that none was chosen."""
+    told = thresholds_section(evaluations)
+    for document_, profile in ((evaluations[0], "chest_ct"), (evaluations[1], "ctac")):
+        point = document_["statistics"]["operating_point"]
+        assert f"**{profile}: burden {point['threshold_burden_percent']:.2f} %**" in told
+        assert point["chosen_as"] in told
+    assert "none was chosen" in thresholds_section(evaluations[2:])
+
+
+def test_the_whole_card(evaluations, cross_validation):
+    """Use, data and terms, recipe, figures, thresholds, limits and departures from the paper stand in one text."""
+    recipe = load_recipe("lungsentry")
+    manifest = Manifest(
+        name="lungsentry-convlstm",
+        version="1.2.3",
+        sha256="ab" * 32,
+        network=NetworkShape(),
+        mean_hu=-700.0,
+        sd_hu=200.0,
+        training=TrainingSummary(recipe=recipe.name, data=("covid20 (4)",), fold="all", steps=7, seconds=60.0),
+    )
+    card = model_card(
+        manifest,
+        recipe,
+        cross_validation["cases"],
+        device="cpu",
+        highest_burden_percent=40.0,
+        interim=False,
+        evaluations=evaluations,
+        cross_validations=[cross_validation],
+    )
+    for heading in ("Intended use", "Data and their terms", "Figures by", "Networks and recipes", "Input, output"):
+        assert f"## {heading}" in card
+    for heading in ("Operating threshold for alerts", "Limits", "Departures from the paper"):
+        assert f"## {heading}" in card
+    assert "non-commercial" in card
+    assert manifest.sha256 in card
+    assert "788,683 parameters" in card
