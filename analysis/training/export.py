@@ -17,18 +17,33 @@ import torch
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
-from analysis.model.network import ConvLstmNetwork, NetworkShape
-from analysis.model.weights import Manifest, TrainingSummary, pack_weights, write_weights
+from analysis.model.compact_network import CompactNetwork
+from analysis.model.designs import network_of as network_of_shape
+from analysis.model.network import ConvLstmNetwork
+from analysis.model.weights import (
+    CARD_NAME,
+    EVALUATION_NAME,
+    Manifest,
+    TrainingSummary,
+    pack_weights,
+    write_weights,
+)
 from analysis.training.augment import SliceStore
 from analysis.training.card import model_card
 from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Source, load_cache
 from analysis.training.evaluation import evaluate_cases, summarise
+from analysis.training.networks import network_shape
 from analysis.training.recipes import Recipe
 from analysis.training.trainer import normalisation_of
 
-CARD_NAME = "MODEL_CARD.md"
-EVALUATION_NAME = "evaluation.json"
+EXPORTED_KINDS = ("convlstm", "compact")
+"""The networks that the segmenter has; others are measured, not exported."""
 _EVERYTHING = "all"
+_TERMS = {
+    Source.COVID20: "covid20 (via Inf-Net, non-commercial)",
+    Source.MEDSEG: "medseg (via Inf-Net, non-commercial)",
+    Source.LCTSC: "lctsc (CC BY 3.0)",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +81,11 @@ def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run
     )
 
 
-def network_of(run: Run) -> ConvLstmNetwork:
+def network_of(run: Run) -> ConvLstmNetwork | CompactNetwork:
     """The network of a run with its weights, ready for inference."""
-    if run.recipe.network.kind != "convlstm":
+    if run.recipe.network.kind not in EXPORTED_KINDS:
         raise ValueError(f"the segmenter has no network of the kind {run.recipe.network.kind}")
-    network = ConvLstmNetwork(_shape(run.recipe), restructured=True)
+    network = network_of_shape(network_shape(run.recipe.network))
     network.load_state_dict(run.state)
     return network.eval()
 
@@ -89,11 +104,20 @@ def export(
         if not held_out:
             raise ValueError("a run on every case has no held-out ones: --evaluation of its cross-validation is needed")
         network = network_of(run)
-        cases = evaluate_cases(network, cache, store, held_out, mean_hu=mean_hu, sd_hu=sd_hu, ablations=not interim)
+        cases = evaluate_cases(
+            network,
+            cache,
+            store,
+            held_out,
+            mean_hu=mean_hu,
+            sd_hu=sd_hu,
+            slices=run.recipe.network.slices,
+            ablations=not interim,
+        )
     content, sha256 = pack_weights(network_of(run).state_dict())
     training = TrainingSummary(
         recipe=run.recipe.name,
-        data=tuple(f"{source.value} ({count})" for source, count in _counts(cache, fold).items()),
+        data=tuple(f"{source.value} ({count})" for source, count in _counts(cache, fold).items() if count),
         fold=run.fold,
         steps=run.steps,
         seconds=round(run.seconds, 1),
@@ -102,10 +126,11 @@ def export(
         name=name,
         version=version,
         sha256=sha256,
-        network=_shape(run.recipe),
+        network=network_shape(run.recipe.network),
         mean_hu=mean_hu,
         sd_hu=sd_hu,
         training=training,
+        terms=_terms(_counts(cache, fold)),
     )
     write_weights(out, manifest, content)
     figures = {"set": "held out", "model": name, "version": version, "cases": cases, "mean": summarise(cases)}
@@ -122,8 +147,10 @@ def export(
     return manifest
 
 
-def _shape(recipe: Recipe) -> NetworkShape:
-    return NetworkShape(lstm_maps=recipe.network.lstm_maps, head_maps=recipe.network.head_maps)
+def _terms(counts: Mapping[Source, int]) -> str:
+    """The terms of use that follow from the data of the training cases."""
+    named = [_TERMS.get(source, f"{source.value} (the terms of whoever gave it)") for source, n in counts.items() if n]
+    return f"Research use only. Trained on {', '.join(named)}: the strictest of their terms holds."
 
 
 def _counts(cache: Cache, fold: int | None) -> dict[Source, int]:

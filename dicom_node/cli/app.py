@@ -27,6 +27,7 @@ from dicom_node.cli import (
     simulate,
     status,
     studies,
+    train,
     verify,
 )
 from dicom_node.cli.failures import reported
@@ -103,6 +104,7 @@ fetch.register(app)
 simulate.register(app)
 analyze.register(app)
 evaluate.register(app)
+train.register(app)
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(model.app, name="model")
 app.add_typer(config.app, name="config")

@@ -24,6 +24,7 @@ EXPECTED = {
     *(
         "analyze",
         "evaluate",
+        "train",
         "doctor",
         "verify",
         "conformance",
