@@ -8,6 +8,7 @@ from alerts.alert import (
     Category,
     next_alert_state,
 )
+from alerts.change import Change, Prior, choose_prior, compare
 from alerts.delivery import (
     DELIVERY_TRANSITIONS,
     Delivery,
@@ -30,6 +31,7 @@ __all__ = [
     "AlertState",
     "AlertsError",
     "Category",
+    "Change",
     "Delivery",
     "DeliveryEvent",
     "DeliveryKind",
@@ -37,11 +39,14 @@ __all__ = [
     "IllegalTransition",
     "PolicyDecision",
     "Presence",
+    "Prior",
     "ProfileThresholds",
     "ReportNotWritten",
     "RequestContext",
     "Severity",
     "UnusableEvidence",
+    "choose_prior",
+    "compare",
     "describe",
     "evaluate",
     "next_alert_state",

@@ -1,5 +1,6 @@
 """Every sentence that people read about a result, in one place. It speaks of opacity and never of a diagnosis."""
 
+from alerts.change import Prior, compare, days_between, readable_date
 from alerts.severity import Presence
 from analysis.findings import Findings, Lobe, Profile, Quality, QualityLevel
 
@@ -70,6 +71,24 @@ def scores_sentence(findings: Findings) -> str:
         return NO_LOBES
     because = "; ".join(reason.rstrip(".") for reason in findings.scores_absent_because)
     return f"Lung severity scores (LSS, LHOS) are not given: {because}."
+
+
+def change_sentence(findings: Findings, prior: Prior, *, study_date: str) -> str:
+    """How burden and volumes have changed since the prior, with its date and what makes them hard to compare."""
+    since = readable_date(prior.study_date)
+    days = days_between(prior.study_date, study_date)
+    when = f"{since}, {days} days before" if days is not None else since
+    change = compare(findings, prior.findings)
+    if change is None:
+        return f"Not compared with the examination of {when}: the images of one of them cannot be analysed."
+    earlier, now = prior.findings.both_lungs, findings.both_lungs
+    figures = (
+        f"Compared with the examination of {when}: burden {earlier.burden_percent:.1f} % then, "
+        f"{now.burden_percent:.1f} % now ({change.burden_points:+.1f} points); "
+        f"ground-glass opacity {change.ggo_volume_ml:+.0f} mL, high opacity {change.high_opacity_volume_ml:+.0f} mL, "
+        f"lung {change.lung_volume_ml:+.0f} mL."
+    )
+    return " ".join((figures, *change.caveats))
 
 
 def region_name(findings: Findings, lobe: Lobe) -> str:

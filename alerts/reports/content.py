@@ -30,8 +30,11 @@ from highdicom.sr import (
 from pydicom.sr.coding import Code
 
 from alerts import wording
+from alerts.change import Prior
 from alerts.policy import PolicyDecision
 from alerts.reports import codes
+from alerts.reports.comparison import change_group, prior_report_item
+from alerts.reports.evidence import SourceInstance
 from alerts.reports.identity import ReportIdentity, device_uid
 from alerts.severity import Presence
 from analysis.findings import Findings, KeySlice, Provenance, Quality, RegionFindings
@@ -54,8 +57,21 @@ class _Region:
         return FindingSite(anatomic_location=self.anatomy, laterality=self.laterality)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An earlier examination to compare with, its report where that is kept, and the date of the present one (DA)."""
+
+    prior: Prior
+    report: SourceInstance | None
+    study_date: str
+
+
 def build_content(
-    findings: Findings, decision: PolicyDecision, identity: ReportIdentity, sop_classes: Mapping[str, str]
+    findings: Findings,
+    decision: PolicyDecision,
+    identity: ReportIdentity,
+    sop_classes: Mapping[str, str],
+    comparison: Comparison | None = None,
 ) -> MeasurementReport:
     """The whole tree. ``sop_classes`` gives the SOP Class UID of every instance that may be referred to.
 
@@ -66,6 +82,8 @@ def build_content(
         groups.append(_region_group(region, findings, identity))
         groups += [_lesion_group(region, lesion, findings, identity) for lesion in _lesions(region.findings)]
     groups.append(_opacity_group(findings, identity))
+    if comparison and (changed := change_group(findings, comparison.prior, identity)):
+        groups.append(changed)
     report = MeasurementReport(
         observation_context=_observer(findings.provenance),
         procedure_reported=codes.PROCEDURE,
@@ -76,7 +94,7 @@ def build_content(
     if findings.key_slices:
         # TID 1500 has the library before the measurements, which are last so far
         root.insert(len(root) - 1, _image_library(findings.key_slices, sop_classes))
-    root.append(_evaluations(findings, decision))
+    root.append(_evaluations(findings, decision, comparison))
     return report
 
 
@@ -261,8 +279,8 @@ def _absence(finding: Code, volume_ml: float, findings: Findings) -> list[Qualit
     return [QualitativeEvaluation(name=finding, value=codes.PRESENCES[presence])]
 
 
-def _evaluations(findings: Findings, decision: PolicyDecision) -> ContainerContentItem:
-    """What a person should read: conclusion, why, quality, what is missing, and what this report is not."""
+def _evaluations(findings: Findings, decision: PolicyDecision, comparison: Comparison | None) -> ContainerContentItem:
+    """What a person should read: conclusion, why, change, quality, what is missing, and what this report is not."""
     texts = [decision.alert.headline if decision.alert else wording.negative_result(decision.presence)]
     texts += [decision.explanation, wording.quality_sentence(findings.quality)]
     if not findings.reliable:
@@ -270,12 +288,16 @@ def _evaluations(findings: Findings, decision: PolicyDecision) -> ContainerConte
     elif findings.lss is None or findings.lhos is None:
         texts.append(wording.scores_sentence(findings))
     texts += [f"{wording.region_name(findings, lobe)}." for lobe in findings.lobes_in_part]
+    if comparison:
+        texts.append(wording.change_sentence(findings, comparison.prior, study_date=comparison.study_date))
     texts.append(wording.RESEARCH_USE)
     container = _container(codes.QUALITATIVE_EVALUATIONS)
     container.ContentSequence.extend(
         TextContentItem(name=codes.COMMENT, value=_ascii(text), relationship_type=RelationshipTypeValues.CONTAINS)
         for text in texts
     )
+    if comparison and comparison.report:
+        container.ContentSequence.append(prior_report_item(comparison.report))
     return container
 
 

@@ -87,7 +87,7 @@ def read_evidence(paths: Sequence[Path], *, series_instance_uid: str) -> Evidenc
     """The instances in ``paths``, once each; ``UnusableEvidence`` unless all are of the series and can be read."""
     found: dict[str, tuple[SourceInstance, Path]] = {}
     for path in paths:
-        instance = _read_instance(path)
+        instance = read_instance(path)
         if instance.series_instance_uid != series_instance_uid:
             raise UnusableEvidence("An instance belongs to another series.")
         found.setdefault(instance.sop_instance_uid, (instance, path))
@@ -144,7 +144,8 @@ def _drop_broken_references(report: Dataset) -> None:
         del report.ReferencedStudySequence
 
 
-def _read_instance(path: Path) -> SourceInstance:
+def read_instance(path: Path) -> SourceInstance:
+    """What one file is, as far as a report refers to it; ``UnusableEvidence`` where it cannot be read."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
     except (OSError, InvalidDicomError, EOFError) as cause:

@@ -1,6 +1,7 @@
 """A structured report is written, read back and judged."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittle
 from alerts import (
     AlertPolicy,
     PolicyDecision,
+    Prior,
     ProfileThresholds,
     ReportNotWritten,
     RequestContext,
@@ -464,6 +466,109 @@ def test_no_patient_in_the_log(
         assert "HIDDEN7" not in text
 
 
+@pytest.fixture
+def prior(tmp_path: Path) -> Prior:
+    """An examination of a month before, of another study, with its report."""
+    folder = tmp_path / "earlier"
+    folder.mkdir()
+    study, series = f"{STUDY}.77", f"{SERIES}.77"
+    source = _write_source(
+        folder / "a.dcm",
+        1,
+        StudyInstanceUID=study,
+        SeriesInstanceUID=series,
+        SOPInstanceUID=f"{series}.1",
+        StudyDate="20200203",
+        ContentDate="20200203",
+    )
+    findings = _findings(study_instance_uid=study, series_instance_uid=series, both_lungs=_region(4100.0, 100.0, 23.0))
+    written, _ = _write(findings, [source], folder / "sr.dcm")
+    return Prior(study_date="20200203", findings=findings, report_path=written.path)
+
+
+def test_a_report_tells_what_has_changed_and_refers_to_the_report_of_then(
+    sources: list[Path], prior: Prior, tmp_path: Path
+) -> None:
+    """Figures with codes of their own under the date of then, a sentence, a reference, and the evidence for it."""
+    written = write_sr(_findings(), _decide(_findings()), evidence=sources, out=tmp_path / "sr.dcm", prior=prior)
+    report = pydicom.dcmread(written.path)
+    group = _groups(report)["Change since an earlier examination"]
+    assert _numbers(group) == {
+        "EARLIER_BURDEN": (3.0, "%"),
+        "BURDEN_CHANGE": (7.003, "%"),
+        "LUNG_CHANGE": (-100.0, "cm3"),
+        "GGO_CHANGE": (200.123, "cm3"),
+        "HIGH_CHANGE": (77.0, "cm3"),
+    }
+    (time_point,) = [item.TextValue for item in group.ContentSequence if _name(item) == "C2348792"]
+    assert time_point == "2020-02-03"
+    assert any("2020-02-03, 31 days before: burden 3.0 % then, 10.0 % now" in text for text in _texts(report))
+    (reference,) = [item for item in _items(report) if item.ValueType == "COMPOSITE"]
+    assert prior.report_path is not None
+    earlier = pydicom.dcmread(prior.report_path)
+    assert _name(reference) == "122075"
+    assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == earlier.SOPInstanceUID
+    (other,) = report.PertinentOtherEvidenceSequence
+    assert other.StudyInstanceUID == earlier.StudyInstanceUID
+    assert other.ReferencedSeriesSequence[0].SeriesInstanceUID == earlier.SeriesInstanceUID
+    assert _numbers(_groups(report)["Lungs as a whole"])["BURDEN"] == (10.003, "%")
+
+
+def test_a_prior_whose_report_is_gone_is_told_without_a_reference(
+    sources: list[Path], prior: Prior, tmp_path: Path
+) -> None:
+    """The figures of then are in the database; only the reference is missing."""
+    lost = replace(prior, report_path=tmp_path / "gone.dcm")
+    out = tmp_path / "sr.dcm"
+    write_sr(_findings(), _decide(_findings()), evidence=sources, out=out, prior=lost)
+    report = pydicom.dcmread(out)
+    assert "Change since an earlier examination" in _groups(report)
+    assert [item for item in _items(report) if item.ValueType == "COMPOSITE"] == []
+    assert "PertinentOtherEvidenceSequence" not in report
+
+
+def test_dciodvfy_finds_no_error_in_a_comparison(sources: list[Path], prior: Prior, tmp_path: Path) -> None:
+    """With time point, changes and the reference to the report of then."""
+    written = write_sr(_findings(), _decide(_findings()), evidence=sources, out=tmp_path / "sr.dcm", prior=prior)
+    lines = _dciodvfy(written.path).splitlines()
+    assert [line for line in lines if line != "Comprehensive3DSR" and "99LUNGSENTRY" not in line] == []
+
+
+def test_images_that_cannot_be_analysed_yield_no_figure_of_opacity(sources: list[Path], tmp_path: Path) -> None:
+    """Lung volume and the figures of quality are there; burden, shares, counts and volumes of opacity are not."""
+    quality = Quality(level=QualityLevel.NOT_ANALYSABLE, reasons=("Noise.",), noise_hu=180.0, air_hu=-990.0)
+    _, report = _write(_findings(quality=quality, lss=3, lhos=0), sources, tmp_path / "sr.dcm")
+    groups = _groups(report)
+    assert _numbers(groups["Lungs as a whole"]) == {
+        "IMAGE_NOISE": (180.0, "[hnsf'U]"),
+        "OUTSIDE_AIR": (-990.0, "[hnsf'U]"),
+    }
+    assert _numbers(groups["Right lung"]) == {"118565006": (2200.0, "cm3")}
+    assert _numbers(groups["Ground-glass opacity, left lung"]) == {}
+    assert _numbers(groups["All opacities, both lungs"]) == {}
+    assert not any(re.search(r"\d %|\d mL", text) for text in _texts(report))
+    assert wording.NOT_MEASURED in _texts(report)
+
+
+def test_lobes_in_part_and_absent_scores_are_said(sources: list[Path], tmp_path: Path) -> None:
+    """Which lobe is imaged in part, and that it is why there are no scores."""
+    findings = _findings(
+        lobes={lobe: _region(800.0, 60.0, 20.0) for lobe in Lobe},
+        lobes_in_part=(Lobe.LEFT_UPPER,),
+        scores_absent_because=("The left upper lobe is imaged in part.",),
+        largest_lesion_ml=120.0,
+        peripheral_lesion_percent=70.0,
+        peripheral_lung_percent=40.0,
+    )
+    _, report = _write(findings, sources, tmp_path / "sr.dcm")
+    texts = _texts(report)
+    assert "Left upper lobe (imaged in part)." in texts
+    assert any("are not given: The left upper lobe is imaged in part." in text for text in texts)
+    opacities = _numbers(_groups(report)["All opacities, both lungs"])
+    assert opacities["LARGEST_OPACITY"] == (120.0, "cm3")
+    assert (opacities["PERIPH_OPACITY"], opacities["PERIPH_LUNG"]) == ((70.0, "%"), (40.0, "%"))
+
+
 def _dciodvfy(path: Path) -> str:
     if shutil.which("dciodvfy") is None:
         if os.environ.get("CI"):
@@ -481,8 +586,26 @@ def _dciodvfy(path: Path) -> str:
         _findings(profile=Profile.CTAC, lobes={lobe: _region(800.0, 60.0, 20.0) for lobe in Lobe}, lss=5, lhos=5),
         _negative(),
         _findings(quality=Quality(level=QualityLevel.NOT_ANALYSABLE, lung_coverage_percent=40.0, noise_hu=80.0)),
+        _findings(
+            quality=Quality(
+                level=QualityLevel.LIMITED,
+                lung_coverage_percent=40.0,
+                noise_hu=80.0,
+                noise_grain_mm=0.5,
+                air_hu=-990.0,
+                lung_hu=-840.0,
+                lung_spread_hu=300.0,
+                blood_hu=45.0,
+                motion_jump_mm=1.2,
+                cut_off_percent=0.0,
+                lung_agreement=0.98,
+            ),
+            largest_lesion_ml=120.0,
+            peripheral_lesion_percent=70.0,
+            peripheral_lung_percent=40.0,
+        ),
     ],
-    ids=["flagged", "lobes", "negative", "not analysable"],
+    ids=["flagged", "lobes", "negative", "not analysable", "every figure"],
 )
 def test_dciodvfy_finds_no_error(findings: Findings, sources: list[Path], tmp_path: Path) -> None:
     """No error, and no warning but that it does not know our private scheme."""

@@ -4,12 +4,13 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from alerts import AlertPolicy, ProfileThresholds, RequestContext, evaluate
+from alerts import AlertPolicy, Prior, ProfileThresholds, RequestContext, evaluate
 from alerts.reports import write_sr
 from analysis.findings import (
     Findings,
@@ -24,13 +25,26 @@ from analysis.findings import (
 
 JAR = Path("/usr/share/java/pixelmed.jar")
 NO_LIMITS = [f"-Djdk.xml.xpath{limit}=0" for limit in ("ExprGrpLimit", "ExprOpLimit", "TotalOpLimit")]
+STUDY = "1.2.826.0.1.3680043.10.1"
 REGION = RegionFindings(
     lung_volume_ml=4000.0, ggo_volume_ml=300.0, high_opacity_volume_ml=0.0, high_density_volume_ml=0.0
 )
 
 
+def _copy(source: Path, out: Path) -> Path:
+    """The same image as one of an earlier study."""
+    dataset = pydicom.dcmread(source)
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = (
+        f"{STUDY}.1",
+        f"{STUDY}.2",
+        f"{STUDY}.3",
+    )
+    dataset.save_as(out, enforce_file_format=False)
+    return out
+
+
 def _findings(header: pydicom.Dataset) -> Findings:
-    """Everything a report can hold: lobes, scores, coverage, noise, a key slice, a lesion class without volume."""
+    """Everything a report can hold: lobes, scores, quality, periphery, a key slice, a lesion class without volume."""
     return Findings(
         study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=header.SeriesInstanceUID,
@@ -57,7 +71,19 @@ def _findings(header: pydicom.Dataset) -> Findings:
                 high_opacity_area_mm2=0.0,
             ),
         ),
-        quality=Quality(level=QualityLevel.LIMITED, reasons=("noise",), lung_coverage_percent=90.0, noise_hu=40.0),
+        quality=Quality(
+            level=QualityLevel.LIMITED,
+            reasons=("noise",),
+            lung_coverage_percent=90.0,
+            noise_hu=40.0,
+            noise_grain_mm=0.5,
+            air_hu=-990.0,
+            blood_hu=45.0,
+            lung_agreement=0.98,
+        ),
+        largest_lesion_ml=200.0,
+        peripheral_lesion_percent=70.0,
+        peripheral_lung_percent=40.0,
         provenance=Provenance(
             model_name="opacity-convlstm",
             model_version="1.0.0",
@@ -83,7 +109,11 @@ def test_pixelmed_finds_no_error(shared_data: Path, tmp_path: Path) -> None:
     thresholds = dict.fromkeys(Profile, ProfileThresholds(burden_percent=1.0, lesion_volume_ml=5.0))
     policy = AlertPolicy(thresholds=thresholds, expected_words=())
     decision = evaluate(findings, RequestContext(), policy)
-    written = write_sr(findings, decision, evidence=[source], out=tmp_path / "sr.dcm")
+    earlier = replace(findings, study_instance_uid=f"{STUDY}.1", series_instance_uid=f"{STUDY}.2", key_slices=())
+    prior_source = _copy(source, tmp_path / "earlier.dcm")
+    report = write_sr(earlier, decision, evidence=[prior_source], out=tmp_path / "prior.dcm")
+    prior = Prior(study_date="20200101", findings=earlier, report_path=report.path)
+    written = write_sr(findings, decision, evidence=[source], out=tmp_path / "sr.dcm", prior=prior)
     command = ["java", *NO_LIMITS, "-cp", str(JAR), "com.pixelmed.validate.DicomSRValidator", str(written.path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     text = result.stdout + result.stderr
