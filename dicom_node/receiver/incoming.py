@@ -131,7 +131,7 @@ class Draft:
 
 
 class Incoming:
-    """The writing side of one process: drafts (many threads), then publish (one at a time, many files at once)."""
+    """The writing side of one process: drafts, then publish (many files at once, one call for a folder at a time)."""
 
     def __init__(self, archive: Archive, receiver_id: str) -> None:
         self._archive = archive

@@ -1,7 +1,7 @@
-"""Group commit of files: one folder sync serves every association that waits at that moment."""
+"""Group commit of files: one sync of a series' folder serves every association that waits for it at that moment."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from dicom_node.receiver.errors import OutOfResources
@@ -20,21 +20,22 @@ class _Item:
     published: bool = False
     error: OSError | None = None
     leads: bool = False
-    """Its thread is to publish the next batch, of which it is the first."""
-    woken: threading.Event = field(default_factory=threading.Event)
+    """Its thread is to publish the folder's next batch, of which it is the first."""
+    woken: threading.Event | None = None
+    """Set once it leads or is published; None for who finds nobody publishing, and so never waits."""
 
 
 class Publisher:
-    """Publishes staged files in batches, one batch at a time.
+    """Publishes staged files in batches: one batch of a folder at a time, those of several folders side by side.
 
-    The thread that finds nobody publishing publishes; what arrives meanwhile is the next batch, led by its first.
-    There is no delay that waits for a batch to grow, and no thread that only hands on.
+    The thread that finds nobody publishing into a folder publishes; what arrives meanwhile is the folder's next batch,
+    led by its first. There is no delay that waits for a batch to grow, and no thread that only hands on.
     """
 
     def __init__(self, incoming: Incoming) -> None:
         self._incoming: Final = incoming
-        self._pending: list[_Item] = []
-        self._publishing = False
+        self._pending: dict[str, list[_Item]] = {}
+        """What waits, by folder; a folder is in it, if with nothing, while somebody publishes into it."""
         self._closed = False
         self._changed = threading.Condition()
 
@@ -45,17 +46,21 @@ class Publisher:
             OutOfResources: the disk failed, or the receiver is stopping.
         """
         item = _Item(staged=staged)
+        folder = staged.path.rpartition("/")[0]
         with self._changed:
             if self._closed:
                 self._incoming.discard(staged)
                 raise OutOfResources("the receiver is stopping")
-            self._pending.append(item)
-            item.leads = not self._publishing
-            self._publishing = True
-        if not item.leads:
+            batch = self._pending.get(folder)
+            if batch is None:
+                self._pending[folder], item.leads = [item], True
+            else:
+                batch.append(item)
+                item.woken = threading.Event()
+        if item.woken is not None:
             item.woken.wait()
         if item.leads:
-            self._lead()
+            self._lead(folder)
         if not item.published:
             raise OutOfResources("it could not be archived") from item.error
 
@@ -63,22 +68,28 @@ class Publisher:
         """Let what waits be published, and take nothing more."""
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._publishing, CLOSE_TIMEOUT_S)
+            self._changed.wait_for(lambda: not self._pending, CLOSE_TIMEOUT_S)
 
-    def _lead(self) -> None:
+    def _lead(self, folder: str) -> None:
         """Publish what is pending; then the first that came meanwhile leads, or nobody."""
         with self._changed:
-            batch, self._pending = self._pending, []
+            batch, self._pending[folder] = self._pending[folder], []
         try:
             for item, error in zip(batch, self._incoming.publish([item.staged for item in batch]), strict=True):
                 item.published, item.error = error is None, error
         finally:
             with self._changed:
-                self._publishing = bool(self._pending)
-                if self._pending:
-                    self._pending[0].leads = True
-                    self._pending[0].woken.set()
+                following = self._pending[folder]
+                if following:
+                    following[0].leads = True
+                    _wake(following[0])
                 else:
+                    del self._pending[folder]
                     self._changed.notify_all()
             for item in batch:
-                item.woken.set()
+                _wake(item)
+
+
+def _wake(item: _Item) -> None:
+    if item.woken is not None:
+        item.woken.set()

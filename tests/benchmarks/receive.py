@@ -2,7 +2,9 @@
 
 Every receiver is fed by dcmtk's storescu with the same CT slices of 512 x 512, over 1, 4 and 8 associations, with
 TCP_NODELAY=1 on both ends (without it dcmtk stalls at 45 ms an image, whoever listens). Senders must exit with 0 and
-what was delivered is counted. The ratio of a repeat compares neighbours in time; the median of the ratios counts.
+what was delivered is counted. Each run is of a new receiver on an empty folder, which first takes a few images over as
+many associations, uncounted: a receiver that runs for months is compared, not its start. The ratio of a repeat compares
+neighbours in time; the median of the ratios counts. All write to the same file system (``TMPDIR`` sets which).
 
 ``LUNGSENTRY_BENCH_REPEATS`` (5) and ``LUNGSENTRY_BENCH_IMAGES`` (60, for each association) set the length;
 ``LUNGSENTRY_BENCH_MEMORY=20000`` instead sends that many instances to this node and shows its memory on the way.
@@ -36,6 +38,8 @@ from dicom_node.settings import Settings
 ASSOCIATIONS = (1, 4, 8)
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 CT = "1.2.840.10008.5.1.4.1.1.2"
+WARM_UP_IMAGES = 8
+"""Of each association, before the time is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,15 +211,23 @@ def measure(name: str, source: Path, associations: int, images: int) -> Figure:
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=source.parent))
     try:
         with RECEIVERS[name](folder) as running:
+            send(running.port, [source / f"warm-up-{number}" for number in range(associations)])
             before = cpu_seconds(running.process)
             seconds = send(running.port, [source / str(number) for number in range(associations)])
             cpu = cpu_seconds(running.process) - before
-        sent, delivered = associations * images, running.delivered()  # Orthanc's index is its own while it runs
+        delivered = running.delivered() - associations * WARM_UP_IMAGES  # Orthanc's index is its own while it runs
+        sent = associations * images
         if delivered != sent:
             raise RuntimeError(f"{name}: {sent} sent, {delivered} delivered")
         return Figure(images_per_s=sent / seconds, cpu_ms_per_image=cpu / sent * 1000)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_system() -> str:
+    """The type of the file system that all receivers write to."""
+    command = ["stat", "--file-system", "--format=%T", tempfile.gettempdir()]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def compare(repeats: int, images: int) -> None:
@@ -224,13 +236,14 @@ def compare(repeats: int, images: int) -> None:
         rng = np.random.default_rng(20)
         for number in range(max(ASSOCIATIONS)):
             write_slices(source / str(number), images, 512, rng)
+            write_slices(source / f"warm-up-{number}", WARM_UP_IMAGES, 512, rng)
         figures: dict[tuple[int, str], list[Figure]] = {}
         for _ in range(repeats):
             for associations in ASSOCIATIONS:
                 for name in RECEIVERS:
                     figure = measure(name, source, associations, images)
                     figures.setdefault((associations, name), []).append(figure)
-    print(f"{repeats} repeats, {images} images of 528 kB an association; medians")
+    print(f"{repeats} repeats, {images} images of 528 kB an association, files on {file_system()}; medians")
     for associations in ASSOCIATIONS:
         ours = figures[associations, "lungsentry"]
         for name in RECEIVERS:

@@ -29,6 +29,7 @@ from pynetdicom import AE
 from db import Peer, Store, upgrade
 from dicom_node.archive import Archive
 from dicom_node.settings import Settings
+from dicom_node.simulator.reactor import held_reactor, is_open
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 KILLS = int(os.environ.get("LUNGSENTRY_KILLS", "20"))
@@ -82,8 +83,8 @@ def send_until_cut_off(port: int, sender: int, seed: int, acknowledged: Acknowle
     connection = assoc.dul.socket.socket
     rng = np.random.default_rng(seed)
     number = 0
-    with connection, contextlib.suppress(RuntimeError):  # raised when the association ends between two looks
-        while assoc.is_established:
+    with connection, held_reactor(assoc), contextlib.suppress(RuntimeError):  # raised when it ends between two looks
+        while is_open(assoc):
             number += 1
             dataset = make_slice(SERIES_UIDS[sender], number, rng)
             status = assoc.send_c_store(dataset)
