@@ -1,11 +1,14 @@
-"""Pictures for people: key slices beside their overlay, and a coronal overview. No patient data goes into them."""
+"""Pictures for people: key slices, a coronal overview and the lobes, each with its overlay, and no patient data."""
+
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from analysis.anatomy.lobes import LOBE_LABELS, Lobes
 from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
-from analysis.findings import KeySlice
+from analysis.findings import KeySlice, Lobe
 from analysis.measure.regions import GGO, HIGH_OPACITY
 from analysis.series.volume import Volume
 
@@ -17,9 +20,19 @@ _PANEL_PX = 640
 _MARGIN_PX = 16
 _HEADER_PX = 44
 _FOOTER_PX = 56
+_ENTRY_PX = 52
+_SMALL = 0.48
 _COLOURS = {GGO: (66, 184, 250), HIGH_OPACITY: (88, 66, 235)}  # BGR: amber, red
 _NAMES = {GGO: "Ground-glass opacity", HIGH_OPACITY: "High opacity"}
 _LUNG_COLOUR = (168, 150, 96)
+_LOBE_COLOURS = {
+    Lobe.RIGHT_UPPER: (201, 161, 92),
+    Lobe.RIGHT_MIDDLE: (142, 186, 112),
+    Lobe.RIGHT_LOWER: (214, 129, 168),
+    Lobe.LEFT_UPPER: (188, 176, 64),
+    Lobe.LEFT_LOWER: (168, 118, 214),
+}
+_LOBE_TINT = 0.3
 _BACKGROUND, _TEXT, _FAINT = (24, 20, 18), (236, 232, 228), (150, 142, 136)
 _TINT = 0.38
 _SCALE_BAR_MM = 50.0
@@ -48,7 +61,7 @@ def key_slice_png(volume: Volume, lungs: Lungs, labels: _Labels, slice_index: in
     title = f"Axial slice {slice_index + 1} of {len(volume.hu)}   |   position {position:.1f} mm"
     pixel_cm2 = spacing[0] * spacing[1] / 100
     areas = {label: float(np.count_nonzero(classes == label)) * pixel_cm2 for label in _NAMES}
-    return _encode(_page([plain, marked], title, {label: f"{area:.1f} cm2" for label, area in areas.items()}))
+    return _encode(_page([plain, marked], title, _legend({label: f"{area:.1f} cm2" for label, area in areas.items()})))
 
 
 def coronal_png(volume: Volume, lungs: Lungs, labels: _Labels, key_slices: tuple[KeySlice, ...] = ()) -> bytes:
@@ -74,7 +87,55 @@ def coronal_png(volume: Volume, lungs: Lungs, labels: _Labels, key_slices: tuple
         _letters(panel, left="R", right="", top="H", bottom="F")
         _scale_bar(panel, scale)
     title = f"Coronal overview   |   row {row + 1}   |   bars: key slices"
-    return _encode(_page([plain, marked], title, dict.fromkeys(_NAMES, "")))
+    return _encode(_page([plain, marked], title, _legend({})))
+
+
+def lobes_png(volume: Volume, lungs: Lungs, lobes: Lobes, labels: _Labels) -> bytes:
+    """Show lungs, lobes and opacities in the coronal and the axial plane that hold most of all lobes.
+
+    Lung of which no lobe is told is outlined and not tinted; the legend names the lobes that are told.
+    """
+    parts = np.where(lungs.labels > 0, lobes.labels, 0).astype(np.uint8)
+    sides = lungs.labels
+    row, level = (_telling_plane(parts, sides, axis) for axis in (1, 0))
+    rows, columns = _crop(volume, lungs)
+    coronal, coronal_scale = _panel(volume.hu[::-1, row, columns], (volume.slice_spacing_mm, volume.column_spacing_mm))
+    axial, axial_scale = _panel(volume.hu[level, rows, columns], (volume.row_spacing_mm, volume.column_spacing_mm))
+    coronal = _overlay(
+        _tinted(coronal, parts[::-1, row, columns]), sides[::-1, row, columns], labels[::-1, row, columns]
+    )
+    axial = _overlay(
+        _tinted(axial, parts[level, rows, columns]), sides[level, rows, columns], labels[level, rows, columns]
+    )
+    for panel, scale, top, bottom in ((coronal, coronal_scale, "H", "F"), (axial, axial_scale, "A", "P")):
+        _letters(panel, left="R", right="L", top=top, bottom=bottom)
+        _scale_bar(panel, scale)
+    title = f"Lungs and lobes, estimated   |   coronal row {row + 1}, axial slice {level + 1} of {len(volume.hu)}"
+    told = [(_LOBE_COLOURS[lobe], lobe.value) for lobe in LOBE_LABELS.values() if lobe in lobes.confidence_percent]
+    return _encode(_page([coronal, axial], title, [*told, *_legend({})]))
+
+
+def _telling_plane(parts: _Labels, sides: _Labels, axis: int) -> int:
+    """Index along an axis where lobes have the largest shares of their largest sections together; else most lung."""
+    others = tuple(other for other in range(3) if other != axis)
+    areas = [np.count_nonzero(parts == label, axis=others) for label in LOBE_LABELS]
+    shares = [np.sqrt(area / area.max()) for area in areas if area.any()]
+    return int(np.argmax(sum(shares) if shares else np.count_nonzero(sides, axis=others)))
+
+
+def _tinted(plain: Image, parts: _Labels) -> Image:
+    tinted = plain.copy()
+    for label, lobe in LOBE_LABELS.items():
+        mask = _enlarged(parts == label, plain)
+        colour = np.asarray(_LOBE_COLOURS[lobe], np.float32)
+        tinted[mask > 0] = (tinted[mask > 0] * (1 - _LOBE_TINT) + colour * _LOBE_TINT).astype(np.uint8)
+        cv2.drawContours(tinted, _contours(mask), -1, _LOBE_COLOURS[lobe], 1, cv2.LINE_AA)
+    return tinted
+
+
+def _legend(amounts: Mapping[int, str]) -> list[tuple[tuple[int, int, int], str]]:
+    """Colour and name of each class of opacity, with its amount where one is given."""
+    return [(_COLOURS[label], f"{name}  {amounts.get(label, '')}".rstrip()) for label, name in _NAMES.items()]
 
 
 def _crop(volume: Volume, lungs: Lungs) -> tuple[slice, slice]:
@@ -153,9 +214,11 @@ def _scale_bar(panel: Image, pixels_per_mm: float) -> None:
     _text(panel, f"{_SCALE_BAR_MM / 10:g} cm", (12, bottom - 9), 0.42, _TEXT)
 
 
-def _page(panels: list[Image], title: str, amounts: dict[int, str]) -> Image:
-    """Set panels side by side between a header and a footer with legend and disclaimer."""
-    width = sum(panel.shape[1] for panel in panels) + _MARGIN_PX * (len(panels) + 1)
+def _page(panels: list[Image], title: str, legend: list[tuple[tuple[int, int, int], str]]) -> Image:
+    """Set panels side by side between a header and a footer with legend and disclaimer, wide enough for both."""
+    entries_px = sum(_ENTRY_PX + _width(entry, _SMALL) for _, entry in legend)
+    panels_px = sum(panel.shape[1] + _MARGIN_PX for panel in panels)
+    width = _MARGIN_PX + max(panels_px, entries_px + _width(DISCLAIMER, _SMALL) + _MARGIN_PX)
     height = max(panel.shape[0] for panel in panels)
     page = np.full((height + _HEADER_PX + _FOOTER_PX, width, 3), _BACKGROUND, np.uint8)
     x = _MARGIN_PX
@@ -163,15 +226,14 @@ def _page(panels: list[Image], title: str, amounts: dict[int, str]) -> Image:
         page[_HEADER_PX : _HEADER_PX + panel.shape[0], x : x + panel.shape[1]] = panel
         x += panel.shape[1] + _MARGIN_PX
     _text(page, "Lungsentry", (_MARGIN_PX, 29), 0.6, _TEXT)
-    _text(page, title, (_MARGIN_PX + 140, 29), 0.48, _FAINT)
+    _text(page, title, (_MARGIN_PX + 140, 29), _SMALL, _FAINT)
     base = height + _HEADER_PX + 34
     x = _MARGIN_PX
-    for label, name in _NAMES.items():
-        cv2.rectangle(page, (x, base - 13), (x + 15, base + 2), _COLOURS[label], cv2.FILLED)
-        entry = f"{name}  {amounts[label]}".rstrip()
-        _text(page, entry, (x + 24, base), 0.48, _TEXT)
-        x += 24 + _width(entry, 0.48) + 28
-    _text(page, DISCLAIMER, (width - _MARGIN_PX - _width(DISCLAIMER, 0.48), base), 0.48, _FAINT)
+    for colour, entry in legend:
+        cv2.rectangle(page, (x, base - 13), (x + 15, base + 2), colour, cv2.FILLED)
+        _text(page, entry, (x + 24, base), _SMALL, _TEXT)
+        x += _ENTRY_PX + _width(entry, _SMALL)
+    _text(page, DISCLAIMER, (width - _MARGIN_PX - _width(DISCLAIMER, _SMALL), base), _SMALL, _FAINT)
     return page
 
 

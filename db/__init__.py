@@ -16,6 +16,7 @@ from db.store import Store
 from db.values import (
     AssociationRecord,
     CompleteSeries,
+    EarlierResult,
     Peer,
     ReceivedInstance,
     Recorded,
@@ -47,6 +48,7 @@ __all__ = [
     "CommitmentState",
     "CompleteSeries",
     "DatabaseUnavailable",
+    "EarlierResult",
     "Job",
     "JobEvent",
     "JobState",

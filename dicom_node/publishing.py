@@ -6,19 +6,33 @@ Files of superseded results stay: the database's history points at them.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from alerts import AlertPolicy, Delivery, DeliveryKind, PolicyDecision, ProfileThresholds, RequestContext, evaluate
+from alerts import (
+    AlertPolicy,
+    Delivery,
+    DeliveryKind,
+    PolicyDecision,
+    Prior,
+    ProfileThresholds,
+    RequestContext,
+    choose_prior,
+    evaluate,
+)
 from alerts.reports import WrittenReport, write_sr
 from alerts.reports.durable import write_durably
 from analysis.findings import Findings, Profile
 from analysis.measure import QualityLimits
-from analysis.pictures import coronal_png, key_slice_png
+from analysis.pictures import coronal_png, key_slice_png, lobes_png
 from analysis.pipeline import AnalysedSeries
 from analysis.series import Series
 from dicom_node.settings import Destination, Policy, Quality
+
+if TYPE_CHECKING:
+    from db import EarlierResult  # a folder is analysed without a database
 
 __all__ = ["Published", "alert_policy", "publish", "quality_limits", "request_context"]
 
@@ -43,17 +57,28 @@ def publish(
     policy: Policy,
     destinations: Iterable[Destination],
     results_dir: Path,
+    earlier: "Sequence[EarlierResult]" = (),
 ) -> Published:
-    """Evaluate the findings, and write the report and the pictures."""
+    """Evaluate the findings, and write the report and the pictures.
+
+    Of the ``earlier`` results of the patient the report is compared with the one that is most like this.
+    """
     findings = analysed.findings
     decision = evaluate(findings, request_context(series), alert_policy(policy))
     folder = _folder(findings)
     (results_dir / folder).mkdir(parents=True, exist_ok=True)
     report_path = folder / "report.dcm"
     report = write_sr(
-        findings, decision, evidence=[header.path for header in series.headers], out=results_dir / report_path
+        findings,
+        decision,
+        evidence=[header.path for header in series.headers],
+        out=results_dir / report_path,
+        prior=choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier)),
     )
-    pictures = {"coronal.png": coronal_png(analysed.volume, analysed.lungs, analysed.labels, findings.key_slices)}
+    pictures = {
+        "coronal.png": coronal_png(analysed.volume, analysed.lungs, analysed.labels, findings.key_slices),
+        "lobes.png": lobes_png(analysed.volume, analysed.lungs, analysed.lobes, analysed.labels),
+    }
     for number, key_slice in enumerate(findings.key_slices, start=1):
         pictures[f"slice-{number}.png"] = key_slice_png(
             analysed.volume, analysed.lungs, analysed.labels, key_slice.slice_index
@@ -76,6 +101,14 @@ def publish(
             for destination in destinations
             if DeliveryKind.SR in destination.kinds
         ),
+    )
+
+
+def _prior(earlier: "EarlierResult", results_dir: Path) -> Prior:
+    return Prior(
+        study_date=earlier.study_date,
+        findings=earlier.result.findings,
+        report_path=results_dir / earlier.result.report_path,
     )
 
 

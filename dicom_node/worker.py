@@ -129,6 +129,7 @@ class Worker:
             policy=settings.policy,
             destinations=settings.destinations,
             results_dir=settings.results_dir,
+            earlier=self._store.results.earlier(job.series_instance_uid),
         )
         recorded = self._store.results.record(
             job,

@@ -14,14 +14,14 @@ from analysis.findings import Findings
 from analysis.series.verdicts import Screening
 from db.errors import StaleState
 from db.job import Job, JobEvent
-from db.rows import AlertRow, DeliveryRow, JobRow, ResultRow, SeriesRow
+from db.rows import AlertRow, DeliveryRow, JobRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import result_of, to_json
 from db.store.jobs import owned
 from db.store.room import Room, locked_series
 from db.store.superseding import retire_alert, retire_result, supersede_result
 from db.store.transitions import Note, record_event, transition
-from db.values import RecordedResult, StoredResult
+from db.values import EarlierResult, RecordedResult, StoredResult
 
 if TYPE_CHECKING:
     from alerts.reports import WrittenReport  # loads highdicom
@@ -133,6 +133,33 @@ class Results(Room):
                 .order_by(ResultRow.id.desc())
             )
             return tuple(result_of(row) for row in rows)
+
+    def earlier(self, series_instance_uid: str) -> tuple[EarlierResult, ...]:
+        """The results in force of the same patient's studies of an earlier date, the latest examination first.
+
+        Patient is who has the same Patient ID; without one, or without a date of the study, nobody knows, and there
+        are none. The same examination in another study (of the same date) is no earlier one.
+        """
+        with self.database.read() as session:
+            own = session.scalar(
+                select(StudyRow)
+                .join(SeriesRow, SeriesRow.study_instance_uid == StudyRow.study_instance_uid)
+                .where(SeriesRow.series_instance_uid == series_instance_uid)
+            )
+            if own is None or not own.patient_id.strip() or not own.study_date:
+                return ()
+            found = session.execute(
+                select(StudyRow.study_date, ResultRow)
+                .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
+                .where(
+                    StudyRow.patient_id == own.patient_id,
+                    StudyRow.study_date != "",
+                    StudyRow.study_date < own.study_date,
+                    ResultRow.superseded_at.is_(None),
+                )
+                .order_by(StudyRow.study_date.desc(), ResultRow.id.desc())
+            )
+            return tuple(EarlierResult(study_date=date, result=result_of(row)) for date, row in found)
 
     @staticmethod
     def _ending(session: Session, job: Job, worker: str) -> tuple[SeriesRow, JobRow]:

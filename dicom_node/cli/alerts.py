@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dicom_node.cli.earlier import earlier_document, print_earlier
 from dicom_node.cli.failures import CommandError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
 from dicom_node.cli.options import Json, Limit, chosen, this_user
-from dicom_node.cli.output import number, print_fields, print_json, print_table, say, text
+from dicom_node.cli.output import number, plain, print_fields, print_json, print_table, say, text
 from dicom_node.cli.uids import shortened
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ def list_(
 
 @app.command(epilog=epilog("lungsentry alerts show 3", codes={ExitCode.FAILED: "there is no such alert"}))
 def show(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
-    """Show one alert: what was measured, why it is flagged, who decided what."""
+    """Show one alert: what was measured, why it is flagged, what has changed since earlier, who decided what."""
     with Invocation.of(ctx).store() as store:
         stored = _get(store, alert_id)
+        result = store.results.latest(stored.alert.series_instance_uid)
+        earlier = store.results.earlier(stored.alert.series_instance_uid)
     if as_json:
-        print_json(stored)
+        print_json({**plain(stored), "earlier": earlier_document(result.findings, earlier) if result else []})
         return
     alert = stored.alert
     print_fields(
@@ -75,6 +78,8 @@ def show(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
         },
         title=f"alert {stored.id}",
     )
+    if result is not None:
+        print_earlier(result.findings, earlier)
     say(RESEARCH_USE)
 
 

@@ -46,7 +46,10 @@ def analyze(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="DICOM files, or folders that hold them.")],
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write the DICOM report and pictures of the key slices.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Write the DICOM report, and pictures of the key slices, lungs and lobes."
+        ),
     ] = None,
     model: Annotated[
         str | None,

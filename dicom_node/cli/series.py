@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dicom_node.cli.earlier import earlier_document, print_earlier
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, epilog
 from dicom_node.cli.options import Json, Limit, SeriesUid, chosen
 from dicom_node.cli.output import fields_of, number, print_fields, print_json, print_table, say, text
+from dicom_node.cli.result_text import print_result
 from dicom_node.cli.uids import resolve_series, resolve_study, shortened, still_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analysis.findings import Findings, RegionFindings
-    from db import SeriesRecord, StoredEvent, StoredResult, StoredShadowResult
+    from db import SeriesRecord, StoredEvent, StoredShadowResult
 
 app = typer.Typer(no_args_is_help=True, help="Series that were received, and what became of each.")
 
@@ -53,19 +54,24 @@ def list_(
 
 @app.command(epilog=epilog("lungsentry series show 4711.20.3"))
 def show(ctx: typer.Context, series: SeriesUid, *, as_json: Json = False) -> None:
-    """Show one series: its state, the newest result, and everything that happened to it."""
+    """Show one series: its state, the newest result, earlier examinations of the patient, and what happened to it."""
     with Invocation.of(ctx).store() as store:
         uid = resolve_series(store, series)
         found = still_known(store.series.get(uid), uid)
         result = store.results.latest(uid)
+        earlier = store.results.earlier(uid)
         events = store.series.events(uid)
         shadows = store.models.shadows(series_instance_uid=uid)
     if as_json:
-        print_json({"series": found, "result": result, "shadow_results": shadows, "events": events})
+        compared = earlier_document(result.findings, earlier) if result else []
+        print_json(
+            {"series": found, "result": result, "earlier": compared, "shadow_results": shadows, "events": events}
+        )
         return
     print_fields(fields_of(found), title="series")
     if result is not None:
-        _print_result(result)
+        print_result(result)
+        print_earlier(result.findings, earlier)
     if shadows:
         _print_shadows(shadows)
     _print_events(events)
@@ -127,26 +133,6 @@ def print_series(listed: Sequence[SeriesRecord]) -> None:
     )
 
 
-def _print_result(result: StoredResult) -> None:
-    findings = result.findings
-    print_table(
-        ("region", "lung mL", "GGO mL", "high opacity mL", "burden %"),
-        [_region(name, region) for name, region in _regions(findings)],
-        title=f"result of revision {findings.revision}",
-        caption=RESEARCH_USE,
-        numeric=("lung mL", "GGO mL", "high opacity mL", "burden %"),
-    )
-    provenance = findings.provenance
-    print_fields(
-        {
-            "quality": "; ".join((findings.quality.level.value, *findings.quality.reasons)),
-            "model": f"{provenance.model_name} {provenance.model_version}, {provenance.runtime} on {provenance.device}",
-            "weights": f"SHA-256 {provenance.weights_sha256}",
-            "report": result.report_path,
-        }
-    )
-
-
 def _print_shadows(shadows: Sequence[StoredShadowResult]) -> None:
     rows: list[tuple[str, ...]] = []
     for stored in shadows:
@@ -161,25 +147,6 @@ def _print_shadows(shadows: Sequence[StoredShadowResult]) -> None:
         title="in shadow: without consequence",
         caption=RESEARCH_USE,
         numeric=("burden %", "Dice to the result", "s"),
-    )
-
-
-def _regions(findings: Findings) -> list[tuple[str, RegionFindings]]:
-    return [
-        ("both lungs", findings.both_lungs),
-        ("right lung", findings.right_lung),
-        ("left lung", findings.left_lung),
-        *((lobe.value, region) for lobe, region in findings.lobes.items()),
-    ]
-
-
-def _region(name: str, region: RegionFindings) -> tuple[str, ...]:
-    return (
-        name,
-        number(region.lung_volume_ml, 0),
-        number(region.ggo_volume_ml),
-        number(region.high_opacity_volume_ml),
-        number(region.burden_percent, 2),
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dicom_node.cli.earlier import earlier_document, print_earlier
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import epilog
 from dicom_node.cli.options import Json, Limit, StudyUid, moment
@@ -64,17 +65,25 @@ def show(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one study and what became of each of its series."""
+    """Show one study, what became of each of its series, and earlier examinations of the patient."""
     with Invocation.of(ctx).store() as store:
         uid = resolve_study(store, study)
         found = still_known(store.studies.get(uid), uid)
         series = store.series.list(study=uid)
+        results = [result for one in series if (result := store.results.latest(one.series_instance_uid))]
+        earlier = {result.series_instance_uid: store.results.earlier(result.series_instance_uid) for result in results}
     if as_json:
-        print_json({**_view(found, patient=show_patient), "series": series})
+        compared = {
+            result.series_instance_uid: earlier_document(result.findings, earlier[result.series_instance_uid])
+            for result in results
+        }
+        print_json({**_view(found, patient=show_patient), "series": series, "earlier": compared})
         return
     hidden = frozenset() if show_patient else {name.replace("_", " ") for name in _PATIENT_FIELDS}
     print_fields({name: value for name, value in fields_of(found).items() if name not in hidden}, title="study")
     print_series(series)
+    for result in results:
+        print_earlier(result.findings, earlier[result.series_instance_uid])
 
 
 def _view(study: StudyRecord, *, patient: bool = False) -> dict[str, Any]:

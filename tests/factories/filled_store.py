@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ LOCALIZER = Screening(
 )
 
 
-def _received(series: str, study: str) -> ReceivedInstance:
+def _received(series: str, study: str, study_date: str = "20260131") -> ReceivedInstance:
     return ReceivedInstance(
         sop_instance_uid=f"{series}.1",
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
@@ -52,7 +52,7 @@ def _received(series: str, study: str) -> ReceivedInstance:
             "slice_position_mm": 1.0,
             "series_description": "AC CT 5.0",
             "study_description": "PET/CT WHOLE BODY",
-            "study_date": "20260131",
+            "study_date": study_date,
             "accession_number": "ACC-1",
         },
     )
@@ -123,6 +123,19 @@ class FilledNode:
         """The store behind the command."""
         return Store.open(self.url)
 
+    def examine_before(self, series: str, study: str, study_date: str) -> None:
+        """An examination of the same patient on an earlier date (DA), with a quarter of the opacities."""
+        with self.store() as store:
+            revision = store.intake.record_instance(_received(series, study, study_date)).revision
+            store.intake.mark_complete(series, revision, "in a test")
+            store.jobs.enqueue(series, revision, ELIGIBLE, 3)
+            job = store.jobs.claim("worker-1", 60)
+            assert job is not None
+            region = RegionFindings(
+                lung_volume_ml=4000, ggo_volume_ml=75, high_opacity_volume_ml=25, high_density_volume_ml=20
+            )
+            _record(store, job, series, study_instance_uid=study, both_lungs=region)
+
 
 def _complete(store: Store, series: str, study: str) -> int:
     recorded = store.intake.record_instance(_received(series, study))
@@ -154,8 +167,8 @@ def filled_node(folder: Path) -> FilledNode:
     return FilledNode(config=config, url=settings.database_url)
 
 
-def _record(store: Store, job: Any, series: str) -> None:
-    findings = _findings(series, job.revision)
+def _record(store: Store, job: Any, series: str, **changes: Any) -> None:
+    findings = replace(_findings(series, job.revision), **changes)
     thresholds = ProfileThresholds(burden_percent=1, lesion_volume_ml=5)
     policy = AlertPolicy(thresholds=dict.fromkeys(Profile, thresholds), expected_words=("covid",))
     uid = f"{series}.9"

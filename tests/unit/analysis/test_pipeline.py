@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from analysis import pipeline
+from analysis.anatomy import Lobes
 from analysis.findings import Profile, Provenance
-from analysis.pictures import coronal_png, key_slice_png
+from analysis.pictures import coronal_png, key_slice_png, lobes_png
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 
 
@@ -85,3 +86,18 @@ def test_pictures_show_two_panels_and_differ_by_their_opacities(analysed):
     assert coronal_png(result.volume, result.lungs, result.labels, keys) != coronal_png(
         result.volume, result.lungs, result.labels
     )
+
+
+def test_the_picture_of_the_lobes_shows_those_that_are_told(analysed):
+    """Coronal and axial side by side; without a lobe that is told it looks different, and is a picture all the same."""
+    result, _ = analysed
+    png = lobes_png(result.volume, result.lungs, result.lobes, result.labels)
+    width, height = _size(png)
+    assert width > height
+    untold = Lobes(
+        labels=np.zeros_like(result.labels),
+        confidence_percent={},
+        cut=frozenset(),
+        untold=frozenset(result.lobes.untold),
+    )
+    assert png != lobes_png(result.volume, result.lungs, untold, result.labels)
