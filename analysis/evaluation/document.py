@@ -38,7 +38,7 @@ _ASSUMPTIONS: Mapping[EvaluationSet, tuple[str, ...]] = {
     EvaluationSet.DICOM: (),
     EvaluationSet.CTAC: (CTAC_ASSUMPTION, COVID20_ASSUMPTION),
 }
-_NO_MEAN = {"slices"}
+_NO_MEAN = {"slices", "slices_with_infection", "slices_without_infection"}
 
 
 def document(evaluation: Evaluation, models: Models, *, alert_threshold_percent: float | None = None) -> dict[str, Any]:

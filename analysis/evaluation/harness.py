@@ -1,6 +1,6 @@
 """Evaluates a model on a set, one case in memory at a time; a case that fails is told and the rest goes on."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,11 @@ from analysis.evaluation.errors import NoCases
 from analysis.evaluation.lobes import score_lobes
 from analysis.evaluation.models import Models
 from analysis.evaluation.reading import read_covid20, read_lctsc, read_lobes, read_picture
-from analysis.evaluation.results import CaseResult, FailedCase
+from analysis.evaluation.results import CaseResult, FailedCase, Progress
 from analysis.evaluation.series import score_folder
 from analysis.evaluation.slices import score_slice
 from analysis.evaluation.volumes import score_control, score_patient
 from analysis.findings import Profile
-
-Progress = Callable[[str, int, int], None]
-"""Hears the case that begins, how many are done, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +55,8 @@ def evaluate_set(
         NoFold: a cross-validation was asked of a set without folds.
     """
     cases, controls = find_cases(data, which), find_controls(data, which)
-    score = _Scorer(which=which, models=models, seed=seed, pictures=pictures)
-    found = dict(_evaluated([*cases, *controls], score, progress))
+    score = _Scorer(which=which, models=models, seed=seed, pictures=pictures, progress=progress)
+    found = dict(_evaluated([*cases, *controls], score))
     results = [outcome for case in (*cases, *controls) for outcome in found[case]]
     own = [outcome for case in cases for outcome in found[case]]
     beside = [outcome for case in controls for outcome in found[case]]
@@ -74,14 +71,12 @@ def evaluate_set(
 _Outcome = CaseResult | FailedCase
 
 
-def _evaluated(
-    cases: Sequence[CaseFile], score: "_Scorer", progress: Progress | None
-) -> Iterator[tuple[CaseFile, tuple[_Outcome, ...]]]:
+def _evaluated(cases: Sequence[CaseFile], score: "_Scorer") -> Iterator[tuple[CaseFile, tuple[_Outcome, ...]]]:
     """Fold by fold, so that each model is loaded once."""
     ordered = sorted(cases, key=lambda case: -1 if case.fold is None else case.fold)
     for done, case in enumerate(ordered):
-        if progress is not None:
-            progress(case.name, done, len(ordered))
+        if score.progress is not None:
+            score.progress(case.name, done, len(ordered))
         try:
             yield case, tuple(score(case))
         except (UntrustedWeights, NoCases):
@@ -98,10 +93,11 @@ class _Scorer:
     models: Models
     seed: int
     pictures: bool
+    progress: Progress | None
 
     def __call__(self, case: CaseFile) -> Iterable[_Outcome]:
         if case.source is EvaluationSet.DICOM:
-            return score_folder(case.path, self.models.of(case), picture=self.pictures)
+            return score_folder(case.path, self.models.of(case), picture=self.pictures, progress=self.progress)
         if case.source is EvaluationSet.LOBES:
             directory = self.models.source.directory_for(case)
             return [score_lobes(case.name, read_lobes(case.path), directory=directory, picture=self.pictures)]

@@ -69,7 +69,10 @@ class ModelSource:
         return (directory / "fold0" / MANIFEST_NAME).is_file()
 
     def cautions(self, which: EvaluationSet) -> list[str]:
-        """What a reader of the figures must know: whether the model was trained on cases of this set."""
+        """What a reader of the figures must know: whether a model that takes part was trained on cases of this set."""
+        return [*self._of_the_model(which), *self._of_the_anatomy(which)]
+
+    def _of_the_model(self, which: EvaluationSet) -> list[str]:
         if self.cross_validated:
             told = "by the names that the folds hold" if self.held_out else "by its place among the cases of the folder"
             return [f"Each case is judged by the fold that did not see it in training, told {told}."]
@@ -85,6 +88,21 @@ class ModelSource:
         kept = "" if training.fold == _ALL else f" but those of fold {training.fold}"
         told = f"The model was trained on the cases of {' and '.join(seen)}{kept}: on these the figures flatter it"
         return [f"{told} (--cross-validated judges each case by a model that did not see it)."]
+
+    def _of_the_anatomy(self, which: EvaluationSet) -> list[str]:
+        """Lungs and lobes are told by networks of the package, which have their own training and no folds here."""
+        if which is EvaluationSet.LOBES:
+            if self.directory is not None:
+                return []
+            network, measured = "lobes", "the figures"
+        elif which in {EvaluationSet.COVID20, EvaluationSet.CTAC, EvaluationSet.LCTSC}:
+            network, measured = "lungs", "lung_dice and lesion_in_lung_share"
+        else:
+            return []
+        if not (default_directory() / network / MANIFEST_NAME).is_file():
+            return []
+        told = f"The network of the {network} was trained on cases of this kind: where these are among them, {measured}"
+        return [f"{told} flatter it (analysis/weights/{network}/{EVALUATION_NAME} has those of cases it did not see)."]
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """What the evaluation of a case yields, and the model that is asked: values that every part shares."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.findings import Profile, Provenance
+
+Progress = Callable[[str, int, int], None]
+"""Hears what begins, how many are done, and how many there are."""
 
 
 class LesionModel(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.errors import AnalysisError
 from analysis.evaluation.errors import NoCases, UnreadableCase
 from analysis.evaluation.overlays import lesion_slice
-from analysis.evaluation.results import CaseResult, FailedCase, LesionModel, Picture
+from analysis.evaluation.results import CaseResult, FailedCase, LesionModel, Picture, Progress
 from analysis.evaluation.statistics import auroc
 from analysis.findings import Findings
 from analysis.pipeline import AnalysedSeries, analyse
@@ -53,7 +53,9 @@ def read_labels(path: Path) -> SliceLabels:
         raise UnreadableCase(f"{path.name}: {error}.") from error
 
 
-def score_folder(folder: Path, model: LesionModel, *, picture: bool = False) -> Iterator[CaseResult | FailedCase]:
+def score_folder(
+    folder: Path, model: LesionModel, *, picture: bool = False, progress: Progress | None = None
+) -> Iterator[CaseResult | FailedCase]:
     """Each series below a folder: analysed, excluded with its reason, or failed. Of reconstructions one is analysed.
 
     Raises:
@@ -70,8 +72,11 @@ def score_folder(folder: Path, model: LesionModel, *, picture: bool = False) -> 
             eligible.append(one)
         else:
             yield _excluded(names[one.series_instance_uid], screening.reason)
-    for group in group_acquisitions(eligible):
+    groups = group_acquisitions(eligible)
+    for done, group in enumerate(groups):
         choice = choose_reconstruction(group)
+        if progress is not None:
+            progress(names[choice.chosen], done, len(groups))
         for one in group:
             name = names[one.series_instance_uid]
             if one.series_instance_uid != choice.chosen:

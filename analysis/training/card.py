@@ -15,8 +15,8 @@ from typing import Any
 
 from analysis.model.designs import network_of
 from analysis.model.network import parameter_count
-from analysis.model.weights import CARD_NAME, Manifest, read_manifest
-from analysis.training.card_figures import comparison_section, evaluations_section, thresholds_section
+from analysis.model.weights import CARD_NAME, EVALUATION_NAME, Manifest, default_directory, read_manifest
+from analysis.training.card_figures import anatomy_section, comparison_section, evaluations_section, thresholds_section
 from analysis.training.datasets import Source
 from analysis.training.evaluation import summarise
 from analysis.training.recipes import DEFAULT_RECIPE, Recipe, load_recipe
@@ -119,11 +119,14 @@ def model_card(
     interim: bool,
     evaluations: Sequence[Mapping[str, Any]] = (),
     cross_validations: Sequence[Mapping[str, Any]] = (),
+    lungs: Mapping[str, Any] | None = None,
+    lobes: Mapping[str, Any] | None = None,
 ) -> str:
     """The card as Markdown; the highest burden is that of the training scans.
 
     ``cases`` are those of the recipe's own cross-validation, ``evaluations`` documents of ``lungsentry evaluate``,
-    ``cross_validations`` those of every recipe that is shown beside it.
+    ``cross_validations`` those of every recipe that is shown beside it; ``lungs`` and ``lobes`` what the
+    cross-validation of their networks left.
     """
     status = (
         "**Interim: exported before its training ended, so that the software can be run from end to end. "
@@ -145,6 +148,7 @@ def model_card(
         evaluations_section(evaluations) if evaluations else "",
         _figures(cases) if cases else "",
         comparison_section(cross_validations),
+        anatomy_section(lungs or {}, lobes or {}),
         _use(manifest),
         thresholds_section(evaluations) if evaluations else "",
         _LIMITS.format(
@@ -246,6 +250,12 @@ def read_documents(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, A
     return evaluations, cross_validations
 
 
+def _anatomy(network: str) -> dict[str, Any]:
+    """What the cross-validation of a network of the package left; empty where there is none."""
+    path = default_directory() / network / EVALUATION_NAME
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -272,6 +282,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         interim=arguments.interim,
         evaluations=evaluations,
         cross_validations=cross_validations,
+        lungs=_anatomy("lungs"),
+        lobes=_anatomy("lobes"),
     )
     out = arguments.out or arguments.model / CARD_NAME
     out.write_text(card, encoding="utf-8")

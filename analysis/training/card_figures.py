@@ -13,7 +13,7 @@ _HEADINGS = {
     "ctac": "ctac: simulated attenuation-correction CT",
 }
 _FIGURES = {
-    "lesion_dice": "lesion Dice in the true lung",
+    "lesion_dice": "lesion Dice",
     "lesion_dice_own_lung": "lesion Dice in our lung mask",
     "ggo_dice": "ground glass Dice",
     "high_opacity_dice": "high opacity Dice",
@@ -38,7 +38,7 @@ Document = Mapping[str, Any]
 def evaluations_section(documents: Sequence[Document]) -> str:
     """What ``lungsentry evaluate`` found, a set after the other, with the command and every case."""
     lines = ["", "## Figures by `lungsentry evaluate`"]
-    for document in documents:
+    for document in sorted(documents, key=lambda one: list(_HEADINGS).index(one["set"])):
         lines += ["", *_evaluation(document)]
     return "\n".join(lines) + "\n"
 
@@ -63,6 +63,28 @@ def comparison_section(cross_validations: Sequence[Document]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def anatomy_section(lungs: Document, lobes: Document) -> str:
+    """Lungs and lobes on scans and maps that their networks did not see; each as its own cross-validation left it."""
+    lines: list[str] = []
+    for key, value in lungs.items():
+        if isinstance(value, Mapping) and {"mean", "worst"} <= set(value):
+            source, _, figure = key.partition("_")
+            title = {"dice": "lung Dice", "lesion_inside": "share of the lesions inside the lungs"}.get(figure, figure)
+            told = f"mean {value['mean']:{_SHARE}}, worst {value['worst']:{_SHARE}} of {value['scans']} scans"
+            lines.append(f"- {source}, {title}: {told}.")
+    if lobes.get("mean_dice") is not None:
+        by_lobe = ", ".join(f"{lobe} {dice:{_SHARE}}" for lobe, dice in lobes["mean_dice_by_lobe"].items())
+        lines.append(f"- Lobes of {lobes['maps']} maps: mean Dice {lobes['mean_dice']:{_SHARE}} ({by_lobe}).")
+    if not lines:
+        return ""
+    head = [
+        "",
+        "## Lungs and lobes",
+        "By networks of their own, cross-validated by patient (`analysis/weights/*/evaluation.json`).",
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
 def thresholds_section(documents: Sequence[Document]) -> str:
     """The operating threshold of each profile, and how it was chosen; says so where none was."""
     lines = ["", "## Operating threshold for alerts"]
@@ -83,7 +105,8 @@ def thresholds_section(documents: Sequence[Document]) -> str:
             )
     lines.append(
         "- So few patients and controls do not settle a threshold: it is where a site's own validation begins. "
-        "The node's threshold stands in its settings (`policy.chest_ct.burden_percent`, `policy.ctac.burden_percent`)."
+        "The node's threshold stands in its settings (`policy.chest_ct.burden_percent`, `policy.ctac.burden_percent`), "
+        "beside a least volume in mL, which sets of unknown spacing cannot choose."
     )
     return "\n".join(lines) + "\n"
 

@@ -20,9 +20,8 @@ from dicom_node.cli.output import console, number, plain, print_error, print_jso
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from analysis.evaluation.harness import Progress
     from analysis.evaluation.models import ModelSource
-    from analysis.evaluation.results import LesionModel, Picture
+    from analysis.evaluation.results import LesionModel, Picture, Progress
     from dicom_node.settings import Settings
 
 _CODES = {
