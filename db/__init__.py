@@ -11,6 +11,7 @@ from db.engine import backup, current_revision, upgrade
 from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
+from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import Store
 from db.values import (
@@ -41,6 +42,7 @@ __all__ = [
     "COMMITMENT_TRANSITIONS",
     "JOB_TRANSITIONS",
     "SERIES_TRANSITIONS",
+    "STEP_TRANSITIONS",
     "AssociationRecord",
     "BackupRefused",
     "CommitmentEvent",
@@ -55,6 +57,7 @@ __all__ = [
     "ModelAssignment",
     "ModelRole",
     "Peer",
+    "PerformedSeries",
     "ReceivedInstance",
     "Recorded",
     "RecordedKind",
@@ -70,6 +73,8 @@ __all__ = [
     "ShadowResult",
     "StaleState",
     "Status",
+    "StepEvent",
+    "StepState",
     "Store",
     "StoreError",
     "StoredAlert",

@@ -323,6 +323,31 @@ class CommitmentRow(Row):
     answered_at: Mapped[datetime | None]
 
 
+class PerformedStepRow(Row):
+    """A modality performed procedure step; ``state`` in the Standard's words."""
+
+    __tablename__ = "performed_steps"
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(unique=True)
+    calling_ae_title: Mapped[str]
+    state: Mapped[str]
+    begun_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class PerformedSeriesRow(Row):
+    """A series of a step, and the SOP Instance UIDs that the modality lists for it."""
+
+    __tablename__ = "performed_series"
+    __table_args__ = (UniqueConstraint("step_id", "series_instance_uid"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    step_id: Mapped[int] = mapped_column(_BIG, ForeignKey("performed_steps.id"))
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_instance_uids: Mapped[list[Any]]
+
+
 class PeerRow(Row):
     """Who may send; None is held as the empty text, so that the unique constraint sees it."""
 

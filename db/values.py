@@ -100,6 +100,8 @@ class SeriesEvidence:
     """What tells whether a series being received is complete; positions in mm along the normal, ascending.
 
     ``open_associations`` counts those that brought something of the study and are not closed.
+    ``announced_instances`` counts what the modality lists in performed procedure steps that have ended (None: it lists
+    nothing), ``announced_missing`` those of them that have not come.
     """
 
     series_instance_uid: str
@@ -111,6 +113,8 @@ class SeriesEvidence:
     last_received_at: datetime
     open_associations: int
     receiving_siblings: int
+    announced_instances: int | None = None
+    announced_missing: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,10 @@ from dicom_node import tls
 from dicom_node.archive import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.commitment.errors import ActionRefused
 from dicom_node.commitment.judgement import CLASS_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
+from dicom_node.mpps import StepRefused
 from dicom_node.peers import Refusal
 from dicom_node.receiver.contexts import (
+    PERFORMED_PROCEDURE_STEP,
     STORAGE_COMMITMENT_PUSH_MODEL,
     STORAGE_SOP_CLASSES,
     TRANSFER_SYNTAXES,
@@ -27,6 +29,11 @@ from dicom_node.settings import Settings
 __all__ = ["statement"]
 
 _SCP, _SCU, _BOTH = "SCP", "SCU", "SCU and SCP"
+_SERVICES = {
+    VERIFICATION_SOP_CLASS: "verification",
+    STORAGE_COMMITMENT_PUSH_MODEL: "storage commitment (`commitment.enabled`)",
+    PERFORMED_PROCEDURE_STEP: "evidence of completion (`completion.mpps`, off by default)",
+}
 _HEAD = """\
 # DICOM conformance statement
 
@@ -43,6 +50,7 @@ def statement() -> str:
         _associations(settings),
         _storage(),
         _commitment(settings),
+        _performed_steps(),
         _retrieval(settings),
         _delivery(settings),
         _security(settings),
@@ -52,10 +60,10 @@ def statement() -> str:
 
 
 def _services() -> str:
-    accepted = [str(context.abstract_syntax) for context in supported_contexts(commitment=True)]
+    accepted = [str(context.abstract_syntax) for context in supported_contexts(commitment=True, mpps=True)]
     rows = [(UID(uid).name, f"`{uid}`", _SCP, _service_of(uid)) for uid in accepted]
     rows += [
-        (UID(STUDY_ROOT_FIND).name, f"`{STUDY_ROOT_FIND}`", _SCU, "`lungsentry fetch`"),
+        (UID(STUDY_ROOT_FIND).name, f"`{STUDY_ROOT_FIND}`", _SCU, "`lungsentry fetch`; `completion.pacs`"),
         (UID(STUDY_ROOT_GET).name, f"`{STUDY_ROOT_GET}`", _SCU, "`lungsentry fetch --method get`"),
         (UID(STUDY_ROOT_MOVE).name, f"`{STUDY_ROOT_MOVE}`", _SCU, "`lungsentry fetch --method move`"),
         (UID(Comprehensive3DSRStorage).name, f"`{Comprehensive3DSRStorage}`", _SCU, "results to `[[destinations]]`"),
@@ -67,7 +75,7 @@ def _services() -> str:
 def _service_of(uid: str) -> str:
     if uid in STORAGE_SOP_CLASSES:
         return "storage; also as SCP on the associations of C-GET"
-    return "verification" if uid == VERIFICATION_SOP_CLASS else "storage commitment"
+    return _SERVICES[uid]
 
 
 def _associations(settings: Settings) -> str:
@@ -163,6 +171,20 @@ Failure Reason (0008,1197):
 {_table(("reason", "meaning"), reasons)}"""
 
 
+def _performed_steps() -> str:
+    statuses = sorted({(f"0x{refused.status:04X}", _claim(refused)) for refused in StepRefused.__subclasses__()})
+    return f"""\
+## Modality performed procedure step as SCP
+`{PERFORMED_PROCEDURE_STEP}`, where `completion.mpps` is on: N-CREATE and N-SET; N-GET is not offered.
+Read are Performed Procedure Step Status, and of Performed Series Sequence the Series Instance UID, Referenced Image
+Sequence and Referenced Non-Image Composite SOP Instance Sequence; nothing else is kept. A series that a completed or
+discontinued step lists is complete as soon as every listed instance is here, and is waited for while one is not.
+
+Status other than success:
+
+{_table(("status", "meaning"), statuses)}"""
+
+
 def _retrieval(settings: Settings) -> str:
     keys = [
         ("STUDY", "Study Instance UID, Patient ID, Study Date (range)", "Study Instance UID, Study Date"),
@@ -175,7 +197,9 @@ def _retrieval(settings: Settings) -> str:
     contexts = len(STORAGE_SOP_CLASSES) * len(TRANSFER_SYNTAXES)
     return f"""\
 ## Query and retrieve as SCU
-Study Root, only when `lungsentry fetch` is given. No wildcard is sent, no relational query, no fuzzy matching.
+Study Root, when `lungsentry fetch` is given and, where `completion.pacs` names a PACS (off by default), for each study
+that is being received, once its series pause: the PACS's Number of Series Related Instances tells whether something is
+missing. No wildcard is sent, no relational query, no fuzzy matching.
 
 {_table(("level", "matching keys", "return keys"), keys)}
 

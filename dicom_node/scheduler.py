@@ -17,6 +17,7 @@ from dicom_node.commitment import Reporter
 from dicom_node.delivery.sender import Sender
 from dicom_node.leases import Leases
 from dicom_node.logs import cause_of
+from dicom_node.pacs_counts import PacsCounts
 from dicom_node.retention import Retention
 from dicom_node.settings import Settings
 from dicom_node.sweep import Sweep, Unit
@@ -114,13 +115,15 @@ def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[],
 
 def node_sweeps(settings: Settings, store: Store) -> tuple[Sweep, ...]:
     """Everything that a node looks at: completion, screening, lapsed leases, deliveries, commitments, retention."""
-    triage = Triage(settings=settings, store=store)
+    counts = PacsCounts(settings=settings, store=store)
+    triage = Triage(settings=settings, store=store, counts=counts)
     sender = Sender(settings=settings, store=store)
     reporter = Reporter(settings=settings, store=store)
     retention = Retention(settings=settings, store=store)
     leases = Leases(settings=settings, store=store)
     return (
         Sweep(name="completion", every_s=settings.completion.sweep_s, units=triage.completions),
+        Sweep(name="pacs", every_s=settings.completion.sweep_s, units=counts.units),
         Sweep(name="screening", every_s=settings.completion.sweep_s, units=triage.screenings),
         Sweep(name="leases", every_s=LEASES_EVERY_S, units=leases.lapses),
         Sweep(name="corrections", every_s=CORRECTIONS_EVERY_S, units=leases.corrections),

@@ -27,6 +27,7 @@ from analysis.series import (
 from db import CompleteSeries, SeriesRecord, SeriesState, StaleState, Store
 from dicom_node.archived import read_archived
 from dicom_node.completion import judge
+from dicom_node.pacs_counts import PacsCounts
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 
@@ -50,8 +51,16 @@ class _Candidate:
 class Triage:
     """The sweeps that bring a series from receiving to its job or its exclusion."""
 
-    def __init__(self, *, settings: Settings, store: Store, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        counts: PacsCounts | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._settings = settings
+        self._counts = counts
         self._store = store
         self._clock = clock or (lambda: datetime.now(UTC))
 
@@ -59,7 +68,8 @@ class Triage:
         """One unit for each series that is complete by now."""
         now = self._clock()
         for evidence in self._store.intake.receiving_series():
-            decision = judge(evidence, self._settings.completion, now)
+            answer = None if self._counts is None else self._counts.answer(evidence)
+            decision = judge(evidence, self._settings.completion, now, answer)
             if decision.complete:
                 yield Unit(run=partial(self._complete, evidence.series_instance_uid, evidence.revision, decision.why))
 

@@ -12,6 +12,7 @@ from db.rows import AssociationRow, InstanceRow, SeriesRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store import recording
 from db.store.conversion import instance_of, series_of, to_json
+from db.store.performed_steps import announced_of
 from db.store.room import Room, inserting, locked_series, stop_active_job
 from db.store.superseding import retire_result
 from db.store.transitions import Note, transition
@@ -132,6 +133,7 @@ class Intake(Room):
                 if position is not None and series in positions:
                     positions[series][sop] = position
             studies = [row.study_instance_uid for row in rows]
+            announced = announced_of(session, list(positions))
             return tuple(
                 SeriesEvidence(
                     series_instance_uid=row.series_instance_uid,
@@ -143,6 +145,8 @@ class Intake(Room):
                     last_received_at=row.last_received_at,
                     open_associations=open_count.get(row.study_instance_uid, 0),
                     receiving_siblings=studies.count(row.study_instance_uid) - 1,
+                    announced_instances=found.instances if (found := announced.get(row.series_instance_uid)) else None,
+                    announced_missing=found.missing if found else 0,
                 )
                 for row in rows
             )

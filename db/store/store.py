@@ -14,6 +14,7 @@ from db.store.jobs import Jobs
 from db.store.leadership import Leadership
 from db.store.models import Models
 from db.store.peers import Peers
+from db.store.performed_steps import PerformedSteps
 from db.store.reading import SeriesReading, Studies, read_status
 from db.store.requeue import Requeue
 from db.store.results import Results
@@ -42,6 +43,7 @@ class Store:
         self.alerts = Alerts(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)
         self.commitments = Commitments(database=database, clock=clock)
+        self.performed_steps = PerformedSteps(database=database, clock=clock)
         self.peers = Peers(database=database, clock=clock)
         self.requeue = Requeue(database=database, clock=clock)
         self.models = Models(database=database, clock=clock)

@@ -14,7 +14,8 @@ from alerts.delivery import DELIVERY_TRANSITIONS
 from db.commitment import COMMITMENT_TRANSITIONS
 from db.errors import StaleState
 from db.job import JOB_TRANSITIONS
-from db.rows import AlertRow, CommitmentRow, DeliveryRow, EventRow, JobRow, SeriesRow
+from db.performed_step import STEP_TRANSITIONS
+from db.rows import AlertRow, CommitmentRow, DeliveryRow, EventRow, JobRow, PerformedStepRow, SeriesRow
 from db.series_state import SERIES_TRANSITIONS
 
 _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
@@ -23,8 +24,9 @@ _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
     AlertRow: ("alert", "id", ALERT_TRANSITIONS),
     DeliveryRow: ("delivery", "id", DELIVERY_TRANSITIONS),
     CommitmentRow: ("commitment", "id", COMMITMENT_TRANSITIONS),
+    PerformedStepRow: ("performed_step", "sop_instance_uid", STEP_TRANSITIONS),
 }
-_Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow, CommitmentRow)
+_Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow, CommitmentRow, PerformedStepRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ def transition(session: Session, row: _Row, happened: StrEnum, note: Note, /, **
     if result.rowcount != 1:
         raise StaleState(f"{kind.capitalize()} {identity} is no longer {before}.")
     session.refresh(row)
-    series = None if isinstance(row, CommitmentRow) else row.series_instance_uid
+    series = None if isinstance(row, CommitmentRow | PerformedStepRow) else row.series_instance_uid
     record_event(session, kind, identity, happened.value, note, series=series, moved=(before, after.value))
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "event_information",
     "event_report",
     "event_type",
+    "pdus",
     "read_command",
     "read_request",
 ]
@@ -118,7 +119,7 @@ def action_response(command: Dataset, context_id: int, status: int) -> bytes:
     if status == 0:
         response.ActionTypeID = _REQUEST_COMMITMENT
     response.Status = status
-    return b"".join(_pdus(N_ACTION_RSP(), response, context_id))
+    return b"".join(pdus(N_ACTION_RSP(), response, context_id))
 
 
 def event_report(message_id: int, message: Message, transaction_uid: str, judgement: Judgement) -> bytes:
@@ -134,10 +135,11 @@ def event_report(message_id: int, message: Message, transaction_uid: str, judgem
     request.AffectedSOPInstanceUID = PUSH_MODEL_INSTANCE
     request.EventTypeID = event_type(judgement)
     request.EventInformation = BytesIO(encoded)
-    return b"".join(_pdus(N_EVENT_REPORT_RQ(), request, message.context_id))
+    return b"".join(pdus(N_EVENT_REPORT_RQ(), request, message.context_id))
 
 
-def _pdus(message: Any, primitive: Any, context_id: int) -> Iterator[bytes]:
+def pdus(message: Any, primitive: Any, context_id: int) -> Iterator[bytes]:
+    """The PDUs of a primitive, encoded by the message class that stands for it."""
     message.primitive_to_message(primitive)
     for fragment in message.encode_msg(context_id, _FRAGMENT):
         pdu = P_DATA_TF()

@@ -20,6 +20,7 @@ from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, even
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 from dicom_node.tls import TlsError, certificate_folder
+from dicom_node.whereabouts import locate
 
 __all__ = ["Reporter", "Target", "report"]
 
@@ -69,19 +70,16 @@ class Reporter:
             _log.info("commitment.answered", same_association=False, **counts, **facts)
 
     def _target(self, ae_title: str) -> Target:
-        """Where the peer listens: as the list of peers says, else as a destination of the settings says."""
+        """Where the peer listens."""
         tls = None
         if ae_title in self._settings.tls.outgoing and self._certificates is not None:
             tls = self._certificates.client_context()
-        for peer in self._store.peers.list():
-            if peer.ae_title == ae_title and peer.host and peer.port:
-                return Target(ae_title=ae_title, host=peer.host, port=peer.port, tls=tls)
-        for destination in self._settings.destinations:
-            if destination.ae_title == ae_title:
-                return Target(ae_title=ae_title, host=destination.host, port=destination.port, tls=tls)
-        raise ReportFailed(
-            f"Where {ae_title} listens is not known: `lungsentry peers allow` it with --host and --port."
-        )
+        address = locate(self._settings, self._store, ae_title)
+        if address is None:
+            raise ReportFailed(
+                f"Where {ae_title} listens is not known: `lungsentry peers allow` it with --host and --port."
+            )
+        return Target(ae_title=ae_title, host=address.host, port=address.port, tls=tls)
 
 
 def report(transaction_uid: str, judgement: Judgement, target: Target, *, calling: str) -> None:

@@ -6,6 +6,7 @@ from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
 __all__ = [
+    "PERFORMED_PROCEDURE_STEP",
     "STORAGE_COMMITMENT_PUSH_MODEL",
     "STORAGE_SOP_CLASSES",
     "TRANSFER_SYNTAXES",
@@ -16,6 +17,7 @@ __all__ = [
 
 VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"
+PERFORMED_PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
 
 UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 """Explicit and Implicit VR Little Endian: for what carries no pixels."""
@@ -52,9 +54,11 @@ TRANSFER_SYNTAXES: Mapping[str, str] = {
 """Kept as received, whichever it is."""
 
 
-def supported_contexts(*, commitment: bool = False) -> list[PresentationContext]:
+def supported_contexts(*, commitment: bool = False, mpps: bool = False) -> list[PresentationContext]:
     """One presentation context a SOP class, with every transfer syntax; what carries no pixels uncompressed."""
-    plain = [VERIFICATION_SOP_CLASS, *((STORAGE_COMMITMENT_PUSH_MODEL,) if commitment else ())]
+    plain = [VERIFICATION_SOP_CLASS]
+    plain += [STORAGE_COMMITMENT_PUSH_MODEL] if commitment else []
+    plain += [PERFORMED_PROCEDURE_STEP] if mpps else []
     return [
         *(build_context(abstract_syntax, list(UNCOMPRESSED)) for abstract_syntax in plain),
         *(build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in STORAGE_SOP_CLASSES),

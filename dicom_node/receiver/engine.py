@@ -12,7 +12,11 @@ from pydicom import config as pydicom_config
 from db import Store
 from dicom_node.archive import Archive
 from dicom_node.receiver.association import Association
-from dicom_node.receiver.contexts import STORAGE_COMMITMENT_PUSH_MODEL, supported_contexts
+from dicom_node.receiver.contexts import (
+    PERFORMED_PROCEDURE_STEP,
+    STORAGE_COMMITMENT_PUSH_MODEL,
+    supported_contexts,
+)
 from dicom_node.receiver.incoming import Incoming
 from dicom_node.receiver.indexer import CommitLock
 from dicom_node.receiver.intake import Intake
@@ -49,7 +53,8 @@ class Engine:
         )
         receiver = settings.receiver
         self._negotiator = Negotiator(
-            supported_contexts(commitment=settings.commitment.enabled), max_pdu_bytes=receiver.max_pdu_bytes
+            supported_contexts(commitment=settings.commitment.enabled, mpps=settings.completion.mpps),
+            max_pdu_bytes=receiver.max_pdu_bytes,
         )
         self._limits = Limits(
             acse_timeout_s=receiver.acse_timeout_s,
@@ -128,11 +133,15 @@ class Engine:
 
 
 def _other_services(settings: Settings, store: Store, archive: Archive) -> dict[str, MessageService]:
-    from dicom_node.commitment.desk import CommitmentDesk  # noqa: PLC0415 - the desk knows the receiver's protocol
+    from dicom_node.commitment.desk import CommitmentDesk  # noqa: PLC0415 - the desks know the receiver's protocol
+    from dicom_node.mpps import PerformedStepDesk  # noqa: PLC0415
 
-    if not settings.commitment.enabled:
-        return {}
-    return {STORAGE_COMMITMENT_PUSH_MODEL: CommitmentDesk(settings=settings, store=store, archive=archive)}
+    services: dict[str, MessageService] = {}
+    if settings.commitment.enabled:
+        services[STORAGE_COMMITMENT_PUSH_MODEL] = CommitmentDesk(settings=settings, store=store, archive=archive)
+    if settings.completion.mpps:
+        services[PERFORMED_PROCEDURE_STEP] = PerformedStepDesk(store)
+    return services
 
 
 def share_the_interpreter() -> None:

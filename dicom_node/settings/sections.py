@@ -132,6 +132,13 @@ class Completion(_Section):
         default=120, ge=0, description="Quiet time after which a volume with gaps is taken as it is."
     )
     sweep_s: float = Field(default=1, gt=0, description="Seconds between looks at what is complete.")
+    pacs: AETitle | None = Field(
+        default=None,
+        description="AE title of the PACS that is asked (C-FIND) how many instances a series has; none asks nobody.",
+    )
+    mpps: bool = Field(
+        default=False, description="Take performed procedure steps (MPPS), and what they list as evidence."
+    )
 
 
 class Worker(_Section):

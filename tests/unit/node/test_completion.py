@@ -1,5 +1,6 @@
 """A series is complete on evidence: geometry, associations and quiet time, and it never waits for ever."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from db import SeriesEvidence
 from dicom_node.completion import judge, missing_slices
+from dicom_node.pacs_counts import PacsAnswer
 from dicom_node.settings import Completion
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -92,3 +94,46 @@ def test_each_lost_slice_is_counted(count: int, step_mm: float, data: st.DataObj
     positions = tuple(index * step_mm for index in range(count) if index != lost)
     assert missing_slices(positions) == 1
     assert missing_slices(tuple(index * step_mm for index in range(count))) == 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "missing", "quiet_s", "open_associations", "complete"),
+    [
+        (5, 0, 0.0, 1, True),  # everything that the modality made is here: nothing to wait for
+        (6, 1, 60.0, 0, False),  # the volume looks whole, but one is on its way
+        (6, 1, 120.0, 0, True),  # ... and did not come
+    ],
+)
+def test_what_the_modality_lists_decides(
+    listed: int, missing: int, quiet_s: float, open_associations: int, complete: bool
+) -> None:
+    """A performed procedure step that has ended is better evidence than geometry and quiet."""
+    evidence = replace(
+        _evidence(WHOLE, quiet_s, open_associations), announced_instances=listed, announced_missing=missing
+    )
+    decision = judge(evidence, SETTINGS, NOW)
+    assert decision.complete is complete
+    assert "of the modality's list" in decision.why
+
+
+@pytest.mark.parametrize(
+    ("positions", "answer", "quiet_s", "complete"),
+    [
+        (WHOLE, PacsAnswer(instances=5, pending=False), 5.0, True),
+        (WHOLE, PacsAnswer(instances=5, pending=False), 4.9, False),  # the PACS may be receiving itself
+        (WHOLE, PacsAnswer(instances=7, pending=False), 60.0, False),  # two more are to come
+        (WHOLE, PacsAnswer(instances=7, pending=False), 120.0, True),  # ... and did not
+        (WHOLE, PacsAnswer(instances=3, pending=False), 5.0, True),  # the PACS is behind, the volume is whole
+        (GAPPED, PacsAnswer(instances=4, pending=False), 5.0, True),  # the PACS has the same gap: no use to wait
+        (GAPPED, PacsAnswer(instances=None, pending=False), 60.0, False),  # it does not tell: as without it
+        (WHOLE, PacsAnswer(instances=None, pending=True), 5.0, False),  # the answer is on its way
+        (WHOLE, PacsAnswer(instances=None, pending=True), 20.0, True),  # ... but not for ever
+        (WHOLE, PacsAnswer(instances=None, pending=False), 5.0, True),  # the PACS is away
+    ],
+)
+def test_what_the_pacs_has_decides(
+    positions: tuple[float, ...], answer: PacsAnswer, quiet_s: float, complete: bool
+) -> None:
+    """More there than here is waited for; no more there ends the wait for a gap; no answer changes nothing."""
+    evidence = _evidence(positions, quiet_s)
+    assert judge(evidence, SETTINGS, NOW, answer).complete is complete

@@ -1,0 +1,122 @@
+"""Performed procedure steps: taken from modalities, and read as evidence that a series is complete."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from db.errors import StaleState
+from db.performed_step import PerformedSeries, StepEvent, StepState
+from db.rows import InstanceRow, PerformedSeriesRow, PerformedStepRow
+from db.store.room import Room
+from db.store.transitions import Note, record_event, transition
+
+__all__ = ["Announced", "PerformedSteps", "announced_of"]
+
+_STEP = "performed_step"
+_ENDED = {StepEvent.COMPLETE: StepState.COMPLETED, StepEvent.DISCONTINUE: StepState.DISCONTINUED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """How many instances of a series a modality lists in steps that have ended, and how many of them are not here."""
+
+    instances: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformedSteps(Room):
+    """What modalities say that they made."""
+
+    def begin(self, sop_instance_uid: str, calling_ae_title: str) -> None:
+        """A step begins.
+
+        Raises:
+            StaleState: there is a step of that UID.
+        """
+        now = self.clock()
+        with self.database.write() as session:
+            if _step(session, sop_instance_uid) is not None:
+                raise StaleState(f"There is a performed step {sop_instance_uid}.")
+            session.execute(
+                insert(PerformedStepRow).values(
+                    sop_instance_uid=sop_instance_uid,
+                    calling_ae_title=calling_ae_title,
+                    state=StepState.IN_PROGRESS,
+                    begun_at=now,
+                )
+            )
+            note = Note(at=now, actor=calling_ae_title)
+            record_event(session, _STEP, sop_instance_uid, "begin", note, moved=(None, StepState.IN_PROGRESS.value))
+
+    def state(self, sop_instance_uid: str) -> StepState | None:
+        """Where the step stands; None where there is none."""
+        with self.database.read() as session:
+            row = _step(session, sop_instance_uid)
+            return None if row is None else StepState(row.state)
+
+    def update(
+        self, sop_instance_uid: str, calling_ae_title: str, series: Sequence[PerformedSeries], end: StepEvent | None
+    ) -> None:
+        """The step made these series, each listed whole; with ``end`` it made no more.
+
+        Raises:
+            StaleState: there is no such step, or it has ended.
+        """
+        now = self.clock()
+        with self.database.write() as session:
+            row = _step(session, sop_instance_uid)
+            if row is None or row.state != StepState.IN_PROGRESS:
+                raise StaleState(f"The performed step {sop_instance_uid} is not in progress.")
+            named = {one.series_instance_uid: sorted(one.sop_instance_uids) for one in series}
+            session.execute(
+                delete(PerformedSeriesRow).where(
+                    PerformedSeriesRow.step_id == row.id, PerformedSeriesRow.series_instance_uid.in_(named)
+                )
+            )
+            if named:
+                session.execute(
+                    insert(PerformedSeriesRow),
+                    [
+                        {"step_id": row.id, "series_instance_uid": uid, "sop_instance_uids": instances}
+                        for uid, instances in named.items()
+                    ],
+                )
+            if end is not None:
+                transition(session, row, end, Note(at=now, actor=calling_ae_title), ended_at=now)
+
+
+def _step(session: Session, sop_instance_uid: str) -> PerformedStepRow | None:
+    return session.scalar(
+        select(PerformedStepRow).where(PerformedStepRow.sop_instance_uid == sop_instance_uid).with_for_update()
+    )
+
+
+def announced_of(session: Session, series_instance_uids: Collection[str]) -> dict[str, Announced]:
+    """What ended steps list of these series; a series that none lists is left out."""
+    listed: dict[str, set[str]] = defaultdict(set)
+    rows = session.execute(
+        select(PerformedSeriesRow.series_instance_uid, PerformedSeriesRow.sop_instance_uids)
+        .join(PerformedStepRow, PerformedStepRow.id == PerformedSeriesRow.step_id)
+        .where(
+            PerformedStepRow.state.in_(sorted(_ENDED.values())),
+            PerformedSeriesRow.series_instance_uid.in_(series_instance_uids),
+        )
+    )
+    for series, instances in rows:
+        listed[series].update(instances)
+    held: dict[str, set[str]] = defaultdict(set)
+    if listed:
+        here = select(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid).where(
+            InstanceRow.series_instance_uid.in_(listed), InstanceRow.removed_at.is_(None)
+        )
+        for series, instance in session.execute(here):
+            held[series].add(instance)
+    return {
+        series: Announced(instances=len(instances), missing=len(instances - held[series]))
+        for series, instances in listed.items()
+        if instances
+    }

@@ -1,0 +1,204 @@
+"""Modality Performed Procedure Step as SCP (PS3.4 annex F.7): what a modality says that it made, as evidence.
+
+N-CREATE begins a step, N-SET says what it made and that it has ended. Of all attributes the status, the series and the
+instances they refer to are read; nothing about the patient is kept. Runs in the association's own thread.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, ClassVar, Final
+
+import structlog
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, generate_uid
+from pynetdicom.dimse_messages import N_ACTION_RSP, N_CREATE_RSP, N_SET_RSP
+from pynetdicom.dimse_primitives import N_ACTION, N_CREATE, N_SET
+from pynetdicom.dsutils import decode
+
+from db import PerformedSeries, StaleState, StepEvent, StepState, Store, StoreError
+from dicom_node.commitment.messages import pdus, read_command
+from dicom_node.receiver.contexts import PERFORMED_PROCEDURE_STEP
+from dicom_node.receiver.dataset_check import walk_elements
+from dicom_node.receiver.errors import UnparsableDataset
+from dicom_node.receiver.header import is_usable_uid
+from dicom_node.receiver.protocol import AssociationInfo, Message
+
+__all__ = ["PerformedStepDesk", "StepRefused"]
+
+_log = structlog.get_logger(__name__)
+
+N_SET_RQ, N_CREATE_RQ = 0x0120, 0x0140
+"""Command Field (PS3.7 table E.1-1)."""
+_RESPONSE = 0x8000
+_SUCCESS = 0x0000
+_UNRECOGNISED_OPERATION = 0x0211
+_ENDS: Final = {StepState.COMPLETED: StepEvent.COMPLETE, StepState.DISCONTINUED: StepEvent.DISCONTINUE}
+_REFERENCES: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
+
+
+class StepRefused(Exception):  # noqa: N818 - errors are named by what happened
+    """The request cannot be done."""
+
+    status: ClassVar[int] = 0x0110
+    """PS3.7 annex C."""
+    error_id: ClassVar[int | None] = None
+
+    def __init__(self, detail: str = "") -> None:
+        claim = (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(f"{claim} {detail}".strip())
+
+
+class StepExists(StepRefused):
+    """There is a step of that UID already."""
+
+    status = 0x0111
+
+
+class NoSuchStep(StepRefused):
+    """There is no step of that UID."""
+
+    status = 0x0112
+
+
+class StepEnded(StepRefused):
+    """The step has ended and is not changed any more (PS3.4 table F.7.2-2)."""
+
+    error_id = 0xA710
+
+
+class UnusableStep(StepRefused):
+    """The data set cannot be parsed, or holds a value that is not allowed."""
+
+    status = 0x0106
+
+
+class StepNotWritten(StepRefused):
+    """The step cannot be written down now."""
+
+    status = 0x0213
+
+
+class PerformedStepDesk:
+    """Takes the performed procedure steps that come on associations."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def serve(self, info: AssociationInfo, message: Message, send: Callable[[bytes], None]) -> None:
+        """Serve one message; ``send`` takes PDUs for the peer, and its errors are the association's end."""
+        command = read_command(message)
+        field = command.get("CommandField", 0)
+        if field & _RESPONSE:
+            return
+        if field not in {N_CREATE_RQ, N_SET_RQ}:
+            send(_other_response(command, message.context_id))
+            return
+        uid = _uid(command, field)
+        refusal: StepRefused | None = None
+        try:
+            if not is_usable_uid(uid):
+                raise UnusableStep("(SOP Instance UID)")
+            if field == N_CREATE_RQ:
+                self._create(info, uid, message)
+            else:
+                self._set(info, uid, message)
+        except StepRefused as error:
+            refusal = error
+            _log.warning("performed_step.refused", reason=str(error), status=f"0x{error.status:04X}", **info.titles)
+        send(_response(command, field, uid, message.context_id, refusal))
+
+    def ended(self, info: AssociationInfo) -> None:
+        """The association is over; a step outlives it."""
+
+    def _create(self, info: AssociationInfo, uid: str, message: Message) -> None:
+        dataset = _read(message)
+        if _state(dataset) is not StepState.IN_PROGRESS:
+            raise UnusableStep("(Performed Procedure Step Status)")
+        try:
+            self._store.performed_steps.begin(uid, info.calling_ae_title)
+        except StaleState as error:
+            raise StepExists from error
+        except StoreError as error:
+            raise StepNotWritten from error
+        _log.info("performed_step.begun", sop_instance_uid=uid, **info.titles)
+
+    def _set(self, info: AssociationInfo, uid: str, message: Message) -> None:
+        dataset = _read(message)
+        state = _state(dataset) if "PerformedProcedureStepStatus" in dataset else StepState.IN_PROGRESS
+        series = _performed_series(dataset)
+        try:
+            known = self._store.performed_steps.state(uid)
+            if known is None:
+                raise NoSuchStep
+            self._store.performed_steps.update(uid, info.calling_ae_title, series, _ENDS.get(state))
+        except StaleState as error:
+            raise StepEnded from error
+        except StoreError as error:
+            raise StepNotWritten from error
+        instances = sum(len(one.sop_instance_uids) for one in series)
+        facts = {"series": len(series), "instances": instances, "state": state}
+        _log.info("performed_step.updated", sop_instance_uid=uid, **facts, **info.titles)
+
+
+def _uid(command: Dataset, field: int) -> str:
+    """The step's UID; a modality may leave it to the node (PS3.7 section 10.1.5.1.4)."""
+    if field == N_SET_RQ:
+        return str(command.get("RequestedSOPInstanceUID") or "")
+    return str(command.get("AffectedSOPInstanceUID") or generate_uid())
+
+
+def _read(message: Message) -> Dataset:
+    syntax = UID(message.transfer_syntax_uid)
+    try:
+        walk_elements(message.dataset, explicit=not syntax.is_implicit_VR, wanted=frozenset())
+    except UnparsableDataset as error:
+        raise UnusableStep from error
+    return decode(BytesIO(message.dataset), syntax.is_implicit_VR, syntax.is_little_endian)
+
+
+def _state(dataset: Dataset) -> StepState:
+    try:
+        return StepState(str(dataset.get("PerformedProcedureStepStatus") or "").strip())
+    except ValueError as error:
+        raise UnusableStep("(Performed Procedure Step Status)") from error
+
+
+def _performed_series(dataset: Dataset) -> list[PerformedSeries]:
+    listed: list[PerformedSeries] = []
+    for item in _items(dataset, "PerformedSeriesSequence"):
+        uid = str(item.get("SeriesInstanceUID") or "")
+        instances = [
+            str(reference.get("ReferencedSOPInstanceUID") or "")
+            for keyword in _REFERENCES
+            for reference in _items(item, keyword)
+        ]
+        if not all(map(is_usable_uid, (uid, *instances))):
+            raise UnusableStep("(Performed Series Sequence)")
+        listed.append(PerformedSeries(series_instance_uid=uid, sop_instance_uids=frozenset(instances)))
+    return listed
+
+
+def _items(dataset: Dataset, keyword: str) -> Sequence | tuple[Dataset, ...]:
+    items = dataset.get(keyword)
+    return items if isinstance(items, Sequence) else ()
+
+
+def _response(command: Dataset, field: int, uid: str, context_id: int, refusal: StepRefused | None) -> bytes:
+    response: Any = N_CREATE() if field == N_CREATE_RQ else N_SET()
+    response.MessageIDBeingRespondedTo = command.MessageID
+    response.AffectedSOPClassUID = PERFORMED_PROCEDURE_STEP
+    if is_usable_uid(uid):
+        response.AffectedSOPInstanceUID = uid
+    response.Status = _SUCCESS if refusal is None else refusal.status
+    if refusal is not None and refusal.error_id is not None:
+        response.ErrorID = refusal.error_id
+    return b"".join(pdus(N_CREATE_RSP() if field == N_CREATE_RQ else N_SET_RSP(), response, context_id))
+
+
+def _other_response(command: Dataset, context_id: int) -> bytes:
+    """Any other operation is answered by what it has in common with an N-ACTION."""
+    response = N_ACTION()
+    response.MessageIDBeingRespondedTo = command.MessageID
+    response.Status = _UNRECOGNISED_OPERATION
+    return b"".join(pdus(N_ACTION_RSP(), response, context_id))
