@@ -243,3 +243,30 @@ def test_backup_opens_and_holds_the_rows(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{copy}") as restored:
         assert restored.results.latest(SERIES) is not None
         assert Bench(store=restored, url=f"sqlite:///{copy}").content() == content
+
+
+def test_times_of_a_clock_that_was_set_back_are_brought_back(bench: Bench) -> None:
+    """A day back: what waits is due, a lease lasts its length, quiet time begins anew; what is meant so stays."""
+    series = [f"{STUDY}.{number}" for number in range(1, 6)]
+    receiving, complete, running, queued, retried = series
+    bench.store.intake.record_instance(instance(series=receiving, received_at=bench.clock()))
+    bench.complete(complete)
+    bench.running(running)
+    bench.store.jobs.fail(bench.running(retried), "later", transient=True, retry_delay_s=1000)
+    bench.queued(queued)
+    assert _brought_back(bench) == 0
+
+    now = bench.clock.advance(-DAY_S)
+
+    assert _brought_back(bench) == 5
+    assert _brought_back(bench) == 0
+    (evidence,) = bench.store.intake.receiving_series()
+    assert evidence.last_received_at == now
+    assert bench.store.intake.complete_series()[0].completed_at == now
+    jobs = {job.series_instance_uid: job for job in bench.store.jobs.list()}
+    assert jobs[running].lease_expires_at == now + timedelta(seconds=60)
+    assert {jobs[queued].not_before, jobs[retried].not_before} == {now}
+
+
+def _brought_back(bench: Bench) -> int:
+    return bench.store.timekeeping.bring_back(bench.clock(), longest_wait_s=5400, job_lease_s=60)
