@@ -1,25 +1,23 @@
 """The writing side of the archive: a draft grows as its bytes arrive, is synced, then published with others."""
 
 import fcntl
-import hashlib
 import mmap
 import os
 import shutil
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
 from dicom_node.archive import LOCK_NAME, Archive, FileMeta
+from dicom_node.receiver.block_file import BlockFile, Blocks
 
 __all__ = ["HEAD_BYTES", "Draft", "Incoming", "StagedFile"]
 
 HEAD_BYTES = 65_536
 """As much of a data set is kept in memory while it is written: the header, of nearly every image."""
 _REMEMBERED_FOLDERS = 4096
-_MOST_PARTS = 512
-"""Buffers of one writev; IOV_MAX is 1024 on Linux."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +32,16 @@ class StagedFile:
 class Draft:
     """A file that is being written; it ends as a staged file, or as nothing."""
 
-    def __init__(self, archive: Archive, temporary: str, meta: FileMeta) -> None:
+    def __init__(self, archive: Archive, temporary: str, meta: FileMeta, blocks: Blocks) -> None:
         self._archive: Final = archive
         self._temporary: Final = temporary
-        self._hash = hashlib.sha256()
-        file_meta = meta.encode()
-        self._meta_bytes = len(file_meta)
         self.head = bytearray()
         """The data set's first bytes, `HEAD_BYTES` or a little more of them."""
         self.encoded_bytes = 0
         """Of the data set, so far."""
-        self._descriptor: int | None = os.open(
-            temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640
-        )
-        self._pending: list[bytes | memoryview] = [file_meta]
+        file_meta = meta.encode()
+        self._meta_bytes: Final = len(file_meta)
+        self._file: Final = BlockFile(temporary, blocks, file_meta)
 
     def write(self, parts: Sequence[memoryview]) -> None:
         """Append to the data set.
@@ -56,16 +50,15 @@ class Draft:
             OSError: the disk refused.
         """
         for part in parts:
-            self._hash.update(part)
             self.encoded_bytes += len(part)
             if len(self.head) < HEAD_BYTES:
                 self.head += part[:HEAD_BYTES]
-        self._write_out(parts)
+        self._file.append(parts)
 
     @property
     def digest(self) -> str:
         """The SHA-256 of the data set, in hexadecimal."""
-        return self._hash.hexdigest()
+        return self._file.digest()
 
     @property
     def folder(self) -> str:
@@ -79,13 +72,12 @@ class Draft:
         Raises:
             OSError: the disk refused.
         """
-        self._write_out(())
+        self._file.write_out()
         if not self.encoded_bytes:
             yield memoryview(b"")
             return
-        assert self._descriptor is not None  # noqa: S101 - it is read before it is finished
         with (
-            mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as mapped,
+            mmap.mmap(self._file.descriptor, 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as whole,
             whole[self._meta_bytes :] as encoded,
         ):
@@ -102,32 +94,19 @@ class Draft:
             self.discard()
             return StagedFile(temporary=None, path=path, size_bytes=size)
         try:
-            self._write_out(())
-            assert self._descriptor is not None  # noqa: S101 - it is finished once
-            os.fdatasync(self._descriptor)
-            self._close()
+            self._file.sync()
+            self._file.close()
         except OSError:
             self.discard()
             raise
-        return StagedFile(temporary=self._temporary, path=path, size_bytes=self._meta_bytes + self.encoded_bytes)
+        return StagedFile(temporary=self._temporary, path=path, size_bytes=self._file.size_bytes)
 
     def discard(self) -> None:
         """Leave nothing behind."""
         with suppress(OSError):
-            self._close()
+            self._file.close()
         with suppress(OSError):
             os.unlink(self._temporary)
-
-    def _write_out(self, parts: Sequence[memoryview]) -> None:
-        if self._pending or parts:
-            assert self._descriptor is not None  # noqa: S101 - it is open until it ends
-            pending, self._pending = self._pending, []
-            _write_all(self._descriptor, [*pending, *parts])
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
 
 
 class Incoming:
@@ -141,6 +120,7 @@ class Incoming:
             self._lock = os.open(self.folder / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._numbers = count()
+        self._blocks = Blocks()
         self._root = str(archive.root)
         self._drafts = str(self.folder)
         self._ready_folders: set[str] = set()
@@ -151,7 +131,7 @@ class Incoming:
         Raises:
             OSError: the disk refused.
         """
-        return Draft(self._archive, f"{self._drafts}/{next(self._numbers)}.part", meta)
+        return Draft(self._archive, f"{self._drafts}/{next(self._numbers)}.part", meta, self._blocks)
 
     def publish(self, staged: Sequence[StagedFile]) -> list[OSError | None]:
         """Give files their final names and sync each folder once; for each file, the error that kept it from that.
@@ -207,17 +187,6 @@ class Incoming:
         if len(self._ready_folders) >= _REMEMBERED_FOLDERS:
             self._ready_folders.clear()
         self._ready_folders.add(folder)
-
-
-def _write_all(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
-    """Write every byte, as many buffers at a time as the system takes."""
-    waiting = [memoryview(part) for part in parts if len(part)]
-    while waiting:
-        written = os.writev(descriptor, waiting[:_MOST_PARTS])
-        while waiting and written >= len(waiting[0]):
-            written -= len(waiting.pop(0))
-        if written:
-            waiting[0] = waiting[0][written:]
 
 
 def _sync_folder(folder: str) -> None:
