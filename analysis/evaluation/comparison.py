@@ -40,9 +40,10 @@ def compare(here: Mapping[str, Any], there: Mapping[str, Any], *, threshold_perc
                 **statistics.paired_difference(ones, others),
             }
     controls = _pairs(here.get("controls", []), there.get("controls", []))
+    controls = [pair for pair in controls if all(_told(case, "burden_percent") for case in pair)]
     false_burdens = [(one["burden_percent"], other["burden_percent"]) for one, other in controls]
     result: dict[str, Any] = {
-        "against": there["model"],
+        "against": str(there.get("model", "a model without a name")),
         "against_details": there.get("model_details"),
         "figures": figures,
     }
@@ -53,9 +54,9 @@ def compare(here: Mapping[str, Any], there: Mapping[str, Any], *, threshold_perc
             "there": sum(others) / len(others),
             **statistics.paired_difference(ones, others),
         }
-    calls = [(one, other, True) for one, other in pairs if _told(one, "true_burden_percent")] if controls else []
+    calls = [(one, other, one["true_burden_percent"] > 0) for one, other in pairs if _called(one, other)]
     calls += [(one, other, False) for one, other in controls]
-    if calls:
+    if controls:
         right = [
             [(case["burden_percent"] >= threshold_percent) == sick for *both, sick in calls for case in (both[side],)]
             for side in (0, 1)
@@ -77,6 +78,11 @@ def _pairs(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> list[tupl
     """The cases that both hold, by name."""
     others = {case["case"]: case for case in there}
     return [(case, others[case["case"]]) for case in here if case["case"] in others]
+
+
+def _called(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a case has a burden by both models, and a true one."""
+    return _told(one, "true_burden_percent") and _told(one, "burden_percent") and _told(other, "burden_percent")
 
 
 def _told(case: Mapping[str, Any], key: str) -> bool:

@@ -47,12 +47,12 @@ def score_patient(
     figures["burden_error_percent"] = _difference(figures["burden_percent"], figures["true_burden_percent"])
     shown = None
     if picture:
-        badness = 1.0 - (lesion.dice or 0.0)
+        told = "-" if lesion.dice is None else f"{lesion.dice:.3f}"
         shown = Picture(
             png=worst_slice(volume, found=given > 0, true=scan.lesion, lung=own, true_lung=scan.lung),
-            caption=f"{name}: Dice {lesion.dice or 0:.3f}, burden {_told(figures['burden_percent'])} "
+            caption=f"{name}: Dice {told}, burden {_told(figures['burden_percent'])} "
             f"of a true {_told(figures['true_burden_percent'])}",
-            badness=badness,
+            badness=0.0 if lesion.dice is None else 1.0 - lesion.dice,
         )
     return CaseResult(case=name, figures=figures, picture=shown)
 

@@ -182,6 +182,8 @@ class _Run:
                 other = json.loads(against.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UsageError(f"{against} is not the JSON of an evaluation: {error}") from error
+            if not isinstance(other, dict) or not isinstance(other.get("cases"), list):
+                raise UsageError(f"{against} is not the JSON of an evaluation: it has no list of cases")
         else:
             folds = ModelSource.holds_folds(against)
             source = (
