@@ -54,11 +54,11 @@ def _figures(findings: Findings) -> list[str]:
     lines = [f"{opacity} and {whole.pho_hu_percent:.1f} % above -200 HU.", wording.scores_sentence(findings)]
     if findings.lesion_mean_hu is not None and findings.lesion_sd_hu is not None:
         lines.append(
-            f"{findings.lesion_count} separate opacities, mean {findings.lesion_mean_hu:.0f} HU "
+            f"Separate opacities: {findings.lesion_count}, mean {findings.lesion_mean_hu:.0f} HU "
             f"(SD {findings.lesion_sd_hu:.0f})."
         )
     if findings.largest_lesion_ml is not None:
-        lines.append(f"The largest of them is {findings.largest_lesion_ml:.1f} mL.")
+        lines.append(f"The largest is {findings.largest_lesion_ml:.1f} mL.")
     if findings.peripheral_lesion_percent is not None and findings.peripheral_lung_percent is not None:
         lines.append(
             f"{findings.peripheral_lesion_percent:.0f} % of the opacities lie within 20 mm of the chest wall, as "
