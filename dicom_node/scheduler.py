@@ -11,10 +11,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from db import Store
+from dicom_node.archive import Archive
 from dicom_node.backoff import is_transient
 from dicom_node.clock_step import StepWatch
 from dicom_node.commitment import Reporter
 from dicom_node.delivery.sender import Sender
+from dicom_node.disk_space import DiskSpace
 from dicom_node.leases import Leases
 from dicom_node.logs import cause_of
 from dicom_node.pacs_counts import PacsCounts
@@ -23,6 +25,7 @@ from dicom_node.settings import Settings
 from dicom_node.sweep import Sweep, Unit
 from dicom_node.tls import expiry_units
 from dicom_node.triage import Triage
+from dicom_node.verification import verify_sample
 
 __all__ = ["Sweeps", "node_sweeps", "run_scheduler"]
 
@@ -32,6 +35,10 @@ LEASES_EVERY_S = 2.0
 CORRECTIONS_EVERY_S = 10.0
 DELIVERIES_EVERY_S = 1.0
 CERTIFICATES_EVERY_S = 86_400.0
+SAMPLE_EVERY_S = 86_400.0
+SAMPLED = 64
+"""Instances that are verified at the start and each day: some 32 MB of CT slices."""
+DISK_EVERY_S = 30.0
 CLOCK_EVERY_S = 0.5
 
 
@@ -65,7 +72,9 @@ class Sweeps:
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
         for sweep in self._sweeps:
-            scheduler.add_job(self.tick, _Every(sweep.every_s), args=[sweep], id=sweep.name)
+            first_s = 0 if sweep.at_start else sweep.every_s
+            first = datetime.now(UTC) + timedelta(seconds=first_s)
+            scheduler.add_job(self.tick, _Every(sweep.every_s), args=[sweep], id=sweep.name, next_run_time=first)
         scheduler.start()
         watch = StepWatch()
         try:
@@ -129,6 +138,18 @@ def node_sweeps(settings: Settings, store: Store) -> tuple[Sweep, ...]:
         Sweep(name="corrections", every_s=CORRECTIONS_EVERY_S, units=leases.corrections),
         Sweep(name="deliveries", every_s=DELIVERIES_EVERY_S, units=sender.units),
         Sweep(name="commitments", every_s=settings.commitment.sweep_s, units=reporter.units),
-        Sweep(name="certificates", every_s=CERTIFICATES_EVERY_S, units=lambda: expiry_units(settings.tls)),
+        Sweep(
+            name="certificates",
+            every_s=CERTIFICATES_EVERY_S,
+            units=lambda: expiry_units(settings.tls),
+            at_start=True,
+        ),
+        Sweep(name="disk", every_s=DISK_EVERY_S, units=DiskSpace(settings).looks, at_start=True),
+        Sweep(
+            name="sample",
+            every_s=SAMPLE_EVERY_S,
+            units=lambda: [Unit(run=partial(verify_sample, store, Archive(settings.archive_dir), SAMPLED))],
+            at_start=True,
+        ),
         Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),
     )

@@ -19,8 +19,12 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """Something to look at every so many seconds: ``units`` names what there is to do now."""
+    """Something to look at every so many seconds: ``units`` names what there is to do now.
+
+    ``at_start``: the first look is at once, and not after the first interval.
+    """
 
     name: str
     every_s: float
     units: Callable[[], Iterable[Unit]]
+    at_start: bool = False

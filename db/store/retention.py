@@ -1,11 +1,12 @@
 """Which instances may leave the archive."""
 
+import random
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.errors import StaleState
@@ -58,6 +59,22 @@ class Retention(Room):
         """Every version of every instance that is still there."""
         with self.database.read() as session:
             return _files(session, series_instance_uid)
+
+    def sample(self, count: int) -> tuple[StoredInstance, ...]:
+        """Up to so many versions that are still there, chosen by chance; each costs one look-up by its key."""
+        with self.database.read() as session:
+            last = session.scalar(select(func.max(InstanceRow.id))) or 0
+            chosen: dict[int, InstanceRow] = {}
+            for number in random.sample(range(1, last + 1), min(count, last)):
+                row = session.scalar(
+                    select(InstanceRow)
+                    .where(InstanceRow.id >= number, InstanceRow.removed_at.is_(None))
+                    .order_by(InstanceRow.id)
+                    .limit(1)
+                )
+                if row is not None:
+                    chosen[row.id] = row
+            return tuple(instance_of(row) for row in chosen.values())
 
     @contextmanager
     def removal(self, series_instance_uid: str, before: Before) -> Generator[tuple[StoredInstance, ...]]:

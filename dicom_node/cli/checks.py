@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from db import SchemaOutOfDate, StoreError
 from dicom_node.cli.invocation import is_sqlite, open_store, sqlite_file
+from dicom_node.disk_space import Room, room_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from dicom_node.settings import Settings
 
 _LOWEST_PYTHON, _ABOVE_PYTHON = (3, 11), (3, 14)
-_ROOM_FACTOR = 5
-"""Free space below this many watermarks is worth a warning."""
 _CONNECT_S = 1.0
 _TIMEDATECTL_S = 3.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -116,11 +115,12 @@ def disk(settings: Settings) -> Iterator[Check]:
         return
     free, watermark = shutil.disk_usage(existing).free, settings.receiver.disk_watermark_bytes
     saw = f"{folder}{'' if existing == folder else ' (made by serve)'}, {free / 1e9:.1f} GB free"
-    if free <= watermark:
+    room = room_of(free, watermark)
+    if room is Room.FULL:
         yield _fail(
             "data folder", f"{saw}: below the watermark of {watermark / 1e9:.1f} GB, instances are refused", "make room"
         )
-    elif free < _ROOM_FACTOR * watermark:
+    elif room is Room.LOW:
         yield _warn("data folder", saw, "make room, or set retention.analysed_days and excluded_days")
     else:
         yield _ok("data folder", saw)

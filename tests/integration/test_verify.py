@@ -14,7 +14,7 @@ from db import SeriesState, Store
 from dicom_node.archive import Archive
 from dicom_node.cli.app import app
 from dicom_node.settings import Settings
-from dicom_node.verification import Fault, FaultKind, verify
+from dicom_node.verification import Fault, FaultKind, verify, verify_sample
 
 AN_HOUR_AGO = 3600
 
@@ -127,3 +127,19 @@ def test_the_command_lists_and_ends_with_one(settings: Settings, paths: list[Pat
     assert "1 missing" in listed.stdout
     assert mended.exit_code == 0
     assert json.loads(mended.stdout)["files"] == len(paths)
+
+
+def test_sample_finds_what_rots(store: Store, archive: Archive, paths: list[Path]) -> None:
+    """A sample as large as the archive finds the changed byte and the missing file; a smaller one is smaller."""
+    assert verify_sample(store, archive, 100) == ()
+    data = bytearray(paths[0].read_bytes())
+    data[-1] ^= 1
+    paths[0].write_bytes(data)
+    paths[1].unlink()
+    found = verify_sample(store, archive, 100)
+    assert {(one.kind, archive.absolute(one.path)) for one in found} == {
+        (FaultKind.CHANGED, paths[0]),
+        (FaultKind.MISSING, paths[1]),
+    }
+    assert len(store.retention.sample(1)) == 1
+    assert len(store.retention.sample(100)) == len(paths)

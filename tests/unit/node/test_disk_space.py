@@ -1,0 +1,48 @@
+"""Room on the disk is told when it changes: low before instances are refused, and when it is back."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from dicom_node.disk_space import DiskSpace, Room, room_of
+from dicom_node.settings import Receiver, Settings
+
+WATERMARK = 1000
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "room"),
+    [(999, Room.FULL), (1000, Room.LOW), (4999, Room.LOW), (5000, Room.AMPLE)],
+)
+def test_room_by_the_watermark(free_bytes: int, room: Room) -> None:
+    """FULL is where the receiver refuses, LOW is five times as much."""
+    assert room_of(free_bytes, WATERMARK) is room
+
+
+def test_each_change_is_told_once() -> None:
+    """Ample at first says nothing; low, full, and ample again are told, by their severity."""
+    free = [9000, 3000, 2500, 500, 400, 9000]
+    looks = iter(free)
+    space = DiskSpace(
+        Settings(receiver=Receiver(disk_watermark_bytes=WATERMARK)), free_bytes=lambda _folder: next(looks)
+    )
+    with capture_logs() as told:
+        for _ in free:
+            for unit in space.looks():
+                unit.run()
+    assert [(entry["room"], entry["log_level"]) for entry in told] == [
+        ("low", "warning"),
+        ("full", "error"),
+        ("ample", "info"),
+    ]
+
+
+def test_the_archives_disk_is_looked_at(tmp_path: Path) -> None:
+    """No disk has an exbibyte free: full."""
+    settings = Settings(node={"data_dir": tmp_path}, receiver=Receiver(disk_watermark_bytes=1 << 60))
+    settings.archive_dir.mkdir()
+    with capture_logs() as told:
+        for unit in DiskSpace(settings).looks():
+            unit.run()
+    assert [entry["room"] for entry in told] == ["full"]
