@@ -99,6 +99,7 @@ class Trainer:
         self.device = torch.device(device)
         torch.manual_seed(seed)
         self.network = _channels_last(build_network(recipe.network).to(self.device))
+        self._mixed = _has_bfloat16(self.device) and _trains_in_bfloat16(self.network, self.device)
         self.kept = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.loss = SegmentationLoss(recipe.loss, vgg_weights).to(self.device)
         self.optimiser = optimiser_of(self.network, recipe, fused=self.device.type == "cuda")
@@ -195,7 +196,7 @@ class Trainer:
 
     def _loss_of(self, batch: Batch) -> Tensor:
         hu = ((batch.hu - self.mean_hu) / self.sd_hu).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=_has_bfloat16(self.device)):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._mixed):
             output: SegmentationOutput = self.network.branches(hu)  # type: ignore[operator]
         return self.loss(output, batch.target)
 
@@ -270,6 +271,15 @@ class Trainer:
 def _has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated it is slower than float32."""
     return device.type == "cuda" or (device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))  # noqa: SLF001
+
+
+def _trains_in_bfloat16(network: nn.Module, device: torch.device) -> bool:
+    """Whether its gradients are right in bfloat16.
+
+    On a CPU the weight gradient of a 3D convolution of small maps is not (torch 2.13 with oneDNN 3.12: it holds memory
+    that was never written, and the weights become NaN).
+    """
+    return device.type != "cpu" or not any(isinstance(module, nn.Conv3d) for module in network.modules())
 
 
 def _channels_last(network: nn.Module) -> nn.Module:

@@ -11,7 +11,9 @@ from analysis.model.compact_network import CompactNetwork
 from analysis.model.designs import network_of
 from analysis.model.folding import folded
 from analysis.model.network import ConvLSTM, ConvLstmNetwork, NetworkShape, UpsampledConvolution, parameter_count
-from analysis.training.baselines import UNet2D
+from analysis.training.baselines import ConvLstm2021, DenseUNet3D, UNet2D, UNet3D
+
+_PART = 64  # pixels a side of the part of a window that is counted
 
 
 def _eventful(network: torch.nn.Module) -> torch.nn.Module:
@@ -26,28 +28,83 @@ def _eventful(network: torch.nn.Module) -> torch.nn.Module:
     return network.eval()
 
 
-def _tera_macs_of_16_windows(network: torch.nn.Module) -> float:
-    """The count of fvcore; every layer works window by window, so that of one is multiplied."""
+def _tera_macs_of_16_windows(network: torch.nn.Module, *, slices: int = 3) -> float:
+    """The count of fvcore; every layer works window by window and place by place, so that of a part is multiplied."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore and torch's tracer warn about their own age
         from fvcore.nn import FlopCountAnalysis  # noqa: PLC0415 - warns at import
 
         logging.getLogger("fvcore").setLevel(logging.ERROR)
-        count = FlopCountAnalysis(network.eval(), torch.zeros(1, 3, 256, 256))
+        count = FlopCountAnalysis(network.eval(), torch.zeros(1, slices, _PART, _PART))
         count.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)
-        return 16 * count.total() / 1e12
+        return 16 * (256 / _PART) ** 2 * count.total() / 1e12
 
 
 @pytest.mark.parametrize(
     ("network", "parameters", "tera_macs"),
-    [(ConvLstmNetwork, 788_683, 0.492), (UNet2D, 17_267_523, 0.641)],
-    ids=["convlstm", "unet2d"],
+    [(ConvLstmNetwork, 788_683, 0.492), (UNet2D, 17_267_523, 0.641), (UNet3D, 16_318_821, 5.143)],
+    ids=["convlstm", "unet2d", "unet3d"],
 )
 def test_budget(network, parameters, tera_macs):
     """Parameters and multiply-adds of 16 windows are those of the paper's table."""
     built = network()
     assert parameter_count(built) == parameters
     assert _tera_macs_of_16_windows(built) == pytest.approx(tera_macs, abs=0.0005)
+
+
+def test_budget_of_the_denseunet():
+    """The sizes that Chaganti et al. leave open are ours: windows of seven slices cost about what the ConvLSTM's do."""
+    built = DenseUNet3D()
+    assert parameter_count(built) == 3_948_867
+    assert _tera_macs_of_16_windows(built, slices=7) == pytest.approx(0.548, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("network", "slices"),
+    [
+        (UNet2D(width=8), 3),
+        (UNet3D(width=8), 3),
+        (DenseUNet3D(), 7),
+        (ConvLstm2021(NetworkShape(slices=11, head_maps=(8, 8))), 11),
+    ],
+    ids=["unet2d", "unet3d", "denseunet3d", "convlstm2021"],
+)
+def test_a_comparison_network_hears_every_slice(network, slices):
+    """Logits come at the input's resolution, and the first and the last slice of a window reach them."""
+    _eventful(network)
+    stack = torch.randn(1, slices, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits = network(stack)
+        assert logits.shape == (1, 3, 64, 64)
+        for k in (0, -1):
+            other = stack.clone()
+            other[:, k] += 1
+            assert not torch.equal(network(other), logits)
+
+
+@pytest.mark.parametrize(("network", "slices"), [(UNet3D(width=8), 3), (DenseUNet3D(), 7)], ids=["unet3d", "dense"])
+def test_the_centre_slice_of_a_volume_is_handed_out(network, slices):
+    """Of the slices that a 3D network labels, filled up or not, the window's middle one is its answer."""
+    volumes = []
+    network.eval().last.register_forward_hook(lambda _module, _input, output: volumes.append(output))
+    with torch.inference_mode():
+        logits = network(torch.randn(1, slices, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(logits, volumes[0][:, :, slices // 2])
+    assert not torch.equal(logits, volumes[0][:, :, slices // 2 - 1])
+
+
+def test_the_first_version_s_main_branch_sees_one_slice():
+    """Of the 2021 network only the attention branch and the gate look at the neighbours."""
+    torch.manual_seed(0)
+    network = _eventful(ConvLstm2021(NetworkShape(slices=11, head_maps=(8, 8)), restructured=True))
+    stack = torch.randn(1, 11, 32, 32)
+    other = stack.clone()
+    other[:, :5] += 1
+    with torch.inference_mode():
+        before, after = network.branches(stack), network.branches(other)
+    assert torch.equal(before.main, after.main)
+    assert not torch.equal(before.attended, after.attended)
+    assert not torch.equal(before.gate, after.gate)
 
 
 @pytest.mark.parametrize("shape", [NetworkShape(), NetworkShape(slices=5, lstm_maps=4, head_maps=(12, 8))])

@@ -17,7 +17,7 @@ from analysis.training.datasets import (
     load_cache,
     save_cache,
 )
-from analysis.training.recipes import AugmentRecipe, DataRecipe, load_recipe, recipe_names
+from analysis.training.recipes import AugmentRecipe, DataRecipe
 
 
 @pytest.mark.parametrize("fold", range(FOLD_COUNT))
@@ -144,25 +144,3 @@ def test_the_seed_decides(cache):
     first, again, other = (sampler.draw(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first.hu, again.hu)
     assert not torch.equal(first.hu, other.hu)
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_recipes_can_be_read(name):
-    """Every recipe that comes with the package is a recipe of its name."""
-    assert load_recipe(name).name == name
-
-
-def test_the_papers_recipe_is_the_papers():
-    """Class weights, gamma, perceptual loss, learning rate, decay, batch and rotation as they were published."""
-    paper = load_recipe("killekar2022")
-    assert (paper.loss.class_weights, paper.loss.gamma, paper.loss.perceptual) == ((0.1, 1.0, 1.0), 3.0, 1.0)
-    assert (paper.optimiser.learning_rate, paper.optimiser.weight_decay) == (1e-3, 1e-6)
-    assert (paper.data.batch, paper.augment.rotation_deg, paper.augment.scale) == (32, 10.0, (0.9, 1.05))
-
-
-def test_an_unknown_key_is_refused(tmp_path):
-    """A misspelt setting is an error, not a default."""
-    path = tmp_path / "mine.toml"
-    path.write_text("[loss]\ngama = 2.0\n")
-    with pytest.raises(ValueError, match="gama"):
-        load_recipe(str(path))

@@ -1,6 +1,7 @@
 """Losses by hand, with labels that are only partly known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from analysis.model.network import SegmentationOutput
 from analysis.training.losses import SegmentationLoss, Target, focal_loss, log_likelihood, soft_dice_loss
 from analysis.training.recipes import LossRecipe
+from analysis.training.regional import regional_loss
 
 
 def _target(classes, weak=None, known=None):
@@ -99,3 +101,18 @@ def test_a_perceptual_loss_needs_its_features():
     """The paper's recipe cannot silently run without VGG."""
     with pytest.raises(ValueError, match="VGG"):
         SegmentationLoss(LossRecipe(perceptual=1.0))
+
+
+def test_the_regional_loss_has_its_weight():
+    """Half of it is half of the region mutual information beside the loss by pixel; unknown pixels are out of it."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((1, 3, 16, 16), generator=generator)
+    classes = torch.randint(0, 3, (1, 16, 16), generator=generator).to(torch.uint8)
+    known = torch.ones(1, 16, 16, dtype=torch.bool)
+    known[:, :4] = False
+    target = Target(classes=classes, weak=torch.ones_like(classes), known=known)
+    plain = LossRecipe(dice=0.0, branches=0.0)
+    with_regions = SegmentationLoss(replace(plain, regional=0.5)).of_logits(logits, target)
+    truth = torch.nn.functional.one_hot(classes.long(), 3).movedim(-1, 1).float() * known
+    wanted = SegmentationLoss(plain).of_logits(logits, target) + 0.5 * regional_loss(logits.softmax(1) * known, truth)
+    assert with_regions.item() == pytest.approx(wanted.item(), rel=1e-5)

@@ -1,12 +1,13 @@
 """A run learns, can be resumed to the same end, and its schedule follows the share that is over."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from analysis.training.recipes import DataRecipe, OptimiserRecipe
-from analysis.training.schedules import cosine_rate
+from analysis.training.datasets import Source
+from analysis.training.recipes import DataRecipe, OptimiserRecipe, PlateauRecipe
 from analysis.training.trainer import RunLimit, Trainer
 
 
@@ -32,6 +33,69 @@ def test_a_checkpoint_of_another_recipe_is_refused(cache, recipe, tmp_path):
     other = replace(recipe, optimiser=OptimiserRecipe(learning_rate=1e-4))
     with pytest.raises(ValueError, match="another recipe"):
         Trainer(cache, other, fold=0).train(RunLimit(steps=2), checkpoint=path)
+
+
+def test_a_checkpoint_from_before_a_key_is_resumed(cache, recipe, tmp_path):
+    """A setting that came later has its default there: the run goes on."""
+    path = tmp_path / "run.pt"
+    Trainer(cache, recipe, fold=0).train(RunLimit(steps=1), checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    stored = json.loads(state["recipe"])
+    del stored["plateau"], stored["optimiser"]["momentum"], state["plateau"]
+    torch.save(state | {"recipe": json.dumps(stored)}, path)
+    assert Trainer(cache, recipe, fold=0).train(RunLimit(steps=2), checkpoint=path).steps == 2
+
+
+@pytest.fixture
+def plateau(recipe):
+    """A run that validates at every second step, and whose rate falls at once where that is no better."""
+    options = OptimiserRecipe(kind="adam", learning_rate=1e-3, average_decay=0.0, schedule="plateau")
+    return replace(recipe, optimiser=options, plateau=PlateauRecipe(patience=0, epoch_windows=6, stop_at=1e-4))
+
+
+def test_a_plateau_run_hands_out_its_best_weights(cache, plateau, monkeypatch, tmp_path):
+    """Losses 3, 1, 2: it ends at the third validation, long before its limit, with the weights of the second."""
+    trainer = Trainer(cache, plateau, fold=0, log=tmp_path / "log.jsonl")
+    losses, validated = iter((3.0, 1.0, 2.0)), []
+    step = trainer.plateau.step
+
+    def told(_loss):
+        validated.append(_weights(trainer.network))
+        return step(next(losses))
+
+    monkeypatch.setattr(trainer.plateau, "step", told)
+    trained = trainer.train(RunLimit(steps=100))
+    assert (trained.steps, trained.best_validation_loss) == (6, 1.0)
+    assert torch.equal(_weights(trained.network), validated[1])
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries if "validation_loss" in entry] == [2, 4, 6]
+    assert entries[-1]["learning_rate"] == pytest.approx(1e-4)
+
+
+def test_a_plateau_run_never_sees_the_held_out_fold(cache, plateau):
+    """Neither its batches nor its validation draw a slice of the patients that it will be judged by."""
+    trainer = Trainer(cache, plateau, fold=1)
+    held_out = {k for case in cache.held_out(1) for k in range(case.start, case.stop)}
+    drawn = {int(k) for index, *_ in trainer.sampler._pools for k in index}
+    validated = {int(k) for k in trainer.validation._index}
+    assert drawn.isdisjoint(held_out)
+    assert validated.isdisjoint(held_out)
+    assert drawn.isdisjoint(validated)
+
+
+def test_a_plateau_run_without_controls_validates_without_them(cache, plateau):
+    """A source that a recipe does not train on has no say in its learning rate."""
+    trainer = Trainer(cache, replace(plateau, data=replace(plateau.data, controls=0.0)), fold=0)
+    controls = {k for case in cache.cases if case.source is Source.LCTSC for k in range(case.start, case.stop)}
+    assert controls.isdisjoint(int(k) for k in trainer.validation._index)
+
+
+def test_a_run_without_validation_hands_out_its_last_weights(cache, plateau):
+    """Ended by its limit before the first epoch is over, it has no best."""
+    trainer = Trainer(cache, plateau, fold=0)
+    trained = trainer.train(RunLimit(steps=1))
+    assert trained.best_validation_loss is None
+    assert torch.equal(_weights(trained.network), _weights(trainer.network))
 
 
 def test_the_seed_decides_the_start(cache, recipe):
@@ -77,15 +141,6 @@ def test_the_average_follows_the_network(cache, recipe):
     last = _weights(trainer.network)
     assert not torch.equal(_weights(trained.network), last)
     assert (_weights(trained.network) - last).abs().sum() < (start - last).abs().sum()
-
-
-def test_the_schedule():
-    """Linear warm-up to the full rate, then half a cosine to nothing."""
-    recipe = type("R", (), {"optimiser": OptimiserRecipe(learning_rate=1.0, warmup=0.1)})()
-    assert cosine_rate(recipe, 0.0) == pytest.approx(0.02)
-    assert cosine_rate(recipe, 0.1) == pytest.approx(1.0)
-    assert cosine_rate(recipe, 0.55) == pytest.approx(0.5)
-    assert cosine_rate(recipe, 1.0) == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("limits", [{}, {"seconds": 1.0, "steps": 1}])
