@@ -132,9 +132,12 @@ def test_kill_in_mid_association_loses_nothing_acknowledged(tmp_path: Path) -> N
 
     Half done would be a temporary file, an association that counts as open, or a file without a row.
     """
-    settings = Settings(
-        node={"data_dir": tmp_path},
-        receiver={"host": "127.0.0.1", "port": 0, "disk_watermark_bytes": 0},
+    settings, alone = (
+        Settings(
+            node={"data_dir": tmp_path},
+            receiver={"host": "127.0.0.1", "port": 0, "disk_watermark_bytes": 0, "processes": processes},
+        )
+        for processes in (2, 1)
     )
     upgrade(settings.database_url)
     store = Store.open(settings.database_url)
@@ -144,7 +147,7 @@ def test_kill_in_mid_association_loses_nothing_acknowledged(tmp_path: Path) -> N
     cut_off: list[threading.Thread] = []  # pynetdicom takes seconds to notice; the next receiver need not wait
 
     for kill in range(KILLS):
-        process, port = start(settings)
+        process, port = start(alone if kill % 2 else settings)
         senders = [
             threading.Thread(target=send_until_cut_off, args=(port, sender, kill * SENDERS + sender, acknowledged))
             for sender in range(SENDERS)
