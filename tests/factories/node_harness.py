@@ -116,6 +116,7 @@ def index(settings: Settings, store: Store, paths: Sequence[Path]) -> str:
                 header={
                     "slice_position_mm": float(header.ImagePositionPatient[2]),
                     "frame_of_reference_uid": str(header.FrameOfReferenceUID),
+                    "study_date": str(header.get("StudyDate", "")),
                 },
             )
         )
@@ -171,11 +172,12 @@ def wait_until(look: Callable[[], _Answer | None], *, seconds: float = 60, what:
 
 @contextmanager
 def running_node(
-    settings: Settings, mode: str = "quick", *, clock: Path | None = None
+    settings: Settings, mode: str = "quick", *, clock: Path | None = None, within: Sequence[str] = ()
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A node as a process of its own, in a session of its own, and the port it listens on.
 
-    With a clock its wall clock, in every process, is off by the seconds that this file holds.
+    With a clock its wall clock, in every process, is off by the seconds that this file holds. ``within`` is the command
+    that runs it elsewhere, such as in a network namespace.
     """
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     file = settings.node.data_dir / "settings.json"
@@ -187,7 +189,7 @@ def running_node(
     with (
         log,
         subprocess.Popen(
-            [sys.executable, "-m", "node_program", str(file), mode],
+            [*within, sys.executable, "-m", "node_program", str(file), mode],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
