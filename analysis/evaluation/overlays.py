@@ -17,7 +17,7 @@ LOBE_COLOURS = {4: (90, 160, 240), 5: (120, 220, 140), 6: (220, 150, 90), 7: (20
 LEGENDS = {
     "scan": "left: the slice; right: truth broad and blue, found orange, lungs thin (true grey, found yellow)",
     "slice": "left: truth, right: found; ground glass amber, high opacity red",
-    "series": "left: the slice with most opacity; right: lungs yellow, ground glass amber, high opacity red",
+    "series": "left: the slice with most opacity; right: lungs blue, ground glass amber, high opacity red",
     "lobes": "left: truth, right: estimate; the coronal plane where they differ most",
 }
 
@@ -84,7 +84,7 @@ def lesion_slice(volume: Volume, labels: Labels, lung: Mask) -> bytes:
     rows, columns = _crop(lung, volume)
     plain = _grey(volume.hu[index, rows, columns], (volume.row_spacing_mm, volume.column_spacing_mm))
     marked = plain.copy()
-    _outline(marked, lung[index, rows, columns], _YELLOW)
+    _outline(marked, lung[index, rows, columns], TRUTH_COLOUR)
     for label, colour in CLASS_COLOURS.items():
         _fill(marked, labels[index, rows, columns] == label, colour)
     return _encode([plain, marked])

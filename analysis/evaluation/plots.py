@@ -42,8 +42,9 @@ def _plots(document: Mapping[str, Any]) -> Iterator[Plot]:
     main = [key for key in MAIN_FIGURES[EvaluationSet(document["set"])] if _values(cases, key)]
     if main:
         yield _by_case([*cases, *controls], main[0])
-    if len(main) > 1:
-        yield _distribution(cases, [key for key in main if "dice" in key or "share" in key] or main)
+    shares = [key for key in main if "dice" in key or "share" in key]
+    if shares and len(cases) > 1:
+        yield _distribution(cases, shares)
     for one, other, name in (
         ("burden_percent", "true_burden_percent", "burden (%)"),
         ("lesion_voxels", "true_lesion_voxels", "lesion (voxels)"),

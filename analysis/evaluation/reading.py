@@ -159,5 +159,5 @@ def _unreadable(path: Path) -> Generator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        told = f"it holds no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        told = f"missing: {error.args[0]}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise UnreadableCase(f"{path.name}: {told}.".replace("..", ".")) from error
