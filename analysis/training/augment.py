@@ -83,18 +83,26 @@ class WindowSampler:
         self.slices = slices
         self.split_hu = split_hu
         controls, pictures = round(data.batch * data.controls), round(data.batch * data.medseg)
-        wanted = {Source.LCTSC: controls, Source.MEDSEG: pictures, Source.COVID20: data.batch - controls - pictures}
-        present = {source: [c for c in cases if c.source is source] for source in Source}
-        lacking = sum(count for source, count in wanted.items() if not present[source])
-        self._pools: list[tuple[Tensor, Tensor, int, bool]] = []
-        for source, count in wanted.items():
-            if not present[source] or not count:
+        wanted = (
+            ((Source.LCTSC, Source.HOSPITAL_CONTROL), controls),
+            ((Source.MEDSEG,), pictures),
+            ((Source.COVID20, Source.HOSPITAL), data.batch - controls - pictures),
+        )
+        present = [([c for c in cases if c.source in sources], count) for sources, count in wanted]
+        lacking = sum(count for members, count in present if not members)
+        self._pools: list[tuple[Tensor, Tensor, int]] = []
+        for members, count in present:
+            if not members or not count:
                 continue
-            index = torch.cat([torch.arange(c.start, c.stop) for c in present[source]]).to(store.device)
+            index = torch.cat([torch.arange(c.start, c.stop) for c in members]).to(store.device)
             # A long scan counts as the root of its length: its slices resemble each other.
-            weight = torch.cat([torch.full((c.stop - c.start,), (c.stop - c.start) ** -0.5) for c in present[source]])
-            self._pools.append((index, weight.to(store.device), count + lacking, source is Source.LCTSC))
+            weight = torch.cat([torch.full((c.stop - c.start,), (c.stop - c.start) ** -0.5) for c in members])
+            self._pools.append((index, weight.to(store.device), count + lacking))
             lacking = 0
+        # Of lctsc nothing is known outside the lung's box, so its windows are varied in another way.
+        self._boxed = torch.zeros(len(store.first), dtype=torch.bool, device=store.device)
+        for case in cases:
+            self._boxed[case.start : case.stop] = case.source is Source.LCTSC
         everything = torch.cat([pool[0] for pool in self._pools])
         lesion = torch.cat([((store.mask[part] & CLASS_BITS) > 0).sum((1, 2)) for part in everything.split(256)])
         self._donors = everything[lesion >= _DONOR_PIXELS]
@@ -102,11 +110,10 @@ class WindowSampler:
     def draw(self, generator: torch.Generator) -> Batch:
         """A batch of windows, in random order."""
         index = torch.cat(
-            [i[torch.multinomial(w, n, replacement=True, generator=generator)] for i, w, n, _ in self._pools]
+            [i[torch.multinomial(w, n, replacement=True, generator=generator)] for i, w, n in self._pools]
         )
-        control = torch.cat([torch.full((n,), c, device=index.device) for _, _, n, c in self._pools])
         order = torch.randperm(len(index), generator=generator, device=index.device)
-        return self._varied(index[order], control[order], generator)
+        return self._varied(index[order], self._boxed[index[order]], generator)
 
     def _gathered(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """HU and mask bytes of windows: random distance of the neighbours, random averaging over adjacent slices."""

@@ -34,6 +34,10 @@ class Source(StrEnum):
     COVID20 = "covid20"
     MEDSEG = "medseg"
     LCTSC = "lctsc"
+    HOSPITAL = "hospital"
+    """A hospital's own scans with opacities that it marked."""
+    HOSPITAL_CONTROL = "hospital_control"
+    """A hospital's own scans in which it marked that there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

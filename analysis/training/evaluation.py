@@ -15,6 +15,8 @@ from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Case, Source
 
 _CEILING_HU = 600.0
 _GPU_BATCH = 32  # on a CPU one window at a time is fastest
+_MARKED = (Source.COVID20, Source.HOSPITAL)
+_CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
 _CLASS_NAMES = {GROUND_GLASS: "ggo", HIGH_OPACITY: "high_opacity"}
 
 
@@ -80,9 +82,12 @@ def evaluate_case(probability: NDArray[np.float32], mask: NDArray[np.uint8], cas
     result["true_burden_percent"] = 100.0 * int((classes > 0).sum()) / lung_pixels
     result["high_opacity_percent"] = 100.0 * int(((labels == HIGH_OPACITY) & lung).sum()) / lung_pixels
     result["outside_lung_percent"] = 100.0 * int((found & ~lung).sum()) / lung_pixels
-    if case.source is Source.COVID20:
+    if case.source in _MARKED:
         result["lesion_dice"] = _counts(clipped, classes > 0).dice
         result["lesion_dice_unclipped"] = _counts(found, classes > 0).dice
+        for kind, name in _CLASS_NAMES.items():
+            if (classes == kind).any():
+                result[f"{name}_dice"] = _counts((labels == kind) & lung, classes == kind).dice
     return result
 
 
@@ -116,26 +121,39 @@ def evaluate_cases(
 def summarise(results: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Means over cases by set, burden's Pearson R², and medseg's Dice per slice and pooled."""
     summary: dict[str, float] = {}
-    covid = [r for r in results if r["set"] == Source.COVID20]
-    for key in ("lesion_dice", "lesion_dice_unclipped", "lesion_dice_no_context"):
-        if values := [float(v) for r in covid if isinstance(v := r.get(key), float)]:
-            summary[f"covid20_{key}"] = float(np.mean(values))
-            summary[f"covid20_{key}_worst"] = min(values)
-    if len(covid) > 2:  # noqa: PLR2004 - a correlation of two points says nothing
-        pairs = np.array([[float(str(r["burden_percent"])), float(str(r["true_burden_percent"]))] for r in covid])
-        spread = pairs.std(axis=0).min() > 0
-        summary["covid20_burden_r2"] = float(np.corrcoef(pairs.T)[0, 1] ** 2) if spread else 0.0
-        summary["covid20_burden_error"] = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
-    controls = [r for r in results if r["set"] == Source.LCTSC]
-    for key in ("burden_percent", "burden_percent_no_context"):
-        if values := [float(v) for r in controls if isinstance(v := r.get(key), float)]:
-            summary[f"lctsc_{key}"] = float(np.mean(values))
-            summary[f"lctsc_{key}_worst"] = max(values)
+    for source in _MARKED:
+        summary |= _of_marked(source.value, [r for r in results if r["set"] == source])
+    for source in _CONTROLS:
+        controls = [r for r in results if r["set"] == source]
+        for key in ("burden_percent", "burden_percent_no_context"):
+            if values := _numbers(controls, key):
+                summary[f"{source.value}_{key}"] = float(np.mean(values))
+                summary[f"{source.value}_{key}_worst"] = max(values)
     pictures = [r for r in results if r["set"] == Source.MEDSEG]
     for name in ("lesion", *_CLASS_NAMES.values()):
-        if values := [float(v) for r in pictures if isinstance(v := r.get(f"{name}_dice"), float)]:
+        if values := _numbers(pictures, f"{name}_dice"):
             summary[f"medseg_{name}_dice"] = float(np.mean(values))
         if pictures:
             both, predicted, true = np.array([r[f"{name}_counts"] for r in pictures]).sum(axis=0).tolist()
             summary[f"medseg_{name}_dice_pooled"] = 2 * both / max(1, predicted + true)
     return summary
+
+
+def _of_marked(name: str, cases: Sequence[Mapping[str, object]]) -> dict[str, float]:
+    """Means of scans whose opacities are marked; Dice of a class over the scans that hold it."""
+    summary: dict[str, float] = {}
+    keys = ("lesion_dice", "lesion_dice_unclipped", "lesion_dice_no_context", "ggo_dice", "high_opacity_dice")
+    for key in keys:
+        if values := _numbers(cases, key):
+            summary[f"{name}_{key}"] = float(np.mean(values))
+            summary[f"{name}_{key}_worst"] = min(values)
+    if len(cases) > 2:  # noqa: PLR2004 - a correlation of two points says nothing
+        pairs = np.array([[float(str(r["burden_percent"])), float(str(r["true_burden_percent"]))] for r in cases])
+        spread = pairs.std(axis=0).min() > 0
+        summary[f"{name}_burden_r2"] = float(np.corrcoef(pairs.T)[0, 1] ** 2) if spread else 0.0
+        summary[f"{name}_burden_error"] = float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
+    return summary
+
+
+def _numbers(cases: Sequence[Mapping[str, object]], key: str) -> list[float]:
+    return [float(value) for case in cases if isinstance(value := case.get(key), float)]

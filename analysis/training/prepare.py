@@ -1,14 +1,17 @@
 """Builds the training cache from the data sets on disk: ``python -m analysis.training.prepare --data DIR --out FILE``.
 
-Reads ``covid20/*.zip``, ``medseg/*/Imgs`` with ``GT`` and ``lctsc/*.npz``. Every slice is cropped to the lung box of
-its scan with :data:`MARGIN_PERCENT` around it, in all slices alike, and resampled to 256x256, as the segmenter does.
+Reads ``covid20/*.zip``, ``medseg/*/Imgs`` with ``GT`` and ``lctsc/*.npz``; and series of a hospital with their masks
+(:mod:`.hospital`), below ``hospital/`` or, where DIR has none of these, below DIR itself. Every slice is cropped to the
+lung box of its scan with :data:`MARGIN_PERCENT` around it, in all slices alike, and resampled to 256x256, as the
+segmenter does.
 """
 
 import argparse
 import io
+import itertools
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,13 +136,31 @@ def _scans(data: Path) -> Iterator[tuple[Source, int, int, _Scan]]:
         yield Source.MEDSEG, index, len(pictures), read_medseg(path, path.parent.parent / "GT" / f"{path.stem}.png")
 
 
-def build_cache(data: Path) -> Cache:
-    """The cache of every data set found under ``data``."""
+def _hospital_scans(data: Path, tell: Callable[[str], None]) -> Iterator[tuple[Source, int, int, _Scan]]:
+    """A hospital's scans; the place of a patient is that of the digest of the ID among all."""
+    if not data.is_dir():
+        return
+    from analysis.training.hospital import find_cases, read_case  # noqa: PLC0415 - nibabel, only where it is needed
+
+    cases = find_cases(data, tell)
+    patients = sorted({case.patient for case in cases})
+    for case in cases:
+        scan = read_case(case, tell)
+        if scan is not None:
+            source = Source.HOSPITAL if scan.label.any() else Source.HOSPITAL_CONTROL
+            read = _Scan(name=case.name, hu=scan.hu, label=scan.label, lung=scan.lung, known=np.ones_like(scan.lung))
+            yield source, patients.index(case.patient), len(patients), read
+
+
+def build_cache(data: Path, tell: Callable[[str], None] = print) -> Cache:
+    """The cache of every data set found under ``data``; ``tell`` hears what is left out, and why."""
     greys: list[NDArray[np.uint8]] = []
     masks: list[NDArray[np.uint8]] = []
     cases: list[Case] = []
     at = 0
-    for source, index, count, scan in _scans(data):
+    known = any((data / source.value).is_dir() for source in (Source.COVID20, Source.LCTSC, Source.MEDSEG))
+    own = data / Source.HOSPITAL.value if known or (data / Source.HOSPITAL.value).is_dir() else data
+    for source, index, count, scan in itertools.chain(_scans(data), _hospital_scans(own, tell)):
         whole = LungBox(top=0, bottom=scan.hu.shape[1], left=0, right=scan.hu.shape[2])
         box = whole if source is Source.MEDSEG else lung_box(scan.lung)
         grey, mask = _resampled(scan, box)

@@ -148,7 +148,9 @@ class DataRecipe:
 
     def share(self, source: Source) -> float:
         """The share of a source in a batch."""
-        return {Source.LCTSC: self.controls, Source.MEDSEG: self.medseg}.get(source, 1 - self.controls - self.medseg)
+        if source in (Source.LCTSC, Source.HOSPITAL_CONTROL):
+            return self.controls
+        return self.medseg if source is Source.MEDSEG else 1 - self.controls - self.medseg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

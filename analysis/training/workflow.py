@@ -87,7 +87,7 @@ class Workflow:
 
     @classmethod
     def begin(cls, plan: Plan, out: Path) -> "Workflow":
-        """A new one; the folder is made.
+        """A new one; nothing is written yet.
 
         Raises:
             UnusableRecipe: there is no such recipe, or it has a key or value that cannot be.
@@ -98,8 +98,6 @@ class Workflow:
             raise TrainingFailed(f"The recipe {recipe.name} has a perceptual loss: name the features of VGG16 (--vgg).")
         if (out / "plan.json").exists():
             raise TrainingFailed(f"{out} holds a training already: go on with it (--resume), or take another folder.")
-        out.mkdir(parents=True, exist_ok=True)
-        _write(out / "plan.json", _PLAN.dump_python(plan, mode="json"))
         return cls(plan=plan, out=out, recipe=recipe)
 
     @classmethod
@@ -115,8 +113,8 @@ class Workflow:
             raise TrainingFailed(f"{out} holds no training to resume: plan.json cannot be read.") from error
         return cls(plan=plan, out=out, recipe=load_recipe(plan.recipe))
 
-    def prepare(self) -> Cache:
-        """The cache of the data, made once.
+    def prepare(self, tell: Callable[[str], None]) -> Cache:
+        """The cache of the data, made once; ``tell`` hears what is left out, and why.
 
         Raises:
             UnusableData: no data, or no patient to train on or to measure on in a fold.
@@ -125,17 +123,23 @@ class Workflow:
         if path.exists():
             return load_cache(path)
         try:
-            cache = build_cache(self.plan.data)
+            cache = build_cache(self.plan.data, tell)
         except FileNotFoundError as error:
             raise UnusableData(f"{self.plan.data}: {error}.") from error
-        for fold in self.plan.folds:
+        for fold in self.runs(cache):
             if fold is not None and not cache.held_out(fold):
                 with_cases = ", ".join(str(one) for one in range(FOLD_COUNT) if cache.held_out(one))
                 raise UnusableData(f"Fold {fold} has no case to be measured on; folds with cases: {with_cases}.")
             if not any(self.recipe.data.share(case.source) for case in cache.training(fold)):
                 raise UnusableData(f"Fold {fold} leaves no case to train on: at least two patients are needed.")
         save_cache(cache, path)
+        _write(self.out / "plan.json", _PLAN.dump_python(self.plan, mode="json"))
         return cache
+
+    def runs(self, cache: Cache) -> tuple[int | None, ...]:
+        """The folds of the plan; of a plan for all of them, those that have a patient."""
+        folds = self.plan.folds
+        return tuple(fold for fold in folds if fold is None or None not in folds or cache.held_out(fold))
 
     def train(self, fold: int | None, progress: Progress) -> None:
         """Train and evaluate one fold, from its checkpoint where there is one; nothing where it has ended already.
@@ -166,27 +170,31 @@ class Workflow:
 
     def finish(self, cache: Cache) -> tuple[dict[str, Any], Path | None]:
         """The figures of all cases that were held out, and the folder of the model, where the network has one."""
-        curves = {self._run_name(fold): self.curve(fold) for fold in self.plan.folds}
-        draw_curves(curves, self.out / "curves.png")
-        folds = [fold for fold in self.plan.folds if fold is not None]
-        evaluation = self._evaluation(self.plan.folds)
+        runs = self.runs(cache)
+        draw_curves({self._run_name(fold): self.curve(fold) for fold in runs}, self.out / "curves.png")
+        folds = [fold for fold in runs if fold is not None]
+        evaluation = self._evaluation(runs)
         _write(self.out / "evaluation.json", evaluation)
         if self.recipe.network.kind not in EXPORTED_KINDS:
             return evaluation, None
         if len(folds) > 1:
             for fold in folds:
-                self._export(fold, cache, self.out / "folds" / f"fold{fold}", version=f"{self.plan.version}.fold{fold}")
-        shipped = None if None in self.plan.folds else folds[0]
-        self._export(shipped, cache, self.out / "model", version=self.plan.version)
+                folder, version = self.out / "folds" / f"fold{fold}", f"{self.plan.version}.fold{fold}"
+                self._export(fold, cache, folder, version=version, measured=[fold])
+        chosen = None if None in runs else folds[0]
+        measured = runs if chosen is None else [chosen]
+        self._export(chosen, cache, self.out / "model", version=self.plan.version, measured=measured)
         return evaluation, self.out / "model"
 
     def curve(self, fold: int | None) -> list[dict[str, float]]:
         """The learning curve of a run, in the order of its steps."""
         return read_curve(self.out / "runs" / f"{self._run_name(fold)}.jsonl")
 
-    def _export(self, fold: int | None, cache: Cache, folder: Path, *, version: str) -> None:
-        """A model folder; a run on every case brings the figures of the cross-validation."""
-        evaluation = self._evaluation(self.plan.folds if fold is None else [fold])
+    def _export(
+        self, fold: int | None, cache: Cache, folder: Path, *, version: str, measured: Sequence[int | None]
+    ) -> None:
+        """A model folder, with the figures of the folds that were measured for it."""
+        evaluation = self._evaluation(measured)
         run = read_run(self._checkpoint(fold), _fold_name(fold), evaluation)
         export(run, cache, folder, name=self.plan.name, version=version, evaluation=evaluation, interim=False)
 

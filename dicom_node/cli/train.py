@@ -18,10 +18,10 @@ from dicom_node.cli.options import Json  # noqa: TC001 - Typer reads annotations
 from dicom_node.cli.output import console, number, print_json, print_note, print_table, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from analysis.training.datasets import Cache
-    from analysis.training.workflow import Plan, RunProgress, Workflow
+    from analysis.training.workflow import RunProgress, Workflow
 
 _CODES = {
     ExitCode.OK: "trained, measured on the cases held out, and exported",
@@ -109,12 +109,13 @@ def train(
         name=name, version=version, resume=resume,
     )  # fmt: skip
     print_note(f"reading {workflow.plan.data}")
-    cache = workflow.prepare()
+    cache = workflow.prepare(print_note)
     for line in _what_will_be_done(workflow, cache):
         print_note(line)
     try:
-        with _bars(workflow.plan, hidden=as_json or not sys.stderr.isatty()) as show:
-            for fold in workflow.plan.folds:
+        runs = workflow.runs(cache)
+        with _bars(runs, hidden=as_json or not sys.stderr.isatty()) as show:
+            for fold in runs:
                 workflow.train(fold, show)
     except KeyboardInterrupt as error:
         raise CommandError(
@@ -203,7 +204,7 @@ def _what_will_be_done(workflow: Workflow, cache: Cache) -> Generator[str, None,
         cases = [case for case in cache.cases if case.source is source]
         if cases:
             yield f"{source.value}: {len(cases)} cases, {sum(case.stop - case.start for case in cases)} slices"
-    runs = len(plan.folds)
+    runs = len(workflow.runs(cache))
     length = f"{plan.steps} steps" if plan.steps else f"{(plan.seconds or 0) / 60:g} minutes"
     yield f"{runs} runs of {length} by recipe {workflow.recipe.name} on {plan.device}, and the cases held out measured"
     if plan.seconds:
@@ -215,14 +216,14 @@ def _what_will_be_done(workflow: Workflow, cache: Cache) -> Generator[str, None,
 
 
 @contextmanager
-def _bars(plan: Plan, *, hidden: bool) -> Generator[Callable[[RunProgress], None], None, None]:
+def _bars(runs: Sequence[int | None], *, hidden: bool) -> Generator[Callable[[RunProgress], None], None, None]:
     """A bar a run on standard error; nothing at all where that is no terminal."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
     from rich.progress import Progress as Bars  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Bars(*columns, console=console(stderr=True), disable=hidden) as bars:
-        tasks = {fold: bars.add_task(_described(fold), total=1.0, start=False) for fold in plan.folds}
+        tasks = {fold: bars.add_task(_described(fold), total=1.0, start=False) for fold in runs}
 
         def show(progress: RunProgress) -> None:
             task = tasks[progress.fold]

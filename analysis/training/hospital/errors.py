@@ -1,0 +1,7 @@
+"""What can be wrong with a mask. The docstring is the error's message, the detail names the file."""
+
+from analysis.errors import AnalysisError
+
+
+class UnusableMask(AnalysisError):  # noqa: N818 - errors are named by what happened
+    """A mask cannot be used for training."""
