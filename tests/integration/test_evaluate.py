@@ -246,6 +246,8 @@ def test_against_another_model_or_its_json(data, tmp_path):
     (tmp_path / "found.json").rename(tmp_path / "worse.json")
     again = evaluate("--data", data, "--set", "covid20", "--against", tmp_path / "worse.json")
     assert again.document["comparison"]["figures"] == compared["figures"]
+    (tmp_path / "list.json").write_text("[]")
+    assert evaluate("--data", data, "--set", "covid20", "--against", tmp_path / "list.json").code == 2
 
 
 def test_a_caution_where_the_model_was_trained_on_the_set(data, tmp_path):
