@@ -23,6 +23,7 @@ class LesionModel(Protocol):
         *,
         slice_spacing_mm: float,
         profile: Profile = ...,
+        margin_percent: float | None = ...,
     ) -> npt.NDArray[np.uint8]:
         """Labels (slice, row, column) of a volume in HU: 0 background, 1 ground glass, 2 high opacity."""
         ...

@@ -21,7 +21,8 @@ def score_slice(name: str, truth: LabelledPicture, model: LesionModel, *, pictur
     The counts (in both, found, true) are what :func:`pooled_dice` adds up.
     """
     hu = truth.hu[None]
-    found = model.segment(hu, np.ones(hu.shape, bool), slice_spacing_mm=_SINGLE_SLICE_MM)[0]
+    # The pictures were cropped to the lungs by those who made them; training shows them whole.
+    found = model.segment(hu, np.ones(hu.shape, bool), slice_spacing_mm=_SINGLE_SLICE_MM, margin_percent=0)[0]
     pairs = {"lesion": overlap(found > 0, truth.label > 0)}
     pairs |= {key: overlap(found == label, truth.label == label) for key, label in _CLASSES.items()}
     figures: dict[str, Any] = {f"{key}_dice": pair.dice if pair.true else None for key, pair in pairs.items()}

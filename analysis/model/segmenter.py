@@ -96,10 +96,13 @@ class Segmenter:
         *,
         slice_spacing_mm: float,
         profile: Profile = Profile.CHEST_CT,
+        margin_percent: float | None = None,
     ) -> NDArray[np.uint8]:
         """Labels ``(slice, row, column)`` of a volume in HU: 0 background, 1 ground glass, 2 high opacity.
 
         Labels are on the volume's own grid and lie inside the lung mask; a mask without lung gives background.
+        ``margin_percent`` is what is seen around the lungs, where it is not the manifest's: pictures that were cropped
+        to the lungs before have none.
 
         Raises:
             OutOfMemory: memory of the device or the machine is short.
@@ -110,7 +113,8 @@ class Segmenter:
         with_lung = np.flatnonzero(lung_mask.any(axis=(1, 2)))
         if not len(with_lung):
             return labels
-        box = lung_box(lung_mask, margin_percent=self._manifest.crop_margin_percent)
+        margin = self._manifest.crop_margin_percent if margin_percent is None else margin_percent
+        box = lung_box(lung_mask, margin_percent=margin)
         threshold = self._manifest.thresholds[profile][LESION_THRESHOLD]
         windows = _Windows(hu, box, self._manifest, stride=self._stride(slice_spacing_mm), lung_slices=with_lung)
         batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH

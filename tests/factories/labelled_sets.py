@@ -35,9 +35,11 @@ class BandSegmenter:
         *,
         slice_spacing_mm: float,
         profile: Profile = Profile.CHEST_CT,
+        margin_percent: float | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Label by bands (slice, row, column); nothing in the slices that it misses."""
         assert slice_spacing_mm > 0
+        assert margin_percent is None or margin_percent >= 0
         self.profiles.append(profile)
         labels = np.zeros(hu.shape, np.uint8)
         labels[lung_mask & (hu > -700) & (hu <= -300)] = 1

@@ -18,9 +18,11 @@ class ThresholdSegmenter:
         *,
         slice_spacing_mm: float,
         profile: Profile = Profile.CHEST_CT,
+        margin_percent: float | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Label by thresholds (slice, row, column), the same for every profile."""
         assert slice_spacing_mm > 0
+        assert margin_percent is None or margin_percent >= 0
         assert profile in Profile
         labels = np.zeros(hu.shape, np.uint8)
         labels[lung_mask & (hu > GGO_HU[0])] = 1
