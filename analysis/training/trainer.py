@@ -110,10 +110,11 @@ class Trainer:
         store = SliceStore(cache, self.device)
         slices, split_hu = recipe.network.slices, recipe.loss.split_hu
         self.plateau: Plateau | None = None
+        self.validation: StillWindows | None = None
         if recipe.optimiser.schedule == "plateau":
             shown = [case for case in cases if recipe.data.share(case.source) > 0]
-            cases, validation = inner_split(shown, recipe.plateau.validation_share)
-            self.validation = StillWindows(store, validation, slices=slices, split_hu=split_hu, batch=recipe.data.batch)
+            cases, kept = inner_split(shown, recipe.plateau.validation_share)
+            self.validation = StillWindows(store, kept, slices=slices, split_hu=split_hu, batch=recipe.data.batch)
             windows = recipe.plateau.epoch_windows or sum(case.stop - case.start for case in cases)
             epoch_steps = max(1, round(windows / recipe.data.batch))
             self.plateau = Plateau(self.optimiser, recipe.plateau, epoch_steps=epoch_steps)
@@ -146,12 +147,11 @@ class Trainer:
                 self.last_loss = float(loss)
                 if not math.isfinite(self.last_loss):
                     raise FloatingPointError(f"the loss is not a number at step {self.step}")
-            if self.plateau is not None and self.step % self.plateau.epoch_steps == 0:
-                self._record(
-                    elapsed, time.monotonic() - started, progress, validation_loss=self._validate(self.plateau)
-                )
-            elif self.step % _LOG_EVERY == 0:
-                self._record(elapsed, time.monotonic() - started, progress)
+            validated = None
+            if self.plateau is not None and self.validation is not None and self.step % self.plateau.epoch_steps == 0:
+                validated = self._validate(self.plateau, self.validation)
+            if validated is not None or self.step % _LOG_EVERY == 0:
+                self._record(elapsed, time.monotonic() - started, progress, validation_loss=validated)
             if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_S:
                 self._seconds = time.monotonic() - started
                 self._save(checkpoint)
@@ -201,12 +201,12 @@ class Trainer:
         return self.loss(output, batch.target)
 
     @torch.no_grad()
-    def _validate(self, plateau: Plateau) -> float:
+    def _validate(self, plateau: Plateau, validation: StillWindows) -> float:
         """Mean loss of the validation patients' slices; the weights are kept where it is the best so far."""
         self.network.eval()
-        total = sum(float(self._loss_of(batch)) * len(batch.hu) for batch in self.validation)
+        total = sum(float(self._loss_of(batch)) * len(batch.hu) for batch in validation)
         self.network.train()
-        mean = total / self.validation.windows
+        mean = total / validation.windows
         if not math.isfinite(mean):
             raise FloatingPointError(f"the validation loss is not a number at step {self.step}")
         if plateau.step(mean):
@@ -219,7 +219,7 @@ class Trainer:
         seconds: float,
         progress: Callable[[str], None] | None,
         *,
-        validation_loss: float | None = None,
+        validation_loss: float | None,
     ) -> None:
         if progress is not None:
             validated = "" if validation_loss is None else f"  validation {validation_loss:.4f}"
