@@ -35,6 +35,13 @@ LESION_THRESHOLD = "lesion_probability"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
+def check_words(name: str, version: str) -> None:
+    """ValueError unless both can be the name and the version of a model, and so of its folder."""
+    for word in (name, version):
+        if not _WORD.fullmatch(word):
+            raise ValueError(f"a model's name and version are letters, digits and ._+-, not {word!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
     """How the weights came about; the model card tells more."""
@@ -72,9 +79,7 @@ class Manifest:
     terms: str = f"Research use only; {CARD_NAME} names the data and their terms."
 
     def __post_init__(self) -> None:
-        for word in (self.name, self.version):
-            if not _WORD.fullmatch(word):
-                raise ValueError(f"no name or version of a model: {word!r}")
+        check_words(self.name, self.version)
         if self.sd_hu <= 0 or self.hu_range[0] >= self.hu_range[1]:
             raise ValueError("a density scale without extent")
         if not 0 < self.neighbour_distance_mm[0] <= self.neighbour_distance_mm[1]:

@@ -17,12 +17,15 @@ import torch
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
+from analysis.findings import Profile
 from analysis.model.compact_network import CompactNetwork
 from analysis.model.designs import network_of as network_of_shape
+from analysis.model.labels import LESION_PROBABILITY
 from analysis.model.network import ConvLstmNetwork
 from analysis.model.weights import (
     CARD_NAME,
     EVALUATION_NAME,
+    LESION_THRESHOLD,
     Manifest,
     TrainingSummary,
     pack_weights,
@@ -91,9 +94,23 @@ def network_of(run: Run) -> ConvLstmNetwork | CompactNetwork:
 
 
 def export(
-    run: Run, cache: Cache, out: Path, *, name: str, version: str, evaluation: Mapping[str, Any] | None, interim: bool
+    run: Run,
+    cache: Cache,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    evaluation: Mapping[str, Any] | None,
+    interim: bool,
+    thresholds: Mapping[Profile, float] | None = None,
+    evaluations: Sequence[Mapping[str, Any]] = (),
+    cross_validations: Sequence[Mapping[str, Any]] = (),
 ) -> Manifest:
-    """Write the weights, the manifest, the figures and the card of a run."""
+    """Write the weights, the manifest, the figures and the card of a run.
+
+    ``thresholds`` are the lesion probabilities by profile (without one: 0.5), ``evaluations`` and ``cross_validations``
+    what the card shows beside the run's own figures (:func:`.card.model_card`).
+    """
     fold = None if run.fold == _EVERYTHING else int(run.fold)
     mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
     if evaluation is not None:
@@ -131,6 +148,9 @@ def export(
         sd_hu=sd_hu,
         training=training,
         terms=_terms(_counts(cache, fold)),
+        thresholds={
+            profile: {LESION_THRESHOLD: (thresholds or {}).get(profile, LESION_PROBABILITY)} for profile in Profile
+        },
     )
     write_weights(out, manifest, content)
     figures = {"set": "held out", "model": name, "version": version, "cases": cases, "mean": summarise(cases)}
@@ -142,6 +162,8 @@ def export(
         device=run.device,
         highest_burden_percent=_highest_burden_percent(cache, fold),
         interim=interim,
+        evaluations=evaluations,
+        cross_validations=cross_validations,
     )
     (out / CARD_NAME).write_text(card, encoding="utf-8")
     return manifest
@@ -170,6 +192,11 @@ def _highest_burden_percent(cache: Cache, fold: int | None) -> float:
     return max(burdens)
 
 
+def _threshold(given: str) -> tuple[Profile, float]:
+    profile, _, probability = given.partition("=")
+    return Profile(profile), float(probability)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,6 +207,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="lungsentry-convlstm")
     parser.add_argument("--version", required=True)
     parser.add_argument("--interim", action="store_true", help="say so in the card; leave the ablations out")
+    parser.add_argument("--threshold", type=_threshold, action="append", default=[], metavar="PROFILE=PROBABILITY")
+    parser.add_argument("--measured", type=Path, nargs="*", default=[], help="JSON files of `lungsentry evaluate`")
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="JSON files of other cross-validations")
     parser.add_argument("--out", type=Path, default=Path("analysis/weights"))
     arguments = parser.parse_args(argv)
     evaluation = json.loads(arguments.evaluation.read_text(encoding="utf-8")) if arguments.evaluation else None
@@ -192,6 +222,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         version=arguments.version,
         evaluation=evaluation,
         interim=arguments.interim,
+        thresholds=dict(arguments.threshold),
+        evaluations=[json.loads(path.read_text(encoding="utf-8")) for path in arguments.measured],
+        cross_validations=[json.loads(path.read_text(encoding="utf-8")) for path in arguments.beside],
     )
     print(f"{manifest.name} {manifest.version}, {manifest.training.steps} steps, SHA-256 {manifest.sha256}")  # noqa: T201
     return 0

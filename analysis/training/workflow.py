@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from analysis.errors import AnalysisError
+from analysis.model.weights import check_words
 from analysis.training.curves import draw_curves, read_curve
 from analysis.training.datasets import FOLD_COUNT, Cache, load_cache, save_cache
 from analysis.training.evaluation import summarise
@@ -59,6 +60,7 @@ class Plan:
             raise ValueError("a run is limited by steps or by seconds")
         if self.folds[:1] in ((), (None,)):
             raise ValueError("a run on every case has no case to be measured on: a fold is needed before it")
+        check_words(self.name, self.version)
 
 
 _PLAN = TypeAdapter(Plan)

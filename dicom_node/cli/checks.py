@@ -156,18 +156,41 @@ def _clock_against(last_received_at: datetime | None) -> Iterator[Check]:
         yield _fail("clock", "instances were received in the future: the clock was set back", "synchronise it (NTP)")
 
 
-def weights(_settings: Settings) -> Iterator[Check]:
-    """The shipped weights are there and have the SHA-256 that their manifest names."""
-    from analysis.errors import UntrustedWeights  # noqa: PLC0415
-    from analysis.model.weights import default_directory, read_weights  # noqa: PLC0415 - torch, only here
+def weights(settings: Settings) -> Iterator[Check]:
+    """The shipped weights and those in use are there, with the SHA-256 that was named for them."""
+    from analysis.errors import AnalysisError  # noqa: PLC0415
+    from analysis.model.registry import SHIPPED, Registry  # noqa: PLC0415 - torch, only here
+    from analysis.model.weights import read_weights  # noqa: PLC0415
+
+    registry = Registry(directory=settings.models_dir)
+    wanted = {SHIPPED: None, **_in_use(settings)}
+    for reference, sha256 in wanted.items():
+        try:
+            manifest, _ = read_weights(registry.find(reference).directory)
+        except AnalysisError as error:
+            do = "install lungsentry again; never copy weights by hand"
+            yield _fail("weights", str(error), do if reference == SHIPPED else "`lungsentry model install` it again")
+            continue
+        told = f"{manifest.name} {manifest.version}, SHA-256 {manifest.sha256[:12]}... as its manifest names"
+        if sha256 not in (None, manifest.sha256):
+            yield _fail(
+                "weights", f"{told}, but {sha256[:12]}... was put in use", "`lungsentry model activate` it anew"
+            )
+        else:
+            yield _ok("weights", told)
+
+
+def _in_use(settings: Settings) -> dict[str, str]:
+    """Reference and SHA-256 of the models in use, as far as the database tells; another check speaks of that."""
+    if is_sqlite(settings) and not sqlite_file(settings).exists():
+        return {}
+    from db import StoreError  # noqa: PLC0415
 
     try:
-        manifest, _ = read_weights(default_directory())
-        yield _ok(
-            "weights", f"{manifest.name} {manifest.version}, SHA-256 {manifest.sha256[:12]}... as its manifest names"
-        )
-    except UntrustedWeights as error:
-        yield _fail("weights", str(error), "install lungsentry again; never copy weights by hand")
+        with open_store(settings) as store:
+            return {one.reference: one.sha256 for one in store.models.assignments()}
+    except StoreError:
+        return {}
 
 
 def port(settings: Settings) -> Iterator[Check]:

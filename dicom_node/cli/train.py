@@ -89,17 +89,17 @@ def train(
 ) -> None:
     """Train by a recipe, measure on patients that were held out, draw the learning curve, write a model folder.
 
-    DATA is a folder with covid20/, medseg/ or lctsc/ in the layout of those sets, or with series of your own:
+    DATA is a folder with covid20/, medseg/ or lctsc/ in the layout of those sets, or with CT series of your own as
+    DICOM files, in any folders below it, and their masks.
 
-    - CT series as DICOM files, in any folders below it; several series may share a folder.
+    Masks are DICOM SEG objects anywhere below it, which name the series that they segment; or NIfTI files in the folder
+    of the one series that they mark: lung.nii.gz, ggo.nii.gz, high_opacity.nii.gz, or lesion.nii.gz where the class is
+    open. Voxels above 0 belong. A mask lies on the voxels of its series; one that was resampled is refused.
 
-    - For each series a DICOM SEG anywhere below it, which names the series it segments; or NIfTI masks in the series'
-    folder: lung.nii.gz, ggo.nii.gz, high_opacity.nii.gz, or lesion.nii.gz where the class is open; above 0 belongs.
+    Segments of a SEG count by code or label: lung; ground glass; consolidation, high opacity or effusion; lesion,
+    infection or opacity of open class. Lungs that nobody outlined are found by the software.
 
-    - Segments count by code or label: lung; ground glass; consolidation, high opacity or effusion; lesion, infection or
-    opacity of open class. Lungs that nobody outlined are found by the software.
-
-    - A healthy control has a lesion mask that is empty. A series without a lesion mask is left out, and told.
+    A healthy control has a lesion mask that is empty. A series without a lesion mask is left out, and told.
 
     Patients are dealt to five folds by a hash of their ID, which is stored nowhere.
     """
@@ -155,18 +155,21 @@ def _workflow(
         raise UsageError("--steps and --minutes exclude each other: name one of them")
     if vgg is not None and not vgg.is_file():
         raise UsageError(f"there is no file {vgg}")
-    plan = Plan(
-        data=data.resolve(),
-        recipe=str(Path(recipe).resolve()) if recipe.endswith(".toml") else recipe,
-        folds=_folds(folds),
-        steps=steps,
-        seconds=None if steps else 60.0 * (minutes or _DEFAULT_MINUTES),
-        seed=seed,
-        device=_device(device),
-        name=name,
-        version=version or datetime.now(UTC).strftime("%Y%m%d.%H%M"),
-        vgg=None if vgg is None else vgg.resolve(),
-    )
+    try:
+        plan = Plan(
+            data=data.resolve(),
+            recipe=str(Path(recipe).resolve()) if recipe.endswith(".toml") else recipe,
+            folds=_folds(folds),
+            steps=steps,
+            seconds=None if steps else 60.0 * (minutes or _DEFAULT_MINUTES),
+            seed=seed,
+            device=_device(device),
+            name=name,
+            version=version or datetime.now(UTC).strftime("%Y%m%d.%H%M"),
+            vgg=None if vgg is None else vgg.resolve(),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return Workflow.begin(plan, out)
 
 

@@ -141,6 +141,7 @@ def test_mistakes_are_told_before_anything_is_done(data: Path, tmp_path: Path, m
     assert "--data" in _run("train", "--out", str(out), code=2).stderr
     assert "exclude" in _run(*command, "--steps", "3", "--minutes", "1", code=2).stderr
     assert "folds are 0 to 4" in _run(*command, "--folds", "5", code=2).stderr
+    assert "My model" in _run(*command, "--name", "My model", code=2).stderr
     assert "holds no training" in _run("train", "--out", str(out), "--resume", code=1).stderr
     named = [*command[:4], "killekar2022", *command[5:]]
     assert "--vgg" in _run(*named, "--steps", "1", code=1).stderr

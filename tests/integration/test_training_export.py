@@ -85,9 +85,16 @@ def test_cross_validation_to_model(workplace):
     assert segmenter.segment(np.full(lung.shape, -800, np.int16), lung, slice_spacing_mm=2.0).shape == lung.shape
 
     # A checkpoint, too, before there are figures: its held-out cases are evaluated then.
-    assert _export(workplace, workplace / "small-0.pt", "--interim") == 0
+    assert _export(workplace, workplace / "small-0.pt", "--interim", "--threshold", "ctac=0.375") == 0
     again = load_file(str(model / "model.safetensors"))
     np.testing.assert_array_equal(again["lstm.gates.weight"], exported["lstm.gates.weight"])
+    manifest = Segmenter.load(model, device="cpu").manifest
+    assert {profile.value: values["lesion_probability"] for profile, values in manifest.thresholds.items()} == {
+        "chest_ct": 0.5,
+        "ctac": 0.375,
+    }
+    assert "covid20 (via Inf-Net, non-commercial)" in manifest.terms
+    assert "medseg" not in manifest.terms
     assert "**Interim" in (model / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 

@@ -136,6 +136,8 @@ def test_a_model_in_use_that_is_missing_is_told(node: FilledNode, given: Path) -
     next(given.parent.rglob("stub@1.2.3")).rename(given.parent / "moved")
     assert node.json("model", "list")["missing"] == [STUB]
     assert "not installed" in node.run("model", "list").stderr
+    failed = [one for one in node.json("doctor", code=1)["checks"] if one["name"] == "weights"]
+    assert any(STUB in str(one) and "install" in str(one) for one in failed)
 
 
 def test_export_writes_what_install_takes(node: FilledNode, given: Path, tmp_path: Path) -> None:
