@@ -13,6 +13,10 @@ AIR_HU = -400.0
 """Under this a voxel holds more air than tissue or water would; aerated lung lies under it also in expiration."""
 _OUTSIDE_AIR_HU = -920.0
 """Median under which a region at the image's border is room air; lung cut off by the field of view lies above."""
+_FINE_MM = 2.5
+"""On a grid finer than this, threads and sheets are cut off the body; on a coarser one that would open a thin chest."""
+_PADDING_HU = -1012.0
+"""At and under this a voxel may not have been imaged at all, as outside a round field of view."""
 _INSIDE_HULL_SHARE = 0.9
 _GAS_HU = -955.0
 """Lower quartile under which a region inside the body is bare gas (bowel, airway): lung, even emphysema, is mixed."""
@@ -54,7 +58,9 @@ def body_air(grid: Grid) -> tuple[Mask, Mask]:
     air, body = np.zeros(grid.hu.shape, bool), np.zeros(grid.hu.shape, bool)
     kernel = np.ones((3, 3), np.uint8)
     for index, pixels in enumerate(grid.hu):
-        tissue = cv2.morphologyEx((pixels >= AIR_HU).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        tissue = (pixels >= AIR_HU).astype(np.uint8)
+        if grid.pixel_mm <= _FINE_MM:
+            tissue = np.asarray(cv2.morphologyEx(tissue, cv2.MORPH_OPEN, kernel), np.uint8)
         count, labels, stats, _ = cv2.connectedComponentsWithStats(tissue, connectivity=4)
         if count == 1:
             continue
@@ -75,7 +81,7 @@ def fill_holes(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _cut_off_lung(pixels: npt.NDArray[np.float32], filled: npt.NDArray[np.uint8]) -> Mask:
-    open_air = ((pixels < AIR_HU) & (filled == 0)).astype(np.uint8)
+    open_air = ((pixels < AIR_HU) & (pixels > _PADDING_HU) & (filled == 0)).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(open_air, connectivity=4)
     kept = np.zeros(pixels.shape, bool)
     large = [label for label in range(1, count) if stats[label, cv2.CC_STAT_AREA] >= pixels.size // 200]
