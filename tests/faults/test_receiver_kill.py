@@ -93,19 +93,23 @@ def send_until_cut_off(port: int, sender: int, seed: int, acknowledged: Acknowle
 
 
 def start(settings: Settings) -> tuple[subprocess.Popen[str], int]:
-    """The receiver in a process of its own, and its port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dicom_node.node", "receiver"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    """The receiver in a process of its own, and its port; its log goes to a file beside its data."""
+    log = settings.node.data_dir / "receiver.log"
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dicom_node.node", "receiver"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(settings.model_dump_json() + "\n")
     process.stdin.flush()
-    return process, json.loads(process.stdout.readline())["port"]
+    ready = process.stdout.readline()
+    assert ready, f"the receiver did not start: {log.read_text()[-2000:]}"
+    return process, json.loads(ready)["port"]
 
 
 def end(process: subprocess.Popen[str], how: signal.Signals) -> int:
