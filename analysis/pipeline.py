@@ -103,6 +103,7 @@ def _analyse(
             tags=ScanTags(
                 convolution_kernel=header.convolution_kernel, contrast_bolus_agent=header.contrast_bolus_agent
             ),
+            lung_agreement=lungs.agreement,
             limits=limits,
         )
     findings = _findings(
