@@ -36,13 +36,13 @@ class CoarseGrid:
         low, high = float(positions_mm[0]), float(positions_mm[-1])
         count = max(1, round((high - low) / grid_mm) + 1)
         middle = (low + high) / 2
-        levels = middle + (np.arange(count) - (count - 1) / 2) * grid_mm
+        levels = np.asarray(middle + (np.arange(count) - (count - 1) / 2) * grid_mm, np.float64)
         shape = tuple(max(1, round(side * spacing / grid_mm)) for side, spacing in zip(plane, pixel_mm, strict=True))
         return cls(
             levels_mm=levels, positions_mm=positions_mm, rows=plane[0], columns=plane[1], shape=(shape[0], shape[1])
         )
 
-    def gather(self, planes: Iterable[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
+    def gather(self, planes: Iterable[npt.NDArray[np.float32] | npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """Average slices, each (row, column), onto the grid, (level, row, column).
 
         A level takes the slices around it by a triangle as wide as the grid or the slices are apart.

@@ -81,7 +81,9 @@ def estimate_lobes(volume: Volume, lungs: Lungs, *, directory: Path | None = Non
         grid_mm,
     )
     inside = lungs.labels[box]
-    right, left = (grid.gather((plane == side) * np.uint8(255) for plane in inside) / 255 for side in (RIGHT, LEFT))
+    right, left = (
+        grid.gather((plane == side) * np.uint8(255) for plane in inside) / np.float32(255) for side in (RIGHT, LEFT)
+    )
     probabilities = _within(_ask(network, *_with_margin(volume, grid, right, left, grid_mm)))
     _draw(labels[box], inside, grid, probabilities)
     return _told(labels, _certainties(probabilities, right, left), lungs)

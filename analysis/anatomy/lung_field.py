@@ -50,7 +50,7 @@ class Border:
     def score(self, logit: Plane, hu: Plane, classical: Plane) -> Plane:
         """Lung above 0, on the grid that all three have, (row, column)."""
         said = self.network * logit + self.air * self.aeration(hu) + self.classical * classical
-        return said + np.float32(self.offset)
+        return np.asarray(said + self.offset, np.float32)
 
     def aeration(self, hu: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """How aerated a place is, -1 to 1."""
@@ -149,6 +149,6 @@ def _join_strays(lung: Mask, left: npt.NDArray[np.float32]) -> None:
         voxels[0] = 0
         for label in np.flatnonzero((voxels > 0) & (voxels < _STRAY_SHARE * voxels.max(initial=0))):
             piece = pieces == label
-            around = binary_dilation(piece) & lung & ~piece
+            around = np.asarray(binary_dilation(piece), bool) & lung & ~piece
             if around.any() and np.all(left[around] * sign <= 0):
                 left[piece] *= -1

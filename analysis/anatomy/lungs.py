@@ -153,7 +153,8 @@ def _on_grid_of(volume: Volume, classical: ClassicalLungs) -> Labels:
     """The classical labels on the grid of the volume; a slice takes those of the nearest that was looked at."""
     nearest = np.abs(np.arange(len(volume.hu))[:, None] - classical.indices[None]).argmin(axis=1)
     labels = np.zeros(volume.hu.shape, np.uint8)
-    size = (labels.shape[2], labels.shape[1])
+    _, rows, columns = volume.hu.shape
+    size = (columns, rows)
     for index, source in enumerate(nearest):
         for label in (RIGHT, LEFT):
             share = (classical.labels[source] == label).astype(np.float32)

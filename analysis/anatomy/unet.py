@@ -34,7 +34,7 @@ class UNet(nn.Module):
         self.head = nn.Conv3d(widths[0], outputs, 1)
         if not normalised:
             _spread_evenly(self)
-        self.to(memory_format=torch.channels_last_3d)
+        self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue] - the stubs know 2D alone
 
     @property
     def stride(self) -> int:

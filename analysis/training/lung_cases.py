@@ -106,7 +106,7 @@ def _volume(hu: NDArray[np.int16], spacing_mm: tuple[float, ...]) -> Volume:
     count = len(hu)
     return Volume(
         hu=hu,
-        slice_positions_mm=np.arange(count) * spacing_mm[0],
+        slice_positions_mm=np.asarray(np.arange(count) * spacing_mm[0], np.float64),
         slice_weights_mm=np.full(count, spacing_mm[0]),
         row_spacing_mm=spacing_mm[1],
         column_spacing_mm=spacing_mm[2],

@@ -103,7 +103,7 @@ def _with_patches(
     field = _field(hu.shape, int(random.integers(4, 12)), random)
     patch = 1 / (1 + np.exp(-_EDGE * (field - random.uniform(-0.5, 1.5))))
     dense = random.uniform(*_DENSE_HU) if random.random() < 0.6 else random.uniform(-600, 0)  # noqa: PLR2004
-    return _laid(hu, lung * patch, dense, random.uniform(0.7, 1.0))
+    return _laid(hu, np.asarray(lung * patch, np.float32), dense, random.uniform(0.7, 1.0))
 
 
 def _half_space(side: NDArray[np.float32], random: np.random.Generator, *, backward: float) -> NDArray[np.float32]:
@@ -122,7 +122,7 @@ def _half_space(side: NDArray[np.float32], random: np.random.Generator, *, backw
 def _laid(hu: NDArray[np.float32], share: NDArray[np.float32], dense: float, hold: float) -> NDArray[np.float32]:
     """Raise HU towards a density where the share is 1; what is denser already stays."""
     raised = np.maximum(hu, np.float32(dense))
-    return hu + np.float32(hold) * share * (raised - hu)
+    return np.asarray(hu + hold * share * (raised - hu), np.float32)
 
 
 def _narrowed(
