@@ -1,7 +1,7 @@
 """PDUs from a socket (PS3.8 section 9.3): every one with a deadline and a longest length, none kept whole.
 
-The memory of an association is one buffer of `BUFFER_BYTES` whatever is sent: P-DATA is handed on piece by piece as
-it arrives, in the buffer itself.
+The memory of a connection is one buffer of `BUFFER_BYTES` whatever is sent: P-DATA is handed on piece by piece as it
+arrives, in the buffer itself. An instance on its way adds a block of its file and its first bytes (`block_file`).
 """
 
 import socket
