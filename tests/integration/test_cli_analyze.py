@@ -60,7 +60,9 @@ def chest(tmp_path_factory: pytest.TempPathFactory) -> _Chest:
 def _thresholds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Thresholds take the model's place, and no settings file is near."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local_analysis, "load_segmenter", lambda _settings, _model: threshold_segmenter.ThresholdSegmenter())
+    monkeypatch.setattr(
+        local_analysis, "load_segmenter", lambda _settings, _model: threshold_segmenter.ThresholdSegmenter()
+    )
 
 
 def _analyze(*words: object) -> tuple[int, Any, str]:
