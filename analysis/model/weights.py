@@ -44,13 +44,17 @@ def check_words(name: str, version: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
-    """How the weights came about; the model card tells more."""
+    """How the weights came about; the model card tells more.
+
+    ``started_from`` says which model the run went on from, where it did not begin with random weights.
+    """
 
     recipe: str
     data: tuple[str, ...]
     fold: str
     steps: int
     seconds: float
+    started_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,7 @@ def model_card(
         ),
         _DATA.format(summary=_training(manifest, device), **asdict(recipe.loss)),
         evaluations_section(evaluations) if evaluations else "",
-        _figures(cases) if cases else "",
+        _figures(cases, of_predecessor=bool(manifest.training.started_from)) if cases else "",
         comparison_section(cross_validations),
         anatomy_section(lungs or {}, lobes or {}),
         _use(manifest),
@@ -164,21 +164,28 @@ def model_card(
 def _training(manifest: Manifest, device: str) -> str:
     training = manifest.training
     left_out = "every case" if training.fold == "all" else f"every case but those of fold {training.fold}"
+    begun = f" It went on from {training.started_from}." if training.started_from else ""
+    start = " --start-from MODEL" if training.started_from else ""
     return (
         f"Trained on {left_out} (slices: {', '.join(training.data)}), recipe `{training.recipe}`, {training.steps} steps "
-        f"in {training.seconds / 60:.0f} minutes on {device}. Folds are by patient.\n\n"
+        f"in {training.seconds / 60:.0f} minutes on {device}.{begun} Folds are by patient.\n\n"
         "```\n"
         "python -m analysis.training.prepare --data DATA\n"
         f"python -m analysis.training.crossvalidate --recipe {training.recipe} --folds {training.fold} "
-        f"--seconds-per-fold {training.seconds:.0f}\n"
+        f"--steps {training.steps}{start}\n"
         "```"
     )
 
 
-def _figures(cases: Sequence[Mapping[str, Any]]) -> str:
+def _figures(cases: Sequence[Mapping[str, Any]], *, of_predecessor: bool) -> str:
+    title = (
+        "of the model it went on from, on cases which that one did not see"
+        if of_predecessor
+        else "on cases it did not see"
+    )
     lines = [
-        "\n## Figures on cases it did not see",
-        "At 256x256 inside the manual lung mask, in pixels. Dice is of both opacities together; a control should have none.",
+        f"\n## Figures {title}",
+        "At a threshold of 0.5, at 256x256 inside the manual lung mask, in pixels. Dice is of both opacities together; a control should have none.",
         "",
         "| case | Dice | burden | true burden | Dice without neighbours |",
         "|---|---|---|---|---|",

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--vgg", type=Path, default=Path(".train/vgg16_to_conv3_3.npz"))
     parser.add_argument("--checkpoints", type=Path, default=None, help="folder to resume from and to write to")
+    parser.add_argument("--start-from", type=Path, default=None, help="a model folder: go on from its weights")
     parser.add_argument("--label", default="", help="suffix of the files written, to tell runs of a recipe apart")
     parser.add_argument("--out", type=Path, default=Path(".train/out"))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -101,6 +102,8 @@ def _run_worker(arguments: argparse.Namespace, folder: Path, recipe: str, fold: 
         command += ["--seconds-per-fold", str(arguments.seconds_per_fold)]
     if arguments.steps is not None:
         command += ["--steps", str(arguments.steps)]
+    if arguments.start_from is not None:
+        command += ["--start-from", str(arguments.start_from)]
     if arguments.checkpoints is not None:
         command += ["--checkpoints", str(arguments.checkpoints)]
     threads = str(max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
@@ -123,6 +126,7 @@ def _train_fold(arguments: argparse.Namespace, recipe_name: str, fold: int | Non
         device=arguments.device,
         vgg_weights=arguments.vgg if recipe.loss.perceptual else None,
         log=log,
+        start_from=arguments.start_from,
     )
     checkpoint = arguments.checkpoints / f"{name}.pt" if arguments.checkpoints else None
     trained = trainer.train(limit, checkpoint=checkpoint, progress=terminal_progress(f"{name} "))

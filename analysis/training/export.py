@@ -29,6 +29,7 @@ from analysis.model.weights import (
     Manifest,
     TrainingSummary,
     pack_weights,
+    read_manifest,
     write_weights,
 )
 from analysis.training.augment import SliceStore
@@ -102,14 +103,16 @@ def export(
     version: str,
     evaluation: Mapping[str, Any] | None,
     interim: bool,
+    started_from: Path | None = None,
     thresholds: Mapping[Profile, float] | None = None,
     evaluations: Sequence[Mapping[str, Any]] = (),
     cross_validations: Sequence[Mapping[str, Any]] = (),
 ) -> Manifest:
     """Write the weights, the manifest, the figures and the card of a run.
 
-    ``thresholds`` are the lesion probabilities by profile (without one: 0.5), ``evaluations`` and ``cross_validations``
-    what the card shows beside the run's own figures (:func:`.card.model_card`).
+    ``started_from`` is the model folder that the run went on from, ``thresholds`` are the lesion probabilities by
+    profile (without one: 0.5), ``evaluations`` and ``cross_validations`` what the card shows beside the run's own
+    figures (:func:`.card.model_card`).
     """
     fold = None if run.fold == _EVERYTHING else int(run.fold)
     mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
@@ -138,6 +141,7 @@ def export(
         fold=run.fold,
         steps=run.steps,
         seconds=round(run.seconds, 1),
+        started_from=None if started_from is None else _described(read_manifest(started_from)),
     )
     manifest = Manifest(
         name=name,
@@ -197,6 +201,16 @@ def _threshold(given: str) -> tuple[Profile, float]:
     return Profile(profile), float(probability)
 
 
+def _described(manifest: Manifest) -> str:
+    """A model in a sentence of another one's card."""
+    training = manifest.training
+    left_out = "on every case" if training.fold == _EVERYTHING else f"without the cases of fold {training.fold}"
+    return (
+        f"{manifest.name} {manifest.version} (recipe `{training.recipe}`, {training.steps} steps {left_out}, "
+        f"SHA-256 `{manifest.sha256[:12]}`)"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -206,6 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
     parser.add_argument("--name", default="lungsentry-convlstm")
     parser.add_argument("--version", required=True)
+    parser.add_argument("--started-from", type=Path, default=None, help="the model folder that the run went on from")
     parser.add_argument("--interim", action="store_true", help="say so in the card; leave the ablations out")
     parser.add_argument("--threshold", type=_threshold, action="append", default=[], metavar="PROFILE=PROBABILITY")
     parser.add_argument("--measured", type=Path, nargs="*", default=[], help="JSON files of `lungsentry evaluate`")
@@ -221,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name=arguments.name,
         version=arguments.version,
         evaluation=evaluation,
+        started_from=arguments.started_from,
         interim=arguments.interim,
         thresholds=dict(arguments.threshold),
         evaluations=[json.loads(path.read_text(encoding="utf-8")) for path in arguments.measured],

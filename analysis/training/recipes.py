@@ -52,7 +52,7 @@ class LossRecipe:
     weight of the loss of each branch. A lesion of open class is split at ``split_hu``, which counts ``split_weight``.
     """
 
-    class_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    class_weights: tuple[float, float, float] = (1.0, 1.5, 1.5)
     gamma: float = 0.0
     dice: float = 1.0
     class_dice: float = 0.5
@@ -163,17 +163,17 @@ class AugmentRecipe:
     flip: bool = True
     hu_shift: float = 40.0
     hu_gain: float = 0.05
-    noise_hu: float = 60.0
+    noise_hu: float = 50.0
     blur: float = 0.3
     sharpen: float = 0.3
-    ctac: float = 0.15
+    ctac: float = 0.12
     slab: float = 0.4
-    max_stride: int = 3
+    max_stride: int = 4
     alone: float = 0.25
     upper_clip: float = 0.5
-    density: float = 0.35
-    paste: float = 0.2
-    synthetic: float = 0.1
+    density: float = 0.2
+    paste: float = 0.12
+    synthetic: float = 0.12
 
     def __post_init__(self) -> None:
         chances = ("blur", "sharpen", "ctac", "slab", "alone", "upper_clip", "density", "paste", "synthetic")

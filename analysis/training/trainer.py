@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from analysis.model.weights import read_weights
 from analysis.training.augment import Batch, SliceStore, WindowSampler
 from analysis.training.datasets import Cache, Case
 from analysis.training.losses import SegmentationLoss
@@ -94,11 +95,15 @@ class Trainer:
         device: str = "cpu",
         vgg_weights: Path | None = None,
         log: Path | None = None,
+        start_from: Path | None = None,
     ) -> None:
         self.recipe = recipe
         self.device = torch.device(device)
         torch.manual_seed(seed)
-        self.network = _channels_last(build_network(recipe.network).to(self.device))
+        network = build_network(recipe.network)
+        if start_from is not None:
+            _begin_with(network, start_from)
+        self.network = _channels_last(network.to(self.device))
         self._mixed = _has_bfloat16(self.device) and _trains_in_bfloat16(self.network, self.device)
         self.kept = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.loss = SegmentationLoss(recipe.loss, vgg_weights).to(self.device)
@@ -266,6 +271,15 @@ class Trainer:
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
+
+
+def _begin_with(network: nn.Module, folder: Path) -> None:
+    """Give a network the weights of a model folder."""
+    manifest, state = read_weights(folder)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{manifest.name} {manifest.version} is not the network of this recipe") from error
 
 
 def _has_bfloat16(device: torch.device) -> bool:

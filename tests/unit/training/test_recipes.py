@@ -103,7 +103,7 @@ def test_min_max_and_z_score(cache):
     trainer = Trainer(cache, still, fold=0)
     assert (-1024 - trainer.mean_hu) / trainer.sd_hu == 0
     assert (600 - trainer.mean_hu) / trainer.sd_hu == 1
-    scored = Trainer(cache, _small(load_recipe("cpu")), fold=0)
+    scored = Trainer(cache, _small(load_recipe("lungsentry")), fold=0)
     assert (scored.mean_hu, scored.sd_hu) == cache.lung_statistics_hu(cache.training(0))
 
 
@@ -171,7 +171,7 @@ def test_an_error_says_what_would_do(content, helps, tmp_path):
 
 def test_a_recipe_that_is_not_there():
     """The names that there are, and the one that was meant."""
-    with pytest.raises(UnusableRecipe, match=r"None is called 'unet_2d'. 'unet2d' was meant\? There are cpu, "):
+    with pytest.raises(UnusableRecipe, match=r"None is called 'unet_2d'. 'unet2d' was meant\? There are convlstm, "):
         load_recipe("unet_2d")
 
 

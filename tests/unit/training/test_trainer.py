@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from analysis.model.weights import Manifest, TrainingSummary, pack_weights, write_weights
 from analysis.training.datasets import Source
+from analysis.training.networks import network_shape
 from analysis.training.recipes import DataRecipe, OptimiserRecipe, PlateauRecipe
 from analysis.training.trainer import RunLimit, Trainer
 
@@ -24,6 +26,26 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(cache, recipe, tmp_path):
     resumed = Trainer(cache, recipe, fold=0, seed=5).train(limit, checkpoint=path)
     assert whole.steps == resumed.steps == 4
     assert torch.equal(_weights(whole.network), _weights(resumed.network))
+
+
+def _model_folder(network, shape, folder):
+    content, sha256 = pack_weights(network.state_dict())
+    training = TrainingSummary(recipe="small", data=(), fold="0", steps=1, seconds=0.0)
+    manifest = Manifest(
+        name="first", version="1", sha256=sha256, network=shape, mean_hu=-700.0, sd_hu=200.0, training=training
+    )
+    write_weights(folder, manifest, content)
+
+
+def test_a_run_goes_on_from_a_model(cache, recipe, tmp_path):
+    """Its first weights are the model's, whatever the seed; those of another network are refused."""
+    shape = network_shape(recipe.network)
+    _model_folder(Trainer(cache, recipe, fold=0, seed=1).network, shape, tmp_path)
+    begun = Trainer(cache, recipe, fold=0, seed=2, start_from=tmp_path)
+    assert torch.equal(_weights(begun.network), _weights(Trainer(cache, recipe, fold=0, seed=1).network))
+    wider = replace(recipe, network=replace(recipe.network, lstm_maps=3))
+    with pytest.raises(ValueError, match="not the network of this recipe"):
+        Trainer(cache, wider, fold=0, start_from=tmp_path)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(cache, recipe, tmp_path):
