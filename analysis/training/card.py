@@ -93,6 +93,7 @@ _REASONS = {
     "augment.density": "expiration and dependent density are not lesion",
     "augment.paste": "few patients; higher burdens",
     "augment.synthetic": "higher burdens",
+    "augment.alone": "pictures come without neighbours, and hold lesions: that must be no sign",
     "network.lstm_maps": "a richer context",
     "network.head_maps": "pays for the ConvLSTM",
 }

@@ -116,6 +116,8 @@ def _evaluation(document: Document) -> Iterator[str]:
     kind = "--cross-validated FOLDS" if document["cross_validated"] else "--model MODEL"
     yield f"### {_HEADINGS[name]}"
     yield f"`lungsentry evaluate --data DATA --set {name} {kind} --json {name}.json`, {len(document['cases'])} cases."
+    if measured := document.get("model_details", {}).get("version"):
+        yield f"Measured with {document['model']} {measured}."
     yield from (f"**{text}**" for text in document.get("cautions", []))
     if document["failed"]:
         yield f"Not evaluated: {', '.join(one['case'] for one in document['failed'])}."

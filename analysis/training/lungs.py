@@ -38,7 +38,7 @@ _ENTROPY_WEIGHT = 3.0
 _SMOOTHING_VOXELS = 20.0
 _UNDECIDED = 6.0
 """Logits within which the border is still to be settled."""
-_LESION_COUNTS = 8.0
+_LESION_COUNTS = 16.0
 _BORDER_STEP = 2
 _SAMPLED_VOXELS = 40_000
 _FIRST_BORDER = Border(network=1.0, air=1.0, classical=1.0, offset=0.0)

@@ -33,16 +33,16 @@ def test_a_port_that_is_taken_is_told(role: str, monkeypatch: pytest.MonkeyPatch
 def test_a_role_alone_never_makes_a_database(role: str, tmp_path: Path) -> None:
     """Without a database a single role says how to make one, and leaves nothing behind."""
     done = CliRunner().invoke(app, [role])
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "lungsentry db upgrade" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [["status"], ["jobs", "list"], ["peers", "list"], ["why", "1.2"]])
 def test_reading_never_makes_a_database(words: list[str], tmp_path: Path) -> None:
-    """A look at a node that is not there is exit code 1, says what to do, and makes no empty database."""
+    """A look at a node that is not there is exit code 3, says what to do, and makes no empty database."""
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "lungsentry serve" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
