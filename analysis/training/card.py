@@ -258,7 +258,7 @@ def read_documents(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, A
     return evaluations, cross_validations
 
 
-def _anatomy(network: str) -> dict[str, Any]:
+def anatomy_figures(network: str) -> dict[str, Any]:
     """What the cross-validation of a network of the package left; empty where there is none."""
     path = default_directory() / network / EVALUATION_NAME
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -290,8 +290,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         interim=arguments.interim,
         evaluations=evaluations,
         cross_validations=cross_validations,
-        lungs=_anatomy("lungs"),
-        lobes=_anatomy("lobes"),
+        lungs=anatomy_figures("lungs"),
+        lobes=anatomy_figures("lobes"),
     )
     out = arguments.out or arguments.model / CARD_NAME
     out.write_text(card, encoding="utf-8")

@@ -33,7 +33,7 @@ from analysis.model.weights import (
     write_weights,
 )
 from analysis.training.augment import SliceStore
-from analysis.training.card import model_card
+from analysis.training.card import anatomy_figures, model_card
 from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Source, load_cache
 from analysis.training.evaluation import evaluate_cases, summarise
 from analysis.training.networks import network_shape
@@ -168,6 +168,8 @@ def export(
         interim=interim,
         evaluations=evaluations,
         cross_validations=cross_validations,
+        lungs=anatomy_figures("lungs"),
+        lobes=anatomy_figures("lobes"),
     )
     (out / CARD_NAME).write_text(card, encoding="utf-8")
     return manifest
