@@ -16,6 +16,7 @@ import structlog
 
 from dicom_node.logs import configure, log_uncaught
 from dicom_node.settings import Settings
+from dicom_node.signals import stop_on
 from dicom_node.supervisor import STOP_GRACE_S, Role, Supervisor
 
 __all__ = ["prepare", "report_ready", "run_child", "run_node", "run_worker"]
@@ -64,8 +65,7 @@ def run_child(role: str, run: Callable[[Settings, threading.Event], None]) -> in
     settings = Settings.model_validate_json(sys.stdin.readline())
     configure(settings.logging, role=role)
     log_uncaught()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    stop = stop_on(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the parent, which then tells us
     threading.Thread(target=_end_with_parent, args=(stop,), name="parent", daemon=True).start()
     threading.Thread(target=_end_in_time, args=(stop,), name="deadline", daemon=True).start()

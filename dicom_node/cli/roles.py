@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import sys
-import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +14,7 @@ from dicom_node.cli.failures import CommandError
 from dicom_node.cli.invocation import Invocation, is_sqlite, open_store
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
 from dicom_node.cli.output import say
+from dicom_node.signals import stop_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def serve(ctx: typer.Context, *, as_json: _Json = False) -> None:
         _check_schema(settings)
     from dicom_node.node import run_node  # noqa: PLC0415
 
-    run_node(settings, _stop_on_signals(), _telling(settings, as_json=as_json))
+    run_node(settings, stop_on(signal.SIGTERM, signal.SIGINT), _telling(settings, as_json=as_json))
 
 
 def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
@@ -56,7 +56,7 @@ def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
     _check_schema(settings)
     from dicom_node.receiver import run_receiver  # noqa: PLC0415
 
-    run_receiver(settings, ready=_telling(settings, as_json=as_json), stop=_stop_on_signals())
+    run_receiver(settings, ready=_telling(settings, as_json=as_json), stop=stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def worker(ctx: typer.Context) -> None:
@@ -65,7 +65,7 @@ def worker(ctx: typer.Context) -> None:
     _check_schema(settings)
     from dicom_node.node import run_worker  # noqa: PLC0415
 
-    run_worker(settings, _stop_on_signals())
+    run_worker(settings, stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def scheduler(ctx: typer.Context) -> None:
@@ -74,7 +74,7 @@ def scheduler(ctx: typer.Context) -> None:
     _check_schema(settings)
     from dicom_node.scheduler import run_scheduler  # noqa: PLC0415
 
-    run_scheduler(settings, _stop_on_signals())
+    run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def _begin(ctx: typer.Context, role: str) -> Settings:
@@ -124,10 +124,3 @@ def _telling(settings: Settings, *, as_json: bool) -> Callable[[int], None]:
             say(f"{node.ae_title} listens on {host}:{port}, data in {node.data_dir.resolve()}. {RESEARCH_USE}")
 
     return tell
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
-    return stop

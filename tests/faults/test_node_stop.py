@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import node_harness as harness
@@ -40,14 +41,13 @@ def test_sigterm_finishes_the_instance_in_flight_and_takes_nothing_new(tmp_path:
     """Half a data set before the signal, half after: 0x0000, then A-ABORT. No newcomer, and a quick end."""
     settings = harness.quick_settings(tmp_path / "node")
     uid, data = encoded(harness.write_ct(tmp_path / "ct", slices=1)[0])
-    with harness.running_node(settings) as (node, port):
-        sender = RawSender(port)
+    with harness.running_node(settings) as (node, port), closing(RawSender(port)) as sender:
         sender.begin(uid, data[: len(data) // 2])
+        harness.wait_until(lambda: _incoming(settings), what="the first half on disk")
         node.send_signal(signal.SIGTERM)
         harness.wait_until(lambda: not _is_listening(port), what="the end of listening")
         assert sender.finish(data[len(data) // 2 :]) == SUCCESS
         assert sender.read_pdu()[0] == ABORTED
-        sender.close()
         assert node.wait(60) == 0
     told = harness.log_of(settings)
     assert "process.killed" not in told  # it ended by itself, within the time that the supervisor gives
@@ -56,7 +56,11 @@ def test_sigterm_finishes_the_instance_in_flight_and_takes_nothing_new(tmp_path:
         (version,) = store.intake.find_versions(uid)
         assert (settings.archive_dir / version.path).read_bytes().endswith(data)
         assert store.status().open_associations == 0
-    assert not list(settings.archive_dir.glob("incoming/*/*.part"))
+    assert not _incoming(settings)
+
+
+def _incoming(settings: Settings) -> list[Path]:
+    return list(settings.archive_dir.glob("incoming/*/*.part"))
 
 
 def _is_listening(port: int) -> bool:
