@@ -1,11 +1,11 @@
 """Which network a shape is of."""
 
-from analysis.model.compact_network import CompactNetwork
+from analysis.model.lite_network import LiteNetwork
 from analysis.model.network import ConvLstmNetwork, NetworkShape
 
 
-def network_of(shape: NetworkShape) -> ConvLstmNetwork | CompactNetwork:
+def network_of(shape: NetworkShape) -> ConvLstmNetwork | LiteNetwork:
     """The network of this design and these sizes, freshly initialised, in the form that is fastest on a CPU."""
-    if shape.design == "compact":
-        return CompactNetwork(shape)
+    if shape.design == "lite":
+        return LiteNetwork(shape)
     return ConvLstmNetwork(shape, restructured=True)

@@ -3,22 +3,25 @@
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from analysis.model.compact_network import CompactNetwork
-from analysis.model.network import ConvLstmNetwork, DenseLayer, SegmentationHead
+from analysis.model.lite_network import LiteNetwork
+from analysis.model.lite_trunk import ConvNorm
+from analysis.model.network import ConvLstmNetwork, DenseLayer, DenseTrunk, SegmentationHead
 
 
-def folded(network: ConvLstmNetwork | CompactNetwork) -> ConvLstmNetwork | CompactNetwork:
+def folded(network: ConvLstmNetwork | LiteNetwork) -> ConvLstmNetwork | LiteNetwork:
     """The network itself, changed for inference only.
 
-    Stays: the normalisation of the input of a dense layer or of a transition, which no convolution precedes.
+    Stays: the normalisation of the input of a dense layer, which no convolution precedes.
     """
     if network.training:
         raise ValueError("statistics of a batch cannot be folded: call eval() first")
-    trunk = network.trunk
-    trunk[0], trunk[1] = _fused(trunk[0], trunk[1]), nn.Identity()
+    if isinstance(network.trunk, DenseTrunk):
+        network.trunk[0], network.trunk[1] = _fused(network.trunk[0], network.trunk[1]), nn.Identity()
     for module in network.modules():
         if isinstance(module, DenseLayer):
             module.conv1, module.norm2 = _fused(module.conv1, module.norm2), nn.Identity()
+        elif isinstance(module, ConvNorm):
+            module[0], module[1] = _fused(module[0], module[1]), nn.Identity()
         elif isinstance(module, SegmentationHead):
             module.first, module.norm1 = _fused(module.first, module.norm1), nn.Identity()
             module.second, module.norm2 = _fused(module.second, module.norm2), nn.Identity()

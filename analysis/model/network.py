@@ -29,10 +29,10 @@ CENTRE_SLICES = 3  # trunk and second head look at the centre slice and its two 
 class NetworkShape:
     """The sizes that the paper leaves open; the defaults give its 788,683 parameters and 0.492 TMAC a 16 windows.
 
-    ``design`` says which network the sizes are of: this one, or :mod:`~analysis.model.compact_network`.
+    ``design`` says which network the sizes are of: this one, or :mod:`~analysis.model.lite_network`.
     """
 
-    design: Literal["paper", "compact"] = "paper"
+    design: Literal["paper", "lite"] = "paper"
     slices: int = 3
     lstm_maps: int = 2
     head_maps: tuple[int, int] = (108, 64)

@@ -9,14 +9,20 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from analysis.model.designs import network_of
 from analysis.model.network import parameter_count
 from analysis.model.weights import CARD_NAME, EVALUATION_NAME, Manifest, default_directory, read_manifest
-from analysis.training.card_figures import anatomy_section, comparison_section, evaluations_section, thresholds_section
+from analysis.training.card_figures import (
+    anatomy_section,
+    comparison_section,
+    evaluations_section,
+    lesion_threshold_section,
+    thresholds_section,
+)
 from analysis.training.datasets import Source
 from analysis.training.evaluation import summarise
 from analysis.training.recipes import DEFAULT_RECIPE, Recipe, load_recipe
@@ -43,6 +49,7 @@ _DATA = """
 | covid20: COVID-19 CT Lung and Infection Segmentation (Coronacases, Radiopaedia), lung crops | manual lesions, one class | via COVID19-CT-Segmentation (MIT) and Inf-Net (non-commercial) |
 | medseg: single slices of MedSeg / SIRM | manual, both classes: the only such truth | via Inf-Net, non-commercial |
 | lctsc: TCIA LCTSC, radiotherapy planning, without COVID-19 | manual lungs; no opacity is taken to be there | CC BY 3.0 |
+| ImageNet's weights of EfficientNet-Lite0 (recipes with `imagenet`: where the trunk begins) | | Apache 2.0 |
 | VGG16 features (only for recipes with the perceptual loss) | | CC BY 4.0 |
 
 **Several sources are for non-commercial use only, so these weights are for research use only.**
@@ -65,8 +72,8 @@ _LIMITS = """
   taken farther away, or the slice stands in for them.
 """
 
-_NETWORKS = {"paper": "the ConvLSTM segmentation network", "compact": "branches and gate of the ConvLSTM network"}
-_CHANGED = {"paper": "", "compact": " at half of the resolution, with a second dense block"}
+_NETWORKS = {"paper": "the ConvLSTM segmentation network", "lite": "branches and gate of the ConvLSTM network"}
+_CHANGED = {"paper": "", "lite": " at half of the resolution, with the trunk of EfficientNet-Lite0"}
 
 _REASONS = {
     "loss.class_weights": "with 0.1, 1, 1 and gamma 3 background is called lesion up to a true probability of 9 %",
@@ -94,6 +101,8 @@ _REASONS = {
     "augment.paste": "few patients; higher burdens",
     "augment.synthetic": "higher burdens",
     "augment.alone": "pictures come without neighbours, and hold lesions: that must be no sign",
+    "network.kind": "a trunk that ImageNet has taught learns more from few patients, at a fifteenth of the arithmetic",
+    "network.imagenet": "see kind",
     "network.lstm_maps": "a richer context",
     "network.head_maps": "pays for the ConvLSTM",
 }
@@ -101,7 +110,7 @@ _OTHER_REASON = "few scanners: their look is varied"
 
 _DEPARTURES = """
 ## Departures from the paper
-Always: the dense block starts from Xavier's initialisation (its ImageNet weights were not to be had); training in
+Always: a dense block starts from Xavier's initialisation (its ImageNet weights were not to be had); training in
 bfloat16 where the device has it. The paper leaves the sizes of the heads open: ours give its parameter count. In the
 recipe:
 
@@ -120,14 +129,15 @@ def model_card(
     interim: bool,
     evaluations: Sequence[Mapping[str, Any]] = (),
     cross_validations: Sequence[Mapping[str, Any]] = (),
+    lesion_threshold: Mapping[str, Any] | None = None,
     lungs: Mapping[str, Any] | None = None,
     lobes: Mapping[str, Any] | None = None,
 ) -> str:
     """The card as Markdown; the highest burden is that of the training scans.
 
     ``cases`` are those of the recipe's own cross-validation, ``evaluations`` documents of ``lungsentry evaluate``,
-    ``cross_validations`` those of every recipe that is shown beside it; ``lungs`` and ``lobes`` what the
-    cross-validation of their networks left.
+    ``cross_validations`` those of every recipe that is shown beside it; ``lesion_threshold`` what
+    :mod:`.thresholds` wrote; ``lungs`` and ``lobes`` what the cross-validation of their networks left.
     """
     status = (
         "**Interim: exported before its training ended, so that the software can be run from end to end. "
@@ -151,6 +161,7 @@ def model_card(
         comparison_section(cross_validations),
         anatomy_section(lungs or {}, lobes or {}),
         _use(manifest),
+        lesion_threshold_section(lesion_threshold or {}),
         thresholds_section(evaluations) if evaluations else "",
         _LIMITS.format(
             nearest=manifest.neighbour_distance_mm[0],
@@ -239,14 +250,24 @@ def _departures(recipe: Recipe) -> list[str]:
     ]
 
 
-def read_documents(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The evaluations and the cross-validations that a folder holds as JSON, by name; other JSON is passed over.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """What a folder holds of evaluations, cross-validations and the choice of the lesion threshold, by name."""
+
+    evaluations: tuple[dict[str, Any], ...] = ()
+    cross_validations: tuple[dict[str, Any], ...] = ()
+    lesion_threshold: dict[str, Any] = field(default_factory=dict)
+
+
+def read_documents(folder: Path) -> Documents:
+    """The JSON files of a folder by what they are; other JSON is passed over.
 
     Raises:
         ValueError: a file is not JSON.
     """
     evaluations: list[dict[str, Any]] = []
     cross_validations: list[dict[str, Any]] = []
+    lesion_threshold: dict[str, Any] = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -255,7 +276,11 @@ def read_documents(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, A
             cross_validations.append(content)
         elif "statistics" in content:
             evaluations.append(content)
-    return evaluations, cross_validations
+        elif "grid" in content:
+            lesion_threshold = content
+    return Documents(
+        evaluations=tuple(evaluations), cross_validations=tuple(cross_validations), lesion_threshold=lesion_threshold
+    )
 
 
 def anatomy_figures(network: str) -> dict[str, Any]:
@@ -275,12 +300,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     manifest = read_manifest(arguments.model)
     recipe = load_recipe(arguments.recipe or manifest.training.recipe)
-    evaluations, cross_validations = read_documents(arguments.evaluations)
-    if not evaluations and not cross_validations:
+    found = read_documents(arguments.evaluations)
+    if not found.evaluations and not found.cross_validations:
         parser.error(f"{arguments.evaluations} holds no JSON of an evaluation or a cross-validation")
-    own = next((one for one in cross_validations if one["model"] == recipe.name), None)
+    own = next((one for one in found.cross_validations if one["model"] == recipe.name), None)
     cases = [] if own is None else own["cases"]
-    known = [*cases, *(case for one in evaluations if one["set"] == Source.COVID20 for case in one["cases"])]
+    known = [*cases, *(case for one in found.evaluations if one["set"] == Source.COVID20 for case in one["cases"])]
     card = model_card(
         manifest,
         recipe,
@@ -288,14 +313,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         device="a device that was not noted" if own is None else str(own["runs"][0]["device"]),
         highest_burden_percent=max([0.0, *(case.get("true_burden_percent") or 0.0 for case in known)]),
         interim=arguments.interim,
-        evaluations=evaluations,
-        cross_validations=cross_validations,
+        evaluations=found.evaluations,
+        cross_validations=found.cross_validations,
+        lesion_threshold=found.lesion_threshold,
         lungs=anatomy_figures("lungs"),
         lobes=anatomy_figures("lobes"),
     )
     out = arguments.out or arguments.model / CARD_NAME
     out.write_text(card, encoding="utf-8")
-    print(f"{out}: {len(evaluations)} evaluations, {len(cross_validations)} cross-validations")  # noqa: T201
+    print(f"{out}: {len(found.evaluations)} evaluations, {len(found.cross_validations)} cross-validations")  # noqa: T201
     return 0
 
 

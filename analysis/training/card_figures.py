@@ -85,6 +85,34 @@ def anatomy_section(lungs: Document, lobes: Document) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
+def lesion_threshold_section(document: Document) -> str:
+    """How the probability from which a pixel is lesion was chosen; nothing where no choice was written down."""
+    if not document:
+        return ""
+    patients = sum(case["lesion_dice"] is not None for case in document["cases"])
+    controls = len(document["cases"]) - patients
+    told = (
+        f"Chosen over {patients} patients and {controls} controls, each judged by the run that held it out "
+        f"(`python -m analysis.training.thresholds`): **{document['threshold']:g}**. Each fold at the threshold that "
+        f"the other folds choose: lesion Dice {_number(document['nested_lesion_dice'], _SHARE)}."
+    )
+    lines = [
+        "",
+        "## Lesion threshold",
+        told,
+        "",
+        "| threshold | lesion Dice | worst | burden bias, points | burden R² | burden of controls, % |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['threshold']:g} | {row['lesion_dice']:{_SHARE}} | {row['lesion_dice_worst']:{_SHARE}} | "
+        f"{row['burden_bias_points']:+{_PERCENT}} | {_number(row['burden_r2'], _SHARE)} | "
+        f"{_number(row['control_burden_percent'], _PERCENT)} |"
+        for row in document["grid"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def thresholds_section(documents: Sequence[Document]) -> str:
     """The operating threshold of each profile, and how it was chosen; says so where none was."""
     lines = ["", "## Operating threshold for alerts"]

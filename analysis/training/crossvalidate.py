@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from analysis.model.network import parameter_count
 from analysis.training.datasets import FOLD_COUNT, load_cache
-from analysis.training.evaluation import evaluate_cases, summarise
+from analysis.training.evaluation import cross_validation, evaluate_cases, summarise
 from analysis.training.recipes import DEFAULT_RECIPE, load_recipe
 from analysis.training.trainer import RunLimit, Trainer, terminal_progress
 
@@ -189,15 +189,8 @@ def _gather(recipe: str, folder: Path, out: Path, *, label: str) -> None:
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{stem}-*.json"))]
     if not runs:
         return
-    cases = [case for run in runs for case in run["cases"]]
-    summary = summarise(cases)
-    content = {
-        "set": "cross-validation",
-        "model": stem,
-        "cases": cases,
-        "mean": summary,
-        "runs": [{key: value for key, value in run.items() if key != "cases"} for run in runs],
-    }
+    content = cross_validation(stem, runs)
+    cases, summary = content["cases"], content["mean"]
     (out / f"{stem}{label}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     weights = {
         f"fold{run['fold']}.{key}": value

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,6 +138,18 @@ def summarise(results: Sequence[Mapping[str, object]]) -> dict[str, float]:
             both, predicted, true = np.array([r[f"{name}_counts"] for r in pictures]).sum(axis=0).tolist()
             summary[f"medseg_{name}_dice_pooled"] = 2 * both / max(1, predicted + true)
     return summary
+
+
+def cross_validation(model: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The records of a recipe's runs as one document: every held-out case, the means, and the runs without cases."""
+    cases = [case for run in runs for case in run["cases"]]
+    return {
+        "set": "cross-validation",
+        "model": model,
+        "cases": cases,
+        "mean": summarise(cases),
+        "runs": [{key: value for key, value in run.items() if key != "cases"} for run in runs],
+    }
 
 
 def _of_marked(name: str, cases: Sequence[Mapping[str, object]]) -> dict[str, float]:

@@ -18,9 +18,9 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from analysis.findings import Profile
-from analysis.model.compact_network import CompactNetwork
 from analysis.model.designs import network_of as network_of_shape
 from analysis.model.labels import LESION_PROBABILITY
+from analysis.model.lite_network import LiteNetwork
 from analysis.model.network import ConvLstmNetwork
 from analysis.model.weights import (
     CARD_NAME,
@@ -40,7 +40,7 @@ from analysis.training.networks import network_shape
 from analysis.training.recipes import Recipe
 from analysis.training.trainer import normalisation_of
 
-EXPORTED_KINDS = ("convlstm", "compact")
+EXPORTED_KINDS = ("convlstm", "lite")
 """The networks that the segmenter has; others are measured, not exported."""
 _EVERYTHING = "all"
 _TERMS = {
@@ -85,7 +85,7 @@ def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run
     )
 
 
-def network_of(run: Run) -> ConvLstmNetwork | CompactNetwork:
+def network_of(run: Run) -> ConvLstmNetwork | LiteNetwork:
     """The network of a run with its weights, ready for inference."""
     if run.recipe.network.kind not in EXPORTED_KINDS:
         raise ValueError(f"the segmenter has no network of the kind {run.recipe.network.kind}")

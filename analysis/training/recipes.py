@@ -14,11 +14,11 @@ from analysis.training.datasets import SIZE, Source
 from analysis.training.tables import UnusableRecipe, from_table, nearest
 
 DEFAULT_RECIPE = "killekar2022"
-NETWORK_KINDS = ("convlstm", "compact", "convlstm2021", "unet2d", "unet3d", "denseunet3d")
+NETWORK_KINDS = ("convlstm", "lite", "convlstm2021", "unet2d", "unet3d", "denseunet3d")
 _OPTIMISERS = ("adamw", "adam", "sgd")
 _SCHEDULES = ("cosine", "plateau")
 _NORMALISATIONS = ("zscore", "minmax")
-_SIDE_STEPS = {"unet2d": 16, "denseunet3d": 32}  # how often each halves the image
+_SIDE_STEPS = {"lite": 16, "unet2d": 16, "denseunet3d": 32}  # how often each halves the image
 _SIDE_STEP = 8  # every other network
 _FOLDER = Path(__file__).parent / "recipes"
 
@@ -27,8 +27,9 @@ _FOLDER = Path(__file__).parent / "recipes"
 class NetworkRecipe:
     """Which network, and how many adjacent slices are its window.
 
-    ``convlstm``, ``compact`` and ``convlstm2021`` take the sizes; ``unet2d``, ``unet3d`` and ``denseunet3d`` have their
+    ``convlstm``, ``lite`` and ``convlstm2021`` take the sizes; ``unet2d``, ``unet3d`` and ``denseunet3d`` have their
     own. ``restructured`` computes the main head of a ConvLSTM at a quarter of the resolution, with the same result.
+    ``imagenet`` begins with ImageNet's weights in the trunk of ``lite``.
     """
 
     kind: str = "convlstm"
@@ -36,11 +37,13 @@ class NetworkRecipe:
     lstm_maps: int = 2
     head_maps: tuple[int, int] = (108, 64)
     restructured: bool = False
+    imagenet: bool = False
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, NETWORK_KINDS)
         _require(self.slices > 1 and self.slices % 2 == 1, f"slices is odd and at least 3: {self.slices}")
         _require(min(self.lstm_maps, *self.head_maps) > 0, "a layer has at least one map")
+        _require(not self.imagenet or self.kind == "lite", "imagenet has weights of lite only")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from analysis.errors import AnalysisError
 from analysis.model.weights import check_words
 from analysis.training.curves import draw_curves, read_curve
 from analysis.training.datasets import FOLD_COUNT, Cache, load_cache, save_cache
-from analysis.training.evaluation import summarise
+from analysis.training.evaluation import cross_validation
 from analysis.training.export import EXPORTED_KINDS, export, read_run
 from analysis.training.prepare import build_cache
 from analysis.training.recipes import Recipe, load_recipe
@@ -203,14 +203,7 @@ class Workflow:
     def _evaluation(self, folds: Sequence[int | None]) -> dict[str, Any]:
         """The figures of these folds, in the form that :mod:`.crossvalidate` writes."""
         runs = [json.loads(self._figures_path(fold).read_text(encoding="utf-8")) for fold in folds]
-        cases = [case for run in runs for case in run.pop("cases")]
-        return {
-            "set": "cross-validation",
-            "model": self.recipe.name,
-            "cases": cases,
-            "mean": summarise(cases),
-            "runs": runs,
-        }
+        return cross_validation(self.recipe.name, runs)
 
     def _progress(self, fold: int | None) -> RunProgress:
         curve = self.curve(fold)

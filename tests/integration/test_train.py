@@ -22,7 +22,7 @@ from dicom_node.simulator import Phantom, PhantomSpec, build_phantom, header_for
 
 RECIPE = """
 [network]
-kind = "compact"
+kind = "lite"
 head_maps = [4, 4]
 [data]
 batch = 4
@@ -93,7 +93,7 @@ def test_it_says_what_it_does_and_measures_what_was_held_out(trained: tuple[Path
     assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
     manifest = json.loads((out / "model" / "manifest.json").read_text())
     assert (manifest["training"]["steps"], manifest["training"]["fold"]) == (STEPS, "0")
-    assert manifest["network"]["design"] == "compact"
+    assert manifest["network"]["design"] == "lite"
     assert "hospital" in manifest["terms"]
     assert "P0" not in (out / "evaluation.json").read_text()
     refused = _run(*_command(data, out), code=1)

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from analysis.model import Segmenter
-from analysis.training import crossvalidate, export
+from analysis.training import context, crossvalidate, export, thresholds
 from analysis.training.datasets import KNOWN, LUNG, SIZE, Cache, Case, Source, encode_hu, save_cache
 
 RECIPE = """
@@ -102,3 +102,34 @@ def test_a_fold_without_weights_is_refused(workplace):
     """A fold that was not trained cannot be exported."""
     with pytest.raises(ValueError, match="fold 3"):
         _export(workplace, workplace / "out" / "small.safetensors", "--fold", "3")
+
+
+def test_the_lesion_threshold_is_chosen_on_cases_that_a_run_did_not_see(workplace):
+    """Of a cross-validation the held-out patient and control are judged, and the card tells the choice."""
+    out = workplace / "thresholds.json"
+    checkpoints = ["--checkpoints", str(workplace), "--recipe", "small", "--cache", str(workplace / "cache.npz")]
+    assert thresholds.main([*checkpoints, "--out", str(out)]) == 0
+    content = json.loads(out.read_text())
+    assert [case["case"] for case in content["cases"]] == ["covid20_0", "lctsc_0"]
+    chosen = next(row for row in content["grid"] if row["threshold"] == content["threshold"])
+    assert chosen["lesion_dice"] == pytest.approx(content["cases"][0]["lesion_dice"][content["grid"].index(chosen)])
+
+
+def test_what_neighbours_are_good_for_is_shown_on_held_out_controls(workplace):
+    """A table, a plot, and the slices that differ most; the one control has no neighbours, so nothing differs."""
+    out = workplace / "context"
+    checkpoints = ["--checkpoints", str(workplace), "--recipe", "small", "--cache", str(workplace / "cache.npz")]
+    assert context.main([*checkpoints, "--out", str(out)]) == 0
+    (case,) = json.loads((out / "context.json").read_text())["cases"]
+    assert case["with neighbours"] == case["centre slice three times"]
+    assert (out / "context.png").stat().st_size > 1000
+    assert [path.name for path in (out / "slices").iterdir()] == ["lctsc_0-000.png"]
+
+
+def test_without_a_held_out_case_they_say_so(workplace, tmp_path, capsys):
+    """A folder without checkpoints of the recipe is refused."""
+    for command in (thresholds.main, context.main):
+        with pytest.raises(SystemExit) as ended:
+            command(["--checkpoints", str(tmp_path), "--cache", str(workplace / "cache.npz"), "--out", str(tmp_path)])
+        assert ended.value.code == 2
+        assert "has no run of lungsentry" in capsys.readouterr().err

@@ -14,7 +14,13 @@ from analysis.evaluation.results import CaseResult
 from analysis.model.network import NetworkShape
 from analysis.model.weights import Manifest, TrainingSummary
 from analysis.training.card import model_card
-from analysis.training.card_figures import anatomy_section, comparison_section, evaluations_section, thresholds_section
+from analysis.training.card_figures import (
+    anatomy_section,
+    comparison_section,
+    evaluations_section,
+    lesion_threshold_section,
+    thresholds_section,
+)
 from analysis.training.recipes import load_recipe
 
 FIGURE = re.compile(r"(?<![\w.@-])-?\d[\d,]*(?:\.\d+)?(?:e-\d+)?(?![\w])")
@@ -122,9 +128,24 @@ def test_every_figure_stands_in_the_json(evaluations, cross_validation):
     lungs = {"what": "held out", "lctsc_dice": {"scans": 7, "mean": 0.9761, "worst": 0.9613}, "scans": {}}
     lobes = {"mean_dice": 0.8913, "mean_dice_by_lobe": {"RUL": 0.9017, "RML": 0.7433}, "maps": 41}
     card = evaluations_section(evaluations) + comparison_section([cross_validation]) + thresholds_section(evaluations)
-    card += anatomy_section(lungs, lobes)
+    lesion_threshold = {
+        "threshold": 0.35,
+        "nested_lesion_dice": 0.7613,
+        "grid": [
+            {
+                "threshold": 0.35,
+                "lesion_dice": 0.7719,
+                "lesion_dice_worst": 0.6137,
+                "burden_bias_points": -1.27,
+                "burden_r2": 0.9371,
+                "control_burden_percent": 0.2317,
+            }
+        ],
+        "cases": [{"lesion_dice": [0.77]}, {"lesion_dice": [0.71]}, {"lesion_dice": None}],
+    }
+    card += anatomy_section(lungs, lobes) + lesion_threshold_section(lesion_threshold)
     counts = [len(one["cases"]) for one in evaluations]
-    known = [*_numbers([evaluations, cross_validation, lungs, lobes]), *counts]
+    known = [*_numbers([evaluations, cross_validation, lungs, lobes, lesion_threshold]), *counts]
     shown = [found for found in FIGURE.findall(re.sub(r"`[^`]*`", "", card)) if found not in CONSTANTS]
     assert len(shown) > 100
     for text in shown:

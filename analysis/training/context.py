@@ -1,0 +1,137 @@
+"""What the neighbouring slices are good for: ``python -m analysis.training.context --checkpoints DIR --out DIR``.
+
+Each control is labelled twice by the run of a cross-validation that held it out: with its neighbours, and with the
+centre slice in their place. Written are the false burdens of both, of the whole lung and of its basal third, where the
+domes of diaphragm and stomach lie (``context.json``, ``context.png``), and the slices that differ most as pictures
+(``slices/``; they show patients, and stay out of what is published).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from analysis.training.augment import SliceStore
+from analysis.training.datasets import CODE_HU, CODE_ZERO_HU, FOLD_COUNT, LUNG, Cache, Source, load_cache
+from analysis.training.evaluation import predict
+from analysis.training.export import network_of, read_run
+from analysis.training.trainer import normalisation_of
+
+_WITH, _WITHOUT = "with neighbours", "centre slice three times"
+_SHOWN_SLICES = 3
+_WINDOW_HU = (-1000.0, 200.0)
+_DPI = 110
+
+Mask = NDArray[np.bool_]
+
+
+def false_burdens_percent(found: Mask, lung: Mask) -> dict[str, float]:
+    """Share of the lung that is called lesion, of all of it and of its basal third; slices run from feet to head."""
+    slices = np.flatnonzero(lung.any(axis=(1, 2)))
+    basal = slices[: max(1, len(slices) // 3)]
+    return {
+        "burden_percent": 100.0 * int((found & lung).sum()) / max(1, int(lung.sum())),
+        "basal_burden_percent": 100.0 * int((found & lung)[basal].sum()) / max(1, int(lung[basal].sum())),
+    }
+
+
+def _compare_fold(
+    cache: Cache, checkpoint: Path, fold: int, *, threshold: float, pictures: Path
+) -> list[dict[str, Any]]:
+    run = read_run(checkpoint, str(fold), None)
+    mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
+    network, store = network_of(run), SliceStore(cache, torch.device("cpu"))
+    compared = []
+    for case in cache.held_out(fold):
+        if case.source is not Source.LCTSC:
+            continue
+        lung = (cache.mask[case.start : case.stop] & LUNG) > 0
+        found: dict[str, Mask] = {}
+        for name, context in ((_WITH, True), (_WITHOUT, False)):
+            classes = predict(
+                network,
+                store,
+                case,
+                mean_hu=mean_hu,
+                sd_hu=sd_hu,
+                slices=run.recipe.network.slices,
+                context=context,
+            )
+            found[name] = (1 - classes[:, 0] >= threshold) & lung
+        figures = {name: false_burdens_percent(mask, lung) for name, mask in found.items()}
+        compared.append({"case": case.name, "fold": fold, **figures})
+        grey = cache.grey[case.start : case.stop]
+        differing = np.argsort([-int((found[_WITH][k] ^ found[_WITHOUT][k]).sum()) for k in range(len(lung))])
+        for k in differing[:_SHOWN_SLICES].tolist():
+            _draw_slice(grey[k], {name: mask[k] for name, mask in found.items()}, pictures / f"{case.name}-{k:03}.png")
+    return compared
+
+
+def _draw_slice(grey: NDArray[np.uint8], found: Mapping[str, Mask], path: Path) -> None:
+    figure = Figure(figsize=(4 * len(found), 4.2), layout="constrained")
+    hu = grey * CODE_HU + CODE_ZERO_HU
+    for k, (name, mask) in enumerate(found.items()):
+        axes = figure.add_subplot(1, len(found), k + 1)
+        axes.imshow(hu, cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1])
+        if mask.any():
+            axes.contour(mask, levels=[0.5], colors="tab:red", linewidths=0.8)
+        axes.set_title(name, fontsize="small")
+        axes.set_axis_off()
+    FigureCanvasAgg(figure).print_figure(str(path), dpi=_DPI)
+
+
+def draw(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """False burden of each control with and without neighbours, whole lung and basal third, as bars."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    names, places = [case["case"] for case in cases], np.arange(len(cases))
+    for k, (key, title) in enumerate((("burden_percent", "whole lung"), ("basal_burden_percent", "basal third"))):
+        axes = figure.add_subplot(1, 2, k + 1)
+        for side, name in ((-0.2, _WITH), (0.2, _WITHOUT)):
+            axes.bar(places + side, [case[name][key] for case in cases], width=0.38, label=name)
+        axes.set_xticks(places, names, rotation=45, ha="right", fontsize="x-small")
+        axes.set(ylabel="false burden, %", title=title)
+        axes.legend(fontsize="small")
+    FigureCanvasAgg(figure).print_figure(str(path), dpi=_DPI)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder with RECIPE-FOLD.pt")
+    parser.add_argument("--recipe", default="lungsentry")
+    parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
+    parser.add_argument("--threshold", type=float, default=0.5, help="probability from which a pixel is lesion")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    arguments = parser.parse_args(argv)
+    cache = load_cache(arguments.cache)
+    (arguments.out / "slices").mkdir(parents=True, exist_ok=True)
+    cases: list[dict[str, Any]] = []
+    for fold in range(FOLD_COUNT):
+        checkpoint = arguments.checkpoints / f"{arguments.recipe}-{fold}.pt"
+        if checkpoint.exists():
+            pictures = arguments.out / "slices"
+            cases += _compare_fold(cache, checkpoint, fold, threshold=arguments.threshold, pictures=pictures)
+    if not cases:
+        parser.error(f"{arguments.checkpoints} has no run of {arguments.recipe} that held a control out")
+    content = {"set": "context", "model": arguments.recipe, "threshold": arguments.threshold, "cases": cases}
+    (arguments.out / "context.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    draw(cases, arguments.out / "context.png")
+    for case in cases:
+        figures = "  ".join(
+            f"{name}: {case[name]['burden_percent']:.2f} % (basal {case[name]['basal_burden_percent']:.2f} %)"
+            for name in (_WITH, _WITHOUT)
+        )
+        print(f"{case['case']:16s} {figures}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Choose the probability from which a pixel is lesion: ``python -m analysis.training.thresholds --checkpoints DIR``.
+
+Each case is predicted once, by the run of a cross-validation that held it out, and judged at every threshold of a grid.
+The one with the best mean Dice is chosen, of those that keep the false burden of the controls within a limit. Because
+the same cases choose and judge, the Dice of each fold at the threshold that the *other* folds choose is told beside it
+(``nested_lesion_dice``): that is the figure to quote; one fold alone has none. One threshold more in the
+grid costs a comparison a pixel.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from analysis.training.augment import SliceStore
+from analysis.training.datasets import CLASS_BITS, FOLD_COUNT, LUNG, Cache, Source, load_cache
+from analysis.training.evaluation import predict
+from analysis.training.export import network_of, read_run
+from analysis.training.trainer import normalisation_of
+
+GRID = tuple(round(0.05 * step, 2) for step in range(1, 15))
+CONTROL_LIMIT_PERCENT = 0.5
+"""Mean false burden of the controls above which a threshold is not chosen."""
+_JUDGED = (Source.COVID20, Source.LCTSC)
+
+
+def judge(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> dict[str, Any]:
+    """Lesion Dice (None without lesion) and burden in percent at each threshold of the grid, within the true lung.
+
+    ``probability``: of lesion, ``(slice, row, column)``; ``mask``: the cache's bytes.
+    """
+    lung, lesion = (mask & LUNG) > 0, (mask & CLASS_BITS) > 0
+    inside, true = probability[lung], lesion[lung]
+    found = [inside >= threshold for threshold in GRID]
+    total = int(lesion.sum())
+    return {
+        "true_burden_percent": 100.0 * total / max(1, inside.size),
+        "burden_percent": [100.0 * int(one.sum()) / max(1, inside.size) for one in found],
+        "lesion_dice": [2 * int((one & true).sum()) / (int(one.sum()) + total) for one in found] if total else None,
+    }
+
+
+def judge_fold(cache: Cache, checkpoint: Path, fold: int) -> list[dict[str, Any]]:
+    """The judgements of the volumes that this fold's run did not see."""
+    run = read_run(checkpoint, str(fold), None)
+    mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
+    network, store = network_of(run), SliceStore(cache, torch.device("cpu"))
+    judged = []
+    for case in cache.held_out(fold):
+        if case.source in _JUDGED:
+            classes = predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, slices=run.recipe.network.slices)
+            figures = judge(1 - classes[:, 0], cache.mask[case.start : case.stop])
+            judged.append({"case": case.name, "set": case.source.value, "fold": fold, **figures})
+    return judged
+
+
+def choose(cases: Sequence[Mapping[str, Any]]) -> int:
+    """Which threshold of the grid: the best mean Dice where the controls allow it, else the fewest false positives."""
+    dice = np.mean([case["lesion_dice"] for case in cases if case["lesion_dice"] is not None], axis=0)
+    controls = [case["burden_percent"] for case in cases if case["lesion_dice"] is None]
+    false_percent = np.mean(controls, axis=0) if controls else np.zeros(len(GRID))
+    allowed = false_percent <= CONTROL_LIMIT_PERCENT
+    return int(np.where(allowed, dice, -1.0).argmax()) if allowed.any() else int(false_percent.argmin())
+
+
+def summary(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The table of the grid, what is chosen on all cases, and each fold's Dice at what the others choose."""
+    patients = [case for case in cases if case["lesion_dice"] is not None]
+    dice = np.array([case["lesion_dice"] for case in patients])
+    burden = np.array([case["burden_percent"] for case in patients])
+    true = np.array([case["true_burden_percent"] for case in patients])
+    controls = np.array([case["burden_percent"] for case in cases if case["lesion_dice"] is None])
+    chosen = choose(cases)
+    folds = sorted({int(case["fold"]) for case in patients})
+    nested = []
+    for fold in folds if len(folds) > 1 else ():
+        others = choose([case for case in cases if case["fold"] != fold])
+        nested += [case["lesion_dice"][others] for case in patients if case["fold"] == fold]
+    return {
+        "threshold": GRID[chosen],
+        "nested_lesion_dice": float(np.mean(nested)) if nested else None,
+        "grid": [
+            {
+                "threshold": threshold,
+                "lesion_dice": float(dice[:, k].mean()),
+                "lesion_dice_worst": float(dice[:, k].min()),
+                "burden_bias_points": float((burden[:, k] - true).mean()),
+                "burden_r2": float(np.corrcoef(burden[:, k], true)[0, 1] ** 2) if len(patients) > 2 else None,  # noqa: PLR2004
+                "control_burden_percent": float(controls[:, k].mean()) if len(controls) else None,
+            }
+            for k, threshold in enumerate(GRID)
+        ],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder with RECIPE-FOLD.pt")
+    parser.add_argument("--recipe", default="lungsentry")
+    parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    arguments = parser.parse_args(argv)
+    cache = load_cache(arguments.cache)
+    cases: list[dict[str, Any]] = []
+    for fold in range(FOLD_COUNT):
+        checkpoint = arguments.checkpoints / f"{arguments.recipe}-{fold}.pt"
+        if checkpoint.exists():
+            cases += judge_fold(cache, checkpoint, fold)
+    if not any(case["lesion_dice"] is not None for case in cases):
+        parser.error(f"{arguments.checkpoints} has no run of {arguments.recipe} that held a patient out")
+    content: dict[str, Any] = {"set": "thresholds", "model": arguments.recipe, **summary(cases), "cases": cases}
+    arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    for row in content["grid"]:
+        print("  ".join(f"{key} {value:.3f}" for key, value in row.items() if value is not None))  # noqa: T201
+    nested = content["nested_lesion_dice"]
+    told = "" if nested is None else f", nested lesion Dice {nested:.3f}"
+    print(f"chosen {content['threshold']:g}{told}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
