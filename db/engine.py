@@ -24,6 +24,9 @@ HEAD = "0004"
 """The schema's version that this code works with: Alembic's head."""
 
 BUSY_TIMEOUT_S = 30
+CACHED_STATEMENTS = 32
+"""Prepared statements that a SQLite connection keeps. An INSERT of many rows is another statement for every number of
+rows, of 100 kB and more: the 128 of Python's default grow to 15 MB a connection in a receiver's life."""
 _IMMEDIATE = "lungsentry_immediate"
 _UPGRADE_LOCK = 0x6C756E67  # "lung": no other program is likely to take this advisory lock
 
@@ -46,7 +49,11 @@ def open_engine(url: str) -> Engine:
                 parsed.set(drivername="sqlite+pysqlite"),
                 hide_parameters=True,
                 pool_pre_ping=True,
-                connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+                connect_args={
+                    "timeout": BUSY_TIMEOUT_S,
+                    "check_same_thread": False,
+                    "cached_statements": CACHED_STATEMENTS,
+                },
             )
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)

@@ -22,6 +22,7 @@ from dicom_node.receiver.contexts import (
     supported_contexts,
 )
 from dicom_node.receiver.errors import Refused
+from dicom_node.retention import STEPS_KEPT_DAYS
 from dicom_node.retrieval.fetch import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
 from dicom_node.settings import Settings
@@ -179,6 +180,8 @@ def _performed_steps() -> str:
 Read are Performed Procedure Step Status, and of Performed Series Sequence the Series Instance UID, Referenced Image
 Sequence and Referenced Non-Image Composite SOP Instance Sequence; nothing else is kept. A series that a completed or
 discontinued step lists is complete as soon as every listed instance is here, and is waited for while one is not.
+A step is forgotten {STEPS_KEPT_DAYS} days after it ended, or began and never ended, unless a series that it lists is
+still being received.
 
 Status other than success:
 

@@ -1,4 +1,7 @@
-"""Retention: instances of series that have ended go from the archive after their state's time; results stay."""
+"""Retention: instances of series that have ended go from the archive after their state's time; results stay.
+
+Performed procedure steps of modalities go too, when they have been no evidence for long.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,16 +15,21 @@ from db import SeriesState, StaleState, Store
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 
-__all__ = ["Retention"]
+__all__ = ["STEPS_KEPT_DAYS", "Retention"]
 
 _LOG = structlog.stdlib.get_logger()
 
 JUST_WRITTEN_S = 3600.0
 """A file this young came again, and its sender was told that it is safe: its series waits for a later look."""
+STEPS_KEPT_DAYS = 30
+"""A step tells of series that its modality sends within hours, or that are asked to be sent again within days."""
 
 
 class Retention:
-    """The sweep that removes instances. What is unprocessed is never removed: the store names only ended series."""
+    """The sweep that removes instances and performed steps.
+
+    What is unprocessed is never removed: the store names only ended series.
+    """
 
     def __init__(self, *, settings: Settings, store: Store, clock: Callable[[], datetime] | None = None) -> None:
         self._settings = settings
@@ -29,7 +37,7 @@ class Retention:
         self._clock = clock or (lambda: datetime.now(UTC))
 
     def removals(self) -> Iterator[Unit]:
-        """One unit for each series whose instances may go."""
+        """One unit for each series whose instances may go, and one for all steps."""
         now, retention = self._clock(), self._settings.retention
         kept = {
             SeriesState.ANALYSED: retention.analysed_days,
@@ -39,6 +47,12 @@ class Retention:
         before = {state: now - timedelta(days=days) for state, days in kept.items() if days is not None}
         for series_instance_uid in self._store.retention.removable(before):
             yield Unit(run=partial(self._remove, series_instance_uid, before))
+        yield Unit(run=partial(self._remove_steps, now - timedelta(days=STEPS_KEPT_DAYS)))
+
+    def _remove_steps(self, before: datetime) -> None:
+        steps = self._store.performed_steps.remove(before)
+        if steps:
+            _LOG.info("performed_steps.removed", steps=steps)
 
     def _remove(self, series_instance_uid: str, before: dict[SeriesState, datetime]) -> None:
         """Every version of every instance, while the series is locked; the record follows in the same transaction."""

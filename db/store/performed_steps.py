@@ -3,13 +3,15 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from db.errors import StaleState
 from db.performed_step import PerformedSeries, StepEvent, StepState
-from db.rows import InstanceRow, PerformedSeriesRow, PerformedStepRow
+from db.rows import InstanceRow, PerformedSeriesRow, PerformedStepRow, SeriesRow
+from db.series_state import SeriesState
 from db.store.room import Room
 from db.store.transitions import Note, record_event, transition
 
@@ -17,6 +19,8 @@ __all__ = ["Announced", "PerformedSteps", "announced_of"]
 
 _STEP = "performed_step"
 _ENDED = {StepEvent.COMPLETE: StepState.COMPLETED, StepEvent.DISCONTINUE: StepState.DISCONTINUED}
+_AT_ONCE = 500
+"""Steps removed in one transaction: on SQLite the receiver waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,35 @@ class PerformedSteps(Room):
                 )
             if end is not None:
                 transition(session, row, end, Note(at=now, actor=calling_ae_title), ended_at=now)
+
+    def remove(self, before: datetime) -> int:
+        """Remove steps that ended before this moment, or began before it and never ended; how many there were.
+
+        A step that names a series which is still being received stays, as evidence. One that never ended and is
+        removed is unknown to its modality's next N-SET.
+        """
+        series_comes = (
+            select(PerformedSeriesRow.id)
+            .join(SeriesRow, SeriesRow.series_instance_uid == PerformedSeriesRow.series_instance_uid)
+            .where(PerformedSeriesRow.step_id == PerformedStepRow.id, SeriesRow.state == SeriesState.RECEIVING.value)
+        )
+        old = (
+            select(PerformedStepRow.id)
+            .where(func.coalesce(PerformedStepRow.ended_at, PerformedStepRow.begun_at) < before, ~series_comes.exists())
+            .order_by(PerformedStepRow.id)
+            .limit(_AT_ONCE)
+            .with_for_update()
+        )
+        removed = 0
+        while True:
+            with self.database.write() as session:
+                steps = session.scalars(old).all()
+                if steps:
+                    session.execute(delete(PerformedSeriesRow).where(PerformedSeriesRow.step_id.in_(steps)))
+                    session.execute(delete(PerformedStepRow).where(PerformedStepRow.id.in_(steps)))
+            removed += len(steps)
+            if len(steps) < _AT_ONCE:
+                return removed
 
 
 def _step(session: Session, sop_instance_uid: str) -> PerformedStepRow | None:

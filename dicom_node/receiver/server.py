@@ -6,27 +6,24 @@ One process listens and counts; the others, each with its own interpreter, serve
 
 import socket
 import threading
-import time
 from collections.abc import Callable
 
 import structlog
 
-from db import Store, StoreError
+from db import Store
 from dicom_node.archive import Archive
 from dicom_node.receiver.children import Children
 from dicom_node.receiver.door import Door, listen
 from dicom_node.receiver.engine import GRACE_S, Engine
 from dicom_node.receiver.lobby import Lobby, Room
-from dicom_node.receiver.recovery import end_dead_receivers, rebuild_index
+from dicom_node.receiver.recovery import end_dead_receivers
+from dicom_node.receiver.undertaker import CLOCK_LOOK_S, Undertaker
 from dicom_node.settings import Settings, Tls
 from dicom_node.tls import certificate_folder, warn_of_expiry
 
 __all__ = ["run_receiver"]
 
 _log = structlog.get_logger(__name__)
-
-_UNINDEXED_S = 3600.0
-"""A process that dies has left nothing unindexed that is older than that: it takes nothing while it cannot index."""
 
 
 def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:
@@ -66,15 +63,14 @@ def _run(
     plain = listen(receiver.host, receiver.port)
     secure = None if settings.tls.port is None else listen(receiver.host, settings.tls.port)
     port = plain.getsockname()[1]
+    undertaker = Undertaker(store, archive, stop, max_instance_bytes=receiver.max_instance_bytes)
     rooms = (
         _Alone(settings, store, lobby)
         if receiver.processes == 1
-        else Children(settings, lobby, on_death=_Undertaker(settings, store, archive, stop).bury)
+        else Children(settings, lobby, on_death=undertaker.bury)
     )
     door = Door(lobby, rooms.take, plain=plain, secure=secure)
-    rebuilder = threading.Thread(
-        target=_rebuild, args=(settings, store, archive, stop), name="index-rebuilder", daemon=True
-    )
+    rebuilder = threading.Thread(target=undertaker.rebuild, name="index-rebuilder", daemon=True)
     try:
         rooms.start()
         door.open()
@@ -87,7 +83,8 @@ def _run(
             processes=receiver.processes,
         )
         ready(port)
-        stop.wait()
+        while not stop.wait(CLOCK_LOOK_S):
+            undertaker.look_at_clock()
     finally:
         stop.set()
         door.close()
@@ -119,30 +116,3 @@ class _Alone:
     def stop(self) -> None:
         """Finish what is in flight."""
         self._engine.stop()
-
-
-class _Undertaker:
-    """After a child's death: its associations are closed, its drafts removed, what it had not indexed is indexed."""
-
-    def __init__(self, settings: Settings, store: Store, archive: Archive, stop: threading.Event) -> None:
-        self._settings = settings
-        self._store = store
-        self._archive = archive
-        self._stop = stop
-
-    def bury(self) -> None:
-        """Leave nothing undone that the dead one acknowledged."""
-        since = time.time() - _UNINDEXED_S
-        _rebuild(self._settings, self._store, self._archive, self._stop, since=since)
-        try:
-            end_dead_receivers(self._store, self._archive)
-        except (StoreError, OSError) as error:
-            _log.error("receiver.unburied", error=type(error).__name__)
-
-
-def _rebuild(settings: Settings, store: Store, archive: Archive, stop: threading.Event, *, since: float = 0.0) -> None:
-    limit = settings.receiver.max_instance_bytes
-    try:
-        rebuild_index(store, archive, stop=stop, max_instance_bytes=limit, since=since)
-    except (StoreError, OSError) as error:
-        _log.error("index.unchecked", error=type(error).__name__)

@@ -1,30 +1,26 @@
 """A node's settings and store with series of every fate, for commands to read and steer."""
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import store_bench
 from typer.testing import CliRunner
 
 from alerts import AlertPolicy, Delivery, ProfileThresholds, RequestContext, evaluate
 from alerts.reports import WrittenReport
-from analysis.findings import Findings, KeySlice, Profile, Provenance, Quality, QualityLevel, RegionFindings
+from analysis.findings import Findings, KeySlice, Profile, Quality, QualityLevel, RegionFindings
 from analysis.series import Outcome, RuleResult, Screening
-from db import Peer, ReceivedInstance, Store, upgrade
+from db import Job, Peer, ReceivedInstance, Store, upgrade
 from dicom_node.cli import app
 from dicom_node.settings import Node, Settings, document
 
-PATIENT = "PAT-4711"
+PATIENT = store_bench.PATIENT
 STUDY, OTHER_STUDY = "1.2.3.100", "1.2.3.200"
 FLAGGED, EXCLUDED, FAILED, RECEIVING = "1.2.3.100.11", "1.2.3.100.12", "1.2.3.100.13", "1.2.3.200.21"
-ELIGIBLE = Screening(
-    results=(RuleResult(rule="extent", value="300 mm", expected="at least 100 mm", outcome=Outcome.PASSED),),
-    profile=Profile.CTAC,
-    profile_cues=("kernel B19f",),
-)
+ELIGIBLE = replace(store_bench.ELIGIBLE, profile=Profile.CTAC, profile_cues=("kernel B19f",))
 LOCALIZER = Screening(
     results=(RuleResult(rule="image type", value="LOCALIZER", expected="no localizer", outcome=Outcome.EXCLUDED),),
     profile=None,
@@ -32,21 +28,10 @@ LOCALIZER = Screening(
 
 
 def _received(series: str, study: str, study_date: str = "20260131") -> ReceivedInstance:
-    return ReceivedInstance(
-        sop_instance_uid=f"{series}.1",
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
+    return store_bench.instance(
+        series=series,
         study_instance_uid=study,
-        series_instance_uid=series,
-        patient_id=PATIENT,
-        modality="CT",
         path=f"{series}/1.dcm",
-        size_bytes=100,
-        sha256=hashlib.sha256(series.encode()).hexdigest(),
-        calling_ae_title="CT1",
-        called_ae_title="LUNGSENTRY",
-        address="10.1.2.17",
-        association_id=None,
         received_at=datetime.now(UTC),
         header={
             "slice_position_mm": 1.0,
@@ -58,29 +43,14 @@ def _received(series: str, study: str, study_date: str = "20260131") -> Received
     )
 
 
-def _findings(series: str, revision: int, version: str = "1.0") -> Findings:
-    region = RegionFindings(
-        lung_volume_ml=4000, ggo_volume_ml=300, high_opacity_volume_ml=100, high_density_volume_ml=90
-    )
-    return Findings(
-        study_instance_uid=STUDY,
-        series_instance_uid=series,
-        revision=revision,
+def _findings(job: Job) -> Findings:
+    """Findings on a CTAC of limited quality, with a key slice."""
+    return replace(
+        store_bench.findings_of(job),
         profile=Profile.CTAC,
-        profile_cues=("kernel B19f",),
-        slice_count=60,
-        both_lungs=region,
-        right_lung=region,
-        left_lung=region,
-        lobes={},
-        lss=None,
-        lhos=None,
-        lesion_count=3,
-        lesion_mean_hu=-500.0,
-        lesion_sd_hu=120.0,
         key_slices=(
             KeySlice(
-                sop_instance_uid=f"{series}.1",
+                sop_instance_uid=f"{job.series_instance_uid}.1",
                 frame_number=None,
                 slice_index=30,
                 position_mm=150.0,
@@ -89,15 +59,6 @@ def _findings(series: str, revision: int, version: str = "1.0") -> Findings:
             ),
         ),
         quality=Quality(level=QualityLevel.LIMITED, reasons=("no inspiration scan",)),
-        provenance=Provenance(
-            model_name="test",
-            model_version=version,
-            weights_sha256="0" * 64,
-            thresholds={"ggo": 0.5},
-            runtime="numpy",
-            device="cpu",
-            software_version="0",
-        ),
     )
 
 
@@ -134,7 +95,7 @@ class FilledNode:
             region = RegionFindings(
                 lung_volume_ml=4000, ggo_volume_ml=75, high_opacity_volume_ml=25, high_density_volume_ml=20
             )
-            _record(store, job, series, study_instance_uid=study, both_lungs=region)
+            _record(store, job, both_lungs=region)
 
 
 def _complete(store: Store, series: str, study: str) -> int:
@@ -158,7 +119,7 @@ def filled_node(folder: Path) -> FilledNode:
             if series == FAILED:
                 store.jobs.fail(job, "UndecodablePixels: truncated", transient=False, retry_delay_s=1)
             else:
-                _record(store, job, series)
+                _record(store, job)
         store.intake.exclude(EXCLUDED, _complete(store, EXCLUDED, STUDY), LOCALIZER, LOCALIZER.reason or "")
         store.intake.record_instance(_received(RECEIVING, OTHER_STUDY))
         store.peers.allow(Peer(ae_title="CT1", called_ae_title=None, cidr="10.1.2.0/24", host="10.1.2.17", port=104))
@@ -167,11 +128,11 @@ def filled_node(folder: Path) -> FilledNode:
     return FilledNode(config=config, url=settings.database_url)
 
 
-def _record(store: Store, job: Any, series: str, **changes: Any) -> None:
-    findings = replace(_findings(series, job.revision), **changes)
+def _record(store: Store, job: Job, **changes: Any) -> None:
+    findings = replace(_findings(job), **changes)
     thresholds = ProfileThresholds(burden_percent=1, lesion_volume_ml=5)
     policy = AlertPolicy(thresholds=dict.fromkeys(Profile, thresholds), expected_words=("covid",))
-    uid = f"{series}.9"
+    uid = f"{job.series_instance_uid}.9"
     store.results.record(
         job,
         "worker-1",
@@ -180,7 +141,7 @@ def _record(store: Store, job: Any, series: str, **changes: Any) -> None:
         decision=evaluate(findings, RequestContext(), policy),
         report=WrittenReport(
             sop_instance_uid=uid,
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+            sop_class_uid=store_bench.SR_CLASS,
             path=Path("aa/report.dcm"),
             sha256="0" * 64,
         ),
@@ -192,7 +153,7 @@ def _record(store: Store, job: Any, series: str, **changes: Any) -> None:
                 destination="PACS",
                 path="aa/report.dcm",
                 sop_instance_uid=uid,
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+                sop_class_uid=store_bench.SR_CLASS,
             ),
         ),
         seconds={"model": 1.0},

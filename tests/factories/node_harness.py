@@ -19,9 +19,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
-from db import ReceivedInstance, Store
+from db import Job, ReceivedInstance, SeriesState, Store
 from dicom_node.settings import Completion, Database, Logging, Node, Receiver, Settings, Worker
 from dicom_node.simulator.reactor import held_reactor
+from dicom_node.triage import Triage
+from dicom_node.worker import Worker as AnalysisWorker
 
 FACTORIES = Path(__file__).resolve().parent
 REPOSITORY = FACTORIES.parent.parent
@@ -122,6 +124,30 @@ def index(settings: Settings, store: Store, paths: Sequence[Path]) -> str:
         )
     store.intake.record_instances(instances)
     return instances[0].series_instance_uid
+
+
+def queue(settings: Settings, store: Store, paths: Sequence[Path]) -> str:
+    """Index the files of one series, complete and screen it: its job waits; its Series Instance UID."""
+    found = index(settings, store, paths)
+    triage = Triage(settings=settings, store=store)
+    for units in (triage.completions, triage.screenings):
+        for unit in tuple(units()):
+            unit.run()
+    series = store.series.get(found)
+    assert series is not None
+    assert series.state is SeriesState.QUEUED
+    return found
+
+
+def run_due_job(store: Store, worker: AnalysisWorker) -> Job:
+    """Let the worker run, in this thread, the job that is due or will be in a moment; what became of the job."""
+    job = wait_until(lambda: store.jobs.claim("worker", 60), what="a job that is due")
+    assert job is not None
+    worker._name = "worker"
+    worker.run_job(job, threading.Event())
+    after = store.jobs.get(job.id)
+    assert after is not None
+    return after
 
 
 def series_uid(paths: Sequence[Path]) -> str:

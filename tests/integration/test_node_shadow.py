@@ -1,10 +1,10 @@
 """The models of a node at work: the active one makes the result, the one in shadow changes nothing whatever it does."""
 
-import importlib.util
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import node_harness as harness
 import numpy as np
 import pytest
 from model_folders import write_model
@@ -15,21 +15,12 @@ from analysis.findings import Profile
 from analysis.model.registry import Registry
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
-from db import Job, JobState, ModelAssignment, ModelRole, RequeueFilter, SeriesState, Store, StoredShadowResult
+from db import JobState, ModelAssignment, ModelRole, RequeueFilter, SeriesState, Store, StoredShadowResult
 from dicom_node.archived import read_archived
-from dicom_node.node import prepare
 from dicom_node.settings import Settings
 from dicom_node.shadow import RecordedCase, Shadow, lesion_dice
 from dicom_node.simulator import Phantom, PhantomSpec, build_phantom, write_series
-from dicom_node.triage import Triage
 from dicom_node.worker import EXIT_GIVEN_UP, Worker, build_worker
-
-_PATH = Path(__file__).resolve().parents[1] / "factories" / "node_harness.py"
-_SPEC = importlib.util.spec_from_file_location("node_harness", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-harness = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(harness)
 
 Progress = Callable[[str], None]
 Analysed = AnalysedSeries | ExcludedSeries
@@ -60,22 +51,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    prepare(settings)
-    with Store.open(settings.database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
 def uid(settings: Settings, store: Store, phantom: Phantom, tmp_path: Path) -> str:
     """A CTAC with opacities whose job waits in the queue."""
-    found = harness.index(settings, store, write_series(phantom, tmp_path / "ct"))
-    triage = Triage(settings=settings, store=store)
-    for units in (triage.completions, triage.screenings):
-        for unit in tuple(units()):
-            unit.run()
-    assert store.series.get(found).state is SeriesState.QUEUED
-    return found
+    return harness.queue(settings, store, write_series(phantom, tmp_path / "ct"))
 
 
 def _use(settings: Settings, store: Store, folder: Path, role: ModelRole, **model: object) -> None:
@@ -85,13 +63,6 @@ def _use(settings: Settings, store: Store, folder: Path, role: ModelRole, **mode
     store.models.assign(
         Profile.CTAC, role, name=manifest.name, version=manifest.version, sha256=manifest.sha256, who="tester"
     )
-
-
-def _run(store: Store, worker: Worker) -> Job:
-    job = harness.wait_until(lambda: store.jobs.claim("worker", 60), what="a job that is due")
-    worker._name = "worker"
-    worker.run_job(job, threading.Event())
-    return store.jobs.get(job.id)
 
 
 def _worker(
@@ -130,7 +101,7 @@ def test_result_and_shadow_name_their_models(settings: Settings, store: Store, u
     """The active model of the profile makes the result, the other one a shadow beside it; both with their hashes."""
     _use(settings, store, tmp_path / "one", ModelRole.ACTIVE, version="1.0.0", seed=1)
     _use(settings, store, tmp_path / "two", ModelRole.SHADOW, version="2.0.0", seed=2)
-    assert _run(store, build_worker(settings)).state is JobState.SUCCEEDED
+    assert harness.run_due_job(store, build_worker(settings)).state is JobState.SUCCEEDED
     result, stored = store.results.latest(uid), _only_shadow(store, uid)
     assert result is not None
     made, shadow = result.findings.provenance, stored.shadow
@@ -147,12 +118,12 @@ def test_activation_takes_effect_with_the_next_job(settings: Settings, store: St
     """A worker that runs already uses the newly activated model; requeue finds what the old one made."""
     _use(settings, store, tmp_path / "one", ModelRole.ACTIVE, version="1.0.0", seed=1)
     worker = build_worker(settings)
-    _run(store, worker)
+    harness.run_due_job(store, worker)
     _use(settings, store, tmp_path / "two", ModelRole.ACTIVE, version="2.0.0", seed=2)
     candidates = store.requeue.select(RequeueFilter(not_model_version="stub@2.0.0"))
     assert [one.series_instance_uid for one in candidates] == [uid]
     store.requeue.apply(candidates, "tester")
-    _run(store, worker)
+    harness.run_due_job(store, worker)
     versions = [one.findings.provenance.model_version for one in store.results.history(uid)]
     assert versions == ["2.0.0", "1.0.0"]
     assert not store.requeue.select(RequeueFilter(not_model_version="stub@2.0.0"))
@@ -167,7 +138,7 @@ def test_a_shadow_never_alerts(settings: Settings, store: Store, uid: str) -> No
         lambda series, step: analyse(series, segmenter=_Everything(), progress=step),
         active=_Nothing(),
     )
-    assert _run(store, worker).state is JobState.SUCCEEDED
+    assert harness.run_due_job(store, worker).state is JobState.SUCCEEDED
     result, shadow = store.results.latest(uid), _only_shadow(store, uid).shadow
     assert result is not None
     assert result.findings.burden_percent == 0
@@ -185,7 +156,7 @@ def test_a_shadow_that_fails_fails_nothing(settings: Settings, store: Store, uid
         raise error
 
     _in_shadow(store)
-    assert _run(store, _worker(settings, store, failing)).state is JobState.SUCCEEDED
+    assert harness.run_due_job(store, _worker(settings, store, failing)).state is JobState.SUCCEEDED
     assert store.series.get(uid).state is SeriesState.ANALYSED
     shadow = _only_shadow(store, uid).shadow
     assert shadow.findings is None
@@ -197,7 +168,7 @@ def test_a_shadow_whose_weights_are_gone_is_noted(settings: Settings, store: Sto
     """Somebody removed the model in shadow: the active one goes on."""
     _use(settings, store, tmp_path / "one", ModelRole.ACTIVE, version="1.0.0", seed=1)
     _in_shadow(store)
-    assert _run(store, build_worker(settings)).state is JobState.SUCCEEDED
+    assert harness.run_due_job(store, build_worker(settings)).state is JobState.SUCCEEDED
     assert "UnknownModel" in str(_only_shadow(store, uid).shadow.cause)
 
 
@@ -210,7 +181,7 @@ def test_an_overdue_shadow_ends_the_process_and_not_the_job(settings: Settings, 
         assert may_go_on.wait(60)
         raise OutOfMemory
 
-    job = _run(store, _worker(settings, store, hanging))
+    job = harness.run_due_job(store, _worker(settings, store, hanging))
     result = store.results.latest(uid)
     assert result is not None
     _in_shadow(store)
@@ -245,7 +216,7 @@ def test_an_active_model_that_is_not_the_one_assigned_fails_its_jobs(
     installed.rename(tmp_path / "moved")
     if fault == "replaced":
         write_model(installed, version="1.0.0", seed=9)
-    job = _run(store, build_worker(settings))
+    job = harness.run_due_job(store, build_worker(settings))
     assert job.state is JobState.FAILED
     assert "stub@1.0.0" in str(job.cause)
     assert {"removed": "UnknownModel", "replaced": "UntrustedWeights"}[fault] in str(job.cause)

@@ -1,27 +1,18 @@
 """A job ends: recorded, tried again, or a dead letter that names its cause, by the kind of error."""
 
-import importlib.util
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import node_harness as harness
 import pytest
 
 from analysis.errors import OutOfMemory, UndecodablePixels
 from analysis.pipeline import ExcludedSeries
 from analysis.series import Outcome, RuleResult, Screening, Series
 from db import Job, JobState, SeriesState, Store
-from dicom_node.node import prepare
 from dicom_node.settings import Settings
-from dicom_node.triage import Triage
 from dicom_node.worker import EXIT_GIVEN_UP, Worker
-
-_PATH = Path(__file__).resolve().parents[1] / "factories" / "node_harness.py"
-_SPEC = importlib.util.spec_from_file_location("node_harness", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-harness = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(harness)
 
 PATIENT = "Doe^Jane"
 Progress = Callable[[str], None]
@@ -33,23 +24,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    prepare(settings)
-    with Store.open(settings.database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
 def uid(settings: Settings, store: Store, tmp_path: Path) -> str:
     """A series whose job waits in the queue."""
-    found = harness.index(settings, store, harness.write_ct(tmp_path / "ct"))
-    triage = Triage(settings=settings, store=store)
-    for unit in (*triage.completions(),):
-        unit.run()
-    for unit in (*triage.screenings(),):
-        unit.run()
-    assert store.series.get(found).state is SeriesState.QUEUED
-    return found
+    return harness.queue(settings, store, harness.write_ct(tmp_path / "ct"))
 
 
 def _excluding(_series: Series, progress: Progress) -> ExcludedSeries:
@@ -67,10 +44,7 @@ def _raising(error: BaseException) -> Callable[[Series, Progress], ExcludedSerie
 
 def _run(settings: Settings, store: Store, analyse: Callable[[Series, Progress], ExcludedSeries]) -> Job:
     """Run the job that is due once, and return what became of it."""
-    job = harness.wait_until(lambda: store.jobs.claim("worker", 60), what="a job that is due")
-    worker = Worker(settings=settings, store=store, analyse=analyse, name="worker")
-    worker.run_job(job, threading.Event())
-    return store.jobs.get(job.id)
+    return harness.run_due_job(store, Worker(settings=settings, store=store, analyse=analyse))
 
 
 def test_exclusion_by_pixels_ends_the_job_with_its_reason(settings: Settings, store: Store, uid: str) -> None:

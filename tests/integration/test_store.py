@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from store_bench import DATABASES, ELIGIBLE, NO_LUNG, SERIES, START, STUDY, Bench, instance, opened
 
-from db import AssociationRecord, JobState, RecordedKind, SeriesState, StaleState
+from db import AssociationRecord, JobState, ReceivedInstance, Recorded, RecordedKind, SeriesState, StaleState
 from db.rows import DeliveryRow, ResultRow
 
 KINDS = [RecordedKind.NEW, RecordedKind.DUPLICATE, RecordedKind.NEW_VERSION]
@@ -45,6 +45,45 @@ def test_batch_is_told_apart_within_itself(bench: Bench) -> None:
     assert [one.kind for one in recorded] == [*KINDS, RecordedKind.NEW, RecordedKind.NEW]
     assert [one.instance_count for one in bench.store.intake.study_series(STUDY)] == [2, 1]
     assert bench.store.intake.record_instances([]) == ()
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_batch_over_series_of_every_fate_is_as_one_by_one(database: str, tmp_path: Path) -> None:
+    """Removed by retention, removed and changed, queued, still received, unknown: the same rows either way.
+
+    The answers differ in one thing: all of a batch name the revision that their series has at its end.
+    """
+    removed, changed, queued, receiving, unknown = (f"{STUDY}.{number}" for number in range(1, 6))
+    later = {"received_at": START + timedelta(seconds=9)}
+    arrivals = [
+        *[instance(series=removed, path="again.dcm", **later), instance(series=removed, path="twice.dcm", **later)],
+        *[instance(series=changed, **later), instance(series=changed, content="b", **later)],
+        *[instance(2, series=queued, **later), instance(series=receiving, **later)],
+        *[instance(2, series=receiving, **later), instance(series=unknown, study_instance_uid="9.9", **later)],
+    ]
+
+    def told(folder: str, *batches: list[ReceivedInstance]) -> tuple[list[Recorded], dict[str, list[str]]]:
+        (tmp_path / folder).mkdir()
+        with opened(database, tmp_path / folder) as bench:
+            for series in (removed, changed):
+                bench.analysed(series)
+                moment = bench.clock() + timedelta(days=1)
+                with bench.store.retention.removal(series, {SeriesState.ANALYSED: moment}):
+                    pass
+            bench.queued(queued)
+            bench.store.intake.record_instance(instance(series=receiving))
+            answers = [one for batch in batches for one in bench.store.intake.record_instances(batch)]
+            return answers, bench.content(without=("events",))
+
+    together, singly = told("together", arrivals), told("singly", *[[one] for one in arrivals])
+    assert together[1] == singly[1]
+    assert [(one.kind, one.instance_id, one.path) for one in together[0]] == [
+        (one.kind, one.instance_id, one.path) for one in singly[0]
+    ]
+    new, duplicate, version = KINDS
+    assert [one.kind for one in together[0]] == [new, duplicate, new, version, new, duplicate, new, new]
+    assert [one.revision for one in together[0]] == [1, 1, 2, 2, 2, 1, 1, 1]
+    assert {one.path for one in together[0][:2]} == {"again.dcm"}
 
 
 def test_evidence_of_a_series_being_received(bench: Bench) -> None:

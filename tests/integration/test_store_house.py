@@ -1,5 +1,6 @@
 """The store's keeping on both databases: retention, peers, leadership, the schema and its copies."""
 
+import gc
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from db import (
     current_revision,
     upgrade,
 )
-from db.engine import HEAD
+from db.engine import CACHED_STATEMENTS, HEAD
 from db.rows import Row
 
 DAY_S = 86400.0
@@ -59,6 +60,19 @@ def _all(before: datetime) -> dict[SeriesState, datetime]:
 def _remove(bench: Bench, series: str = SERIES) -> list[StoredInstance]:
     with bench.store.retention.removal(series, _all(bench.clock() + timedelta(days=999))) as files:
         return list(files)
+
+
+def test_prepared_statements_are_few_whatever_is_recorded(tmp_path: Path) -> None:
+    """Each size of a batch is a statement of its own: a receiver that has seen all sizes keeps the last few only."""
+
+    def prepared() -> int:
+        return sum(type(one).__qualname__ == "Statement" for one in gc.get_objects())
+
+    with opened("sqlite", tmp_path) as bench:
+        before = prepared()
+        for size in range(1, 65):
+            bench.store.intake.record_instances([instance(100 * size + number) for number in range(size)])
+        assert 0 < prepared() - before <= CACHED_STATEMENTS
 
 
 def test_retention_names_only_what_has_ended(bench: Bench) -> None:

@@ -1,12 +1,14 @@
 """Performed procedure steps in the store: evidence once they have ended, final from then on. On both databases."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from store_bench import DATABASES, SERIES, Bench, instance, opened
+from store_bench import DATABASES, NO_LUNG, SERIES, START, Bench, instance, opened
 
 from db import PerformedSeries, StaleState, StepEvent, StepState
+from db.rows import PerformedSeriesRow, PerformedStepRow
 
 STEP, OTHER_STEP = "1.2.840.1", "1.2.840.2"
 MODALITY = "CT1"
@@ -60,3 +62,46 @@ def test_what_has_ended_is_final(bench: Bench) -> None:
             steps.update(uid, MODALITY, _listing(2), StepEvent.COMPLETE)
     assert bench.content() == before
     assert steps.state(STEP) is StepState.COMPLETED
+
+
+def test_old_steps_are_removed_ended_or_not(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By when they ended, or else began; more than go at once; a young one stays, and its list with it."""
+    monkeypatch.setattr("db.store.performed_steps._AT_ONCE", 2)
+    steps, old = bench.store.performed_steps, [f"{STEP}.{number}" for number in range(5)]
+    for uid in [*old, STEP]:
+        steps.begin(uid, MODALITY)
+        steps.update(uid, MODALITY, _listing(1), None)
+    for uid in old[:2]:
+        steps.update(uid, MODALITY, [], StepEvent.DISCONTINUE)
+    moment = bench.clock.advance(1)
+    steps.update(STEP, MODALITY, _listing(1, 2), StepEvent.COMPLETE)
+    steps.begin(OTHER_STEP, MODALITY)
+    assert steps.remove(START) == 0
+    assert steps.remove(moment) == len(old)
+    assert [steps.state(uid) for uid in [*old, STEP, OTHER_STEP]] == [
+        *[None] * len(old),
+        StepState.COMPLETED,
+        StepState.IN_PROGRESS,
+    ]
+    bench.store.intake.record_instance(instance(1))
+    assert _announced(bench) == (2, 1)
+    with pytest.raises(StaleState):
+        steps.update(old[4], MODALITY, _listing(1), StepEvent.COMPLETE)
+    assert steps.remove(moment + timedelta(days=1)) == 1  # the one that names no series that is being received
+    assert (bench.count(PerformedStepRow), bench.count(PerformedSeriesRow)) == (1, 1)
+
+
+def test_step_stays_while_a_series_of_it_is_being_received(bench: Bench) -> None:
+    """However old; also where another of its series has ended. With its last series complete it goes."""
+    steps, after = bench.store.performed_steps, START + timedelta(days=999)
+    other = f"{SERIES}.7"
+    both = [*_listing(1, 2), PerformedSeries(series_instance_uid=other, sop_instance_uids=frozenset({f"{other}.1"}))]
+    steps.begin(STEP, MODALITY)
+    steps.update(STEP, MODALITY, both, StepEvent.COMPLETE)
+    bench.store.intake.exclude(other, bench.complete(other), NO_LUNG, "no lung")
+    bench.store.intake.record_instance(instance(1))
+    assert steps.remove(after) == 0
+    assert _announced(bench) == (2, 1)
+    bench.store.intake.mark_complete(SERIES, 1, "quiet")
+    assert steps.remove(after) == 1
+    assert (bench.count(PerformedStepRow), bench.count(PerformedSeriesRow)) == (0, 0)

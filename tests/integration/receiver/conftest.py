@@ -1,5 +1,6 @@
 """A receiver that runs in this process, and peers that send to it."""
 
+import contextlib
 import io
 import shutil
 import threading
@@ -18,6 +19,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from raw_peer import RawPeer
 
 from db import Peer, Store, upgrade
 from dicom_node.receiver import run_receiver
@@ -88,6 +90,19 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
         receiver.stop()
         receiver.store.close()
     pydicom_config.settings.reading_validation_mode = mode
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., RawPeer]]:
+    """Connect raw peers, which the test need not close."""
+    with contextlib.ExitStack() as stack:
+
+        def make(receiver: Any) -> RawPeer:
+            peer = RawPeer(receiver.port)
+            stack.callback(peer.socket.close)
+            return peer
+
+        yield make
 
 
 @pytest.fixture(scope="session")

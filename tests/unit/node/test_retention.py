@@ -18,18 +18,24 @@ LONG_AGO = 1_000_000_000.0
 
 
 class _Store:
-    """One series that may go, and what is asked and recorded of it."""
+    """One series that may go, performed steps, and what is asked and recorded of them."""
 
     def __init__(self, paths: list[str], *, at_work: bool = False) -> None:
         self.asked: list[dict[SeriesState, datetime]] = []
         self.gone: list[str] = []
+        self.steps_before: list[datetime] = []
         self.retention = SimpleNamespace(removable=self._removable, removal=self._removal)
+        self.performed_steps = SimpleNamespace(remove=self._remove_steps)
         self._stored = [SimpleNamespace(path=path) for path in paths]
         self._at_work = at_work
 
     def _removable(self, before: dict[SeriesState, datetime]) -> list[str]:
         self.asked.append(before)
         return ["1.2.3"] if before else []
+
+    def _remove_steps(self, before: datetime) -> int:
+        self.steps_before.append(before)
+        return 2
 
     @contextmanager
     def _removal(self, uid: str, _before: dict[SeriesState, datetime]) -> Iterator[list[SimpleNamespace]]:
@@ -87,3 +93,10 @@ def test_files_that_came_again_just_now_stay(tmp_path: Path) -> None:
     _sweep(tmp_path, store, excluded_days=1)
     assert sorted(path.name for path in archive.iterdir()) == ["a.dcm", "b.dcm"]
     assert not store.gone
+
+
+def test_performed_steps_go_after_a_month(tmp_path: Path) -> None:
+    """Whatever is set for instances: steps are removed by their own time."""
+    store = _Store([])
+    _sweep(tmp_path, store)
+    assert store.steps_before == [NOW - timedelta(days=30)]
