@@ -70,10 +70,10 @@ class Receiver(_Section):
     )
     max_silent_per_address: int = Field(default=64, ge=1, description="... and from one address.")
     processes: int = Field(
-        default_factory=lambda: min(4, max(1, (os.cpu_count() or 1) // 4)),
+        default_factory=lambda: min(4, os.cpu_count() or 1),
         ge=1,
         le=64,
-        description="Processes that receive; by default one for every four cores, up to four.",
+        description="Processes that receive; by default one for every core, up to four.",
     )
     disk_watermark_bytes: int = Field(
         default=1_073_741_824, ge=0, description="Free space below which instances are refused (0xA700)."
