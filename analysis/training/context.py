@@ -14,16 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.training.augment import SliceStore
-from analysis.training.datasets import CODE_HU, CODE_ZERO_HU, FOLD_COUNT, LUNG, Cache, Source, load_cache
-from analysis.training.evaluation import predict
-from analysis.training.export import network_of, read_run
-from analysis.training.trainer import normalisation_of
+from analysis.training.datasets import CODE_HU, CODE_ZERO_HU, LUNG, Source, load_cache
+from analysis.training.held_out import HeldOutRun, held_out_runs
 
 _WITH, _WITHOUT = "with neighbours", "centre slice three times"
 _SHOWN_SLICES = 3
@@ -43,32 +39,17 @@ def false_burdens_percent(found: Mask, lung: Mask) -> dict[str, float]:
     }
 
 
-def _compare_fold(
-    cache: Cache, checkpoint: Path, fold: int, *, threshold: float, pictures: Path
-) -> list[dict[str, Any]]:
-    run = read_run(checkpoint, str(fold), None)
-    mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
-    network, store = network_of(run), SliceStore(cache, torch.device("cpu"))
+def _compare(run: HeldOutRun, *, threshold: float, pictures: Path) -> list[dict[str, Any]]:
     compared = []
-    for case in cache.held_out(fold):
-        if case.source is not Source.LCTSC:
-            continue
-        lung = (cache.mask[case.start : case.stop] & LUNG) > 0
-        found: dict[str, Mask] = {}
-        for name, context in ((_WITH, True), (_WITHOUT, False)):
-            classes = predict(
-                network,
-                store,
-                case,
-                mean_hu=mean_hu,
-                sd_hu=sd_hu,
-                slices=run.recipe.network.slices,
-                context=context,
-            )
-            found[name] = (1 - classes[:, 0] >= threshold) & lung
+    for case in run.cases([Source.LCTSC]):
+        lung = (run.cache.mask[case.start : case.stop] & LUNG) > 0
+        found = {
+            name: (run.lesion_probability(case, context=context) >= threshold) & lung
+            for name, context in ((_WITH, True), (_WITHOUT, False))
+        }
         figures = {name: false_burdens_percent(mask, lung) for name, mask in found.items()}
-        compared.append({"case": case.name, "fold": fold, **figures})
-        grey = cache.grey[case.start : case.stop]
+        compared.append({"case": case.name, "fold": run.fold, **figures})
+        grey = run.cache.grey[case.start : case.stop]
         differing = np.argsort([-int((found[_WITH][k] ^ found[_WITHOUT][k]).sum()) for k in range(len(lung))])
         for k in differing[:_SHOWN_SLICES].tolist():
             _draw_slice(grey[k], {name: mask[k] for name, mask in found.items()}, pictures / f"{case.name}-{k:03}.png")
@@ -111,14 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threshold", type=float, default=0.5, help="probability from which a pixel is lesion")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     arguments = parser.parse_args(argv)
-    cache = load_cache(arguments.cache)
-    (arguments.out / "slices").mkdir(parents=True, exist_ok=True)
-    cases: list[dict[str, Any]] = []
-    for fold in range(FOLD_COUNT):
-        checkpoint = arguments.checkpoints / f"{arguments.recipe}-{fold}.pt"
-        if checkpoint.exists():
-            pictures = arguments.out / "slices"
-            cases += _compare_fold(cache, checkpoint, fold, threshold=arguments.threshold, pictures=pictures)
+    pictures = arguments.out / "slices"
+    pictures.mkdir(parents=True, exist_ok=True)
+    cases = [
+        compared
+        for run in held_out_runs(load_cache(arguments.cache), arguments.checkpoints, arguments.recipe)
+        for compared in _compare(run, threshold=arguments.threshold, pictures=pictures)
+    ]
     if not cases:
         parser.error(f"{arguments.checkpoints} has no run of {arguments.recipe} that held a control out")
     content = {"set": "context", "model": arguments.recipe, "threshold": arguments.threshold, "cases": cases}

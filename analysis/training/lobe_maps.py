@@ -13,7 +13,10 @@ from analysis.training.warping import bend, rotation
 
 FIRST_LABEL = 4
 MARGIN_MM = 6.0
-_WORN_SHARE = 0.3
+_BEND = 0.8
+_CUT_SHARE = 0.3
+_LARGEST_CUT, _LARGEST_CUTS = 0.6, 0.75
+_WORN_SHARE = 0.25
 _CLOSED_SHARE = 0.5
 _LEAST_SHARE = 0.02
 
@@ -72,7 +75,7 @@ def example(map_: LobeMap, stride: int, random: np.random.Generator | None = Non
     axes = [((np.arange(count) + 0.5) * GRID_MM - size_mm[axis] / 2) for axis, count in enumerate(shape)]
     points = np.stack(np.meshgrid(*(axis.astype(np.float32) for axis in axes), indexing="ij"))
     if random is not None:
-        points += bend(random, tuple(shape))
+        points += _BEND * bend(random, tuple(shape))
     matrix = (turn / scale[:, None] / (extent / 2)[:, None]).astype(np.float32)
     flat = matrix[::-1] @ points.reshape(3, -1)
     where = torch.from_numpy(flat).view(3, *shape).permute(1, 2, 3, 0)
@@ -94,15 +97,16 @@ def example(map_: LobeMap, stride: int, random: np.random.Generator | None = Non
 
 
 def _cut(random: np.random.Generator, shares: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Levels that a scan holds: in a third of the examples lungs are cut off below, above or at both ends."""
+    """Levels that a scan holds: in half of the examples lungs are cut off below, above or at both ends."""
     imaged = np.ones(shares.shape[1], bool)
     occupied = np.flatnonzero(shares.sum(axis=(0, 2, 3)) > 0)
-    height = len(occupied)
-    below, above = random.random(2) < (0.2, 0.2)
-    if below:
-        imaged[: occupied[0] + int(random.uniform(0.02, 0.45) * height)] = False
-    if above:
-        imaged[occupied[-1] + 1 - int(random.uniform(0.02, 0.45) * height) :] = False
+    lost = random.uniform(0.02, _LARGEST_CUT, 2) * (random.random(2) < _CUT_SHARE)
+    lost *= min(1.0, _LARGEST_CUTS / max(float(lost.sum()), 1e-6))
+    below, above = (int(share * len(occupied)) for share in lost)
+    if lost[0]:
+        imaged[: occupied[0] + below] = False
+    if lost[1]:
+        imaged[occupied[-1] + 1 - above :] = False
     return imaged
 
 

@@ -16,17 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from analysis.anatomy.lobe_network import CLASS_COUNT, GRID_MM, build, lobe_network, side_logits
+from analysis.anatomy.lobe_network import CLASS_COUNT, GRID_MM, joined, lobe_network, side_logits, stored
+from analysis.anatomy.lobe_shape import LobeShape
 from analysis.anatomy.lobes import WEIGHTS_NAME
 from analysis.anatomy.unet import UNet
 from analysis.anatomy.weights import write_weights
 from analysis.training.fitting import Fitting, fit
 from analysis.training.lobe_maps import MARGIN_MM, LobeMap, example, load_maps
+from analysis.training.lobe_shapes import Shapes
 
 LOBE_NAMES = ("RUL", "RML", "RLL", "LUL", "LLL")
 FOLD_COUNT = 5
-WIDTHS = (16, 32, 48, 64)
-STEPS = 550
+WIDTHS = (16, 32, 64, 96)
+STEPS = 800
 _RIGHT_LOBES = 3
 _SEEN_VOXELS = 80.0
 """Voxels of the grid under which a lobe's part says nothing about its form."""
@@ -36,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 def train(
     maps: Sequence[LobeMap], *, fitting: Fitting, widths: tuple[int, ...] = WIDTHS, checkpoint: Path | None = None
 ) -> UNet:
-    """Train on these maps."""
+    """Train the network on these maps."""
     torch.manual_seed(fitting.seed)
     network = lobe_network(widths)
 
@@ -61,17 +63,19 @@ def _loss(logits: Tensor, inputs: Tensor, shares: Tensor) -> Tensor:
     return entropy + (1 - dice[seen]).mean() if seen.any() else entropy
 
 
-def score(network: UNet, map_: LobeMap) -> tuple[float, ...]:
+def score(network: UNet, form: LobeShape, map_: LobeMap) -> tuple[float, ...]:
     """Dice of the five lobes on the map's own grid, the true left and right lung given."""
     with torch.inference_mode():
-        logits = network(torch.from_numpy(example(map_, network.stride).inputs)[None])
+        inputs = example(map_, network.stride).inputs
+        scores = form.scores(inputs[0], inputs[1], inputs[2, :, 0, 0] > 0)
+        told = joined(network(torch.from_numpy(inputs)[None])[0], torch.from_numpy(scores))[None]
     axes = []
     for axis, count in enumerate(map_.lobes.shape):
         place = ((np.arange(count) + 0.5) * map_.spacing_mm + MARGIN_MM) / GRID_MM
-        axes.append(torch.from_numpy((place / logits.shape[2 + axis] * 2 - 1).astype(np.float32)))
+        axes.append(torch.from_numpy((place / told.shape[2 + axis] * 2 - 1).astype(np.float32)))
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     where = torch.stack([x, y, z], -1)[None]
-    fine = functional.grid_sample(logits, where, align_corners=False, padding_mode="border")[0]
+    fine = functional.grid_sample(told, where, align_corners=False, padding_mode="border")[0]
     truth = torch.from_numpy(map_.lobes.astype(np.int64))
     found = torch.where(truth <= _RIGHT_LOBES, fine[:3].argmax(0) + 1, fine[3:].argmax(0) + 4) * (truth > 0)
     return tuple(
@@ -96,17 +100,11 @@ def cross_validate(
     """Dice of the five lobes of each map of these folds, by a network that has not seen the map."""
     found: dict[str, tuple[float, ...]] = {}
     for fold in folds:
-        done = None if work is None else work / f"fold{fold}.json"
-        if done is not None and done.exists():
-            found |= {name: tuple(values) for name, values in json.loads(done.read_text()).items()}
-            continue
-        checkpoint = None if work is None else work / f"fold{fold}.pt"
         seen = [map_ for index, map_ in enumerate(maps) if fold_of(index) != fold]
-        network = train(seen, fitting=fitting, widths=widths, checkpoint=checkpoint)
-        scores = {map_.name: score(network, map_) for index, map_ in enumerate(maps) if fold_of(index) == fold}
+        network = _trained(seen, f"fold{fold}", fitting=fitting, widths=widths, work=work)
+        form = Shapes(seen).fit()
+        scores = {map_.name: score(network, form, map_) for index, map_ in enumerate(maps) if fold_of(index) == fold}
         _LOG.info("fold %d: %s", fold, json.dumps(report(scores)["mean_dice_by_lobe"]))
-        if done is not None:
-            done.write_text(json.dumps(scores))
         found |= scores
     return found
 
@@ -126,14 +124,19 @@ def report(dice: Mapping[str, Sequence[float]]) -> dict[str, object]:
     }
 
 
-def _on_all_maps(maps: Sequence[LobeMap], *, fitting: Fitting, work: Path | None) -> UNet:
-    """The network that is exported, from the work folder where it is done already."""
+def _trained(
+    maps: Sequence[LobeMap], name: str, *, fitting: Fitting, widths: tuple[int, ...], work: Path | None
+) -> UNet:
+    """The network of these maps, from the work folder where it is done already."""
     if work is None:
-        return train(maps, fitting=fitting)
-    done = work / "all_done.pt"
+        return train(maps, fitting=fitting, widths=widths)
+    work.mkdir(parents=True, exist_ok=True)
+    done = work / f"{name}_done.pt"
     if done.exists():
-        return build(torch.load(done, weights_only=True), WIDTHS)
-    network = train(maps, fitting=fitting, checkpoint=work / "all.pt")
+        network = lobe_network(widths)
+        network.load_state_dict(torch.load(done, weights_only=True))
+        return network.eval()
+    network = train(maps, fitting=fitting, widths=widths, checkpoint=work / f"{name}.pt")
     torch.save(network.state_dict(), done)
     return network
 
@@ -152,10 +155,10 @@ def main() -> None:
     maps = load_maps(arguments.maps)
     fitting = Fitting(steps=arguments.steps, seed=arguments.seed)
     dice = cross_validate(maps, fitting=fitting, folds=arguments.folds, work=arguments.work)
-    network = _on_all_maps(maps, fitting=fitting, work=arguments.work)
+    network = _trained(maps, "all", fitting=fitting, widths=WIDTHS, work=arguments.work)
     manifest = {
         "name": "lobes from the shape of the lungs",
-        "version": "0.2.0",
+        "version": "0.3.0",
         "widths": list(network.widths),
         "grid_mm": GRID_MM,
         "training": {
@@ -165,7 +168,8 @@ def main() -> None:
             "data": "LUNA16 lobes (CC BY-NC-SA 4.0)",
         },
     }
-    write_weights(arguments.out, WEIGHTS_NAME, manifest, network.state_dict(), evaluation=report(dice))
+    state = stored(network, Shapes(maps).fit())
+    write_weights(arguments.out, WEIGHTS_NAME, manifest, state, evaluation=report(dice))
 
 
 if __name__ == "__main__":

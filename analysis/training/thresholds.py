@@ -15,14 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from analysis.training.augment import SliceStore
-from analysis.training.datasets import CLASS_BITS, FOLD_COUNT, LUNG, Cache, Source, load_cache
-from analysis.training.evaluation import predict
-from analysis.training.export import network_of, read_run
-from analysis.training.trainer import normalisation_of
+from analysis.training.datasets import CLASS_BITS, LUNG, Source, load_cache
+from analysis.training.held_out import HeldOutRun, held_out_runs
 
 GRID = tuple(round(0.05 * step, 2) for step in range(1, 15))
 CONTROL_LIMIT_PERCENT = 0.5
@@ -46,18 +42,17 @@ def judge(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> dict[str
     }
 
 
-def judge_fold(cache: Cache, checkpoint: Path, fold: int) -> list[dict[str, Any]]:
-    """The judgements of the volumes that this fold's run did not see."""
-    run = read_run(checkpoint, str(fold), None)
-    mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
-    network, store = network_of(run), SliceStore(cache, torch.device("cpu"))
-    judged = []
-    for case in cache.held_out(fold):
-        if case.source in _JUDGED:
-            classes = predict(network, store, case, mean_hu=mean_hu, sd_hu=sd_hu, slices=run.recipe.network.slices)
-            figures = judge(1 - classes[:, 0], cache.mask[case.start : case.stop])
-            judged.append({"case": case.name, "set": case.source.value, "fold": fold, **figures})
-    return judged
+def judge_run(run: HeldOutRun) -> list[dict[str, Any]]:
+    """The judgements of the volumes that this run did not see."""
+    return [
+        {
+            "case": case.name,
+            "set": case.source.value,
+            "fold": run.fold,
+            **judge(run.lesion_probability(case), run.cache.mask[case.start : case.stop]),
+        }
+        for case in run.cases(_JUDGED)
+    ]
 
 
 def choose(cases: Sequence[Mapping[str, Any]]) -> int:
@@ -107,12 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
-    cache = load_cache(arguments.cache)
-    cases: list[dict[str, Any]] = []
-    for fold in range(FOLD_COUNT):
-        checkpoint = arguments.checkpoints / f"{arguments.recipe}-{fold}.pt"
-        if checkpoint.exists():
-            cases += judge_fold(cache, checkpoint, fold)
+    runs = held_out_runs(load_cache(arguments.cache), arguments.checkpoints, arguments.recipe)
+    cases = [judged for run in runs for judged in judge_run(run)]
     if not any(case["lesion_dice"] is not None for case in cases):
         parser.error(f"{arguments.checkpoints} has no run of {arguments.recipe} that held a patient out")
     content: dict[str, Any] = {"set": "thresholds", "model": arguments.recipe, **summary(cases), "cases": cases}
