@@ -6,6 +6,7 @@ The phantom tells that the model computes, not that it is good: that is what its
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,8 +20,10 @@ __all__ = ["SelfCheck", "phantom", "self_check"]
 
 _SLICES, _SIZE = 3, 192
 _SPACING_MM = 3.0
-_LUNG_HU, _LESION_HU, _BODY_HU = -850, -450, 40
+_LUNG_HU, _LESION_HU, _BODY_HU = -850.0, -500.0, 40.0
 _TEXTURE_HU = 25.0
+_VESSELS = 60
+_EDGE_PX = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +61,25 @@ def self_check(directory: Path, *, device: str = "cpu") -> SelfCheck:
 
 
 def phantom() -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_]]:
-    """A chest in three slices: HU, lung and lesion, ``(slice, row, column)``, always the same."""
+    """A chest in three slices, with vessels and an opacity below the pleura: HU, lung and lesion, always the same.
+
+    ``(slice, row, column)``. The opacity lies where those of pneumonia are wont to: a network may rightly take an even
+    disc in the middle of a lung for something else.
+    """
     rows, columns = np.mgrid[:_SIZE, :_SIZE] / _SIZE
 
     def disc(row: float, column: float, height: float, width: float) -> NDArray[np.bool_]:
         return ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 < 1
 
     lung = disc(0.5, 0.3, 0.3, 0.15) | disc(0.5, 0.7, 0.3, 0.15)
-    lesion = disc(0.62, 0.27, 0.09, 0.07)
-    plane = np.select([lesion, lung, disc(0.5, 0.5, 0.42, 0.47)], [_LESION_HU, _LUNG_HU, _BODY_HU], -1000)
-    texture = np.random.default_rng(0).normal(0.0, _TEXTURE_HU, (_SLICES, *plane.shape))
-    hu = np.rint(plane + texture).astype(np.int16)
+    lesion = disc(0.62, 0.2, 0.1, 0.09) & lung
+    random = np.random.default_rng(0)
+    share = cv2.GaussianBlur(lesion.astype(np.float32), (0, 0), _EDGE_PX)
+    inside = _LUNG_HU + (_LESION_HU - _LUNG_HU) * share
+    plane = np.select([lung, disc(0.5, 0.5, 0.42, 0.47)], [inside, _BODY_HU], -1000.0)
+    for row, column in random.integers(0, _SIZE, (_VESSELS, 2)).tolist():
+        if lung[row, column]:
+            cv2.circle(plane, (column, row), 1, _BODY_HU, -1)
+    texture = random.normal(0.0, _TEXTURE_HU, (_SLICES, *plane.shape))
+    hu = np.rint(cv2.GaussianBlur(plane, (0, 0), 0.7) + texture).astype(np.int16)
     return hu, np.broadcast_to(lung, hu.shape), np.broadcast_to(lesion, hu.shape)
