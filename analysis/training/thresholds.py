@@ -21,7 +21,7 @@ from analysis.training.datasets import CLASS_BITS, LUNG, Source, load_cache
 from analysis.training.held_out import HeldOutRun, held_out_runs
 
 GRID = tuple(round(0.05 * step, 2) for step in range(1, 15))
-CONTROL_LIMIT_PERCENT = 0.5
+CONTROL_LIMIT_PERCENT = 1.0
 """Mean false burden of the controls above which a threshold is not chosen."""
 _JUDGED = (Source.COVID20, Source.LCTSC)
 
