@@ -14,6 +14,8 @@ _TRACHEA_AREA_MM2 = (40.0, 900.0)
 _MIDLINE_MM = 45.0
 _ELONGATION = 3.0
 _STEP_ASIDE_MM = 4.0
+_LUNG_HU, _BARE_GAS_HU = -900.0, -930.0
+_BARE_MIDLINE_MM = 25.0
 _GAS_THRESHOLDS_HU = (-900.0, -920.0, -940.0, -955.0, -970.0, -985.0)
 _MAXIMUM_ML = 110.0
 _MAXIMUM_SLICE_MM2 = 2200.0
@@ -28,7 +30,10 @@ def find_airways(grid: Grid, air: Mask, body: Mask) -> Mask:
     Gas that hangs together with the trachea is airway, at the loosest threshold at which it does not leak into lung.
     """
     nothing = np.zeros_like(air)
-    seeds = _trachea(grid, air, body)
+    seeds = _trachea(grid, air, body, _MIDLINE_MM)
+    if seeds is None:
+        # on coarse pixels the wall between trachea and lung is lost: what still stands out is gas without tissue
+        seeds = _trachea(grid, air & (grid.hu < _BARE_GAS_HU), body, _BARE_MIDLINE_MM)
     if seeds is None:
         return nothing
     columns = np.nonzero(seeds)[2]
@@ -43,11 +48,15 @@ def find_airways(grid: Grid, air: Mask, body: Mask) -> Mask:
     return _with_wall(grid, result) & air
 
 
-def _trachea(grid: Grid, air: Mask, body: Mask) -> Mask | None:
-    """Mark the longest run of round holes near the midline that follow one another; None when all runs are short."""
+def _trachea(grid: Grid, air: Mask, body: Mask, aside_mm: float) -> Mask | None:
+    """Mark the longest run of round holes of gas near the midline that follow one another; None when all are short.
+
+    The base of a lung beside the heart is a round hole as well, but no gas: its least dense twentieth lies above -900.
+    ``aside_mm`` is how far from the midline a hole may lie.
+    """
     runs: list[list[_Hole]] = []
     for index in range(len(air) - 1, -1, -1):
-        for hole in _round_holes(grid, air[index], body[index], index):
+        for hole in _round_holes(grid, air[index], body[index], index, aside_mm):
             reach_px = (_STEP_ASIDE_MM + grid.slice_mm / 2) / grid.pixel_mm
             home = min(
                 (run for run in runs if run[-1].level == index + 1 and _apart(run[-1], hole) <= reach_px),
@@ -58,13 +67,15 @@ def _trachea(grid: Grid, air: Mask, body: Mask) -> Mask | None:
                 runs.append([hole])
             else:
                 home.append(hole)
-    longest = max(runs, key=len, default=[])
-    if len(longest) * grid.slice_mm < _MINIMUM_SEED_MM:
-        return None
-    seeds = np.zeros_like(air)
-    for hole in longest:
-        seeds[hole.level] = cv2.connectedComponents(air[hole.level].astype(np.uint8), connectivity=4)[1] == hole.label
-    return seeds
+    runs = [run for run in runs if len(run) * grid.slice_mm >= _MINIMUM_SEED_MM]
+    for run in sorted(runs, key=len, reverse=True):
+        seeds = np.zeros_like(air)
+        for hole in run:
+            labels = cv2.connectedComponents(air[hole.level].astype(np.uint8), connectivity=4)[1]
+            seeds[hole.level] = labels == hole.label
+        if float(np.percentile(grid.hu[seeds], 5)) < _LUNG_HU:
+            return seeds
+    return None
 
 
 class _Hole(NamedTuple):
@@ -76,7 +87,9 @@ class _Hole(NamedTuple):
     row: float
 
 
-def _round_holes(grid: Grid, air: npt.NDArray[np.bool_], body: npt.NDArray[np.bool_], index: int) -> list[_Hole]:
+def _round_holes(
+    grid: Grid, air: npt.NDArray[np.bool_], body: npt.NDArray[np.bool_], index: int, aside_mm: float
+) -> list[_Hole]:
     columns = np.flatnonzero(body.any(axis=0))
     if not columns.size:
         return []
@@ -89,7 +102,7 @@ def _round_holes(grid: Grid, air: npt.NDArray[np.bool_], body: npt.NDArray[np.bo
         if (
             _TRACHEA_AREA_MM2[0] <= area <= _TRACHEA_AREA_MM2[1]
             and max(sides) <= _ELONGATION * min(sides)
-            and abs(centroids[label][0] - midline) * grid.column_mm <= _MIDLINE_MM
+            and abs(centroids[label][0] - midline) * grid.column_mm <= aside_mm
         ):
             holes.append(_Hole(index, label, float(centroids[label][0]), float(centroids[label][1])))
     return holes

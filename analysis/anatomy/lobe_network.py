@@ -1,21 +1,22 @@
-"""A small U-Net that tells the lobes from the shape of the lungs alone, at 5 mm."""
+"""A small U-Net that tells the lobes of lungs that are cut off, at 7 mm, from their shape alone."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from analysis.anatomy.lobe_shape import LobeShape
 from analysis.anatomy.unet import UNet, padded
 
-GRID_MM = 5.0
+GRID_MM = 7.0
 """Spacing of the grid on which lobes are told, the same in all directions."""
 
 CLASS_COUNT = 5
 """Right upper, middle and lower, left upper and lower lobe: labels 4 to 8 in this order."""
 
 INPUT_COUNT = 6
+_NETWORK, _FORM = "network.", "form."
 
 
 def network_inputs(
@@ -58,8 +59,24 @@ def lobe_network(widths: tuple[int, ...]) -> UNet:
     return UNet(inputs=INPUT_COUNT, outputs=CLASS_COUNT, widths=widths, normalised=True)
 
 
-def build(state: Mapping[str, Any], widths: tuple[int, ...]) -> UNet:
-    """The network with these weights, ready to be asked."""
+def stored(network: UNet, form: LobeShape) -> dict[str, torch.Tensor]:
+    """The tensors of a network and of the linear model beside it, by name."""
+    return {
+        **{f"{_NETWORK}{name}": value for name, value in network.state_dict().items()},
+        **{f"{_FORM}{name}": torch.from_numpy(value) for name, value in form.arrays().items()},
+    }
+
+
+def build(state: Mapping[str, torch.Tensor], widths: tuple[int, ...]) -> tuple[UNet, LobeShape]:
+    """The network and the linear model of these tensors, ready to be asked.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: the tensors are not those of such a network and model.
+    """
     network = lobe_network(widths)
-    network.load_state_dict(state)
-    return network.eval()
+    network.load_state_dict(_below(state, _NETWORK))
+    return network.eval(), LobeShape.of({name: value.numpy() for name, value in _below(state, _FORM).items()})
+
+
+def _below(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

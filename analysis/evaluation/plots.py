@@ -103,6 +103,9 @@ def _agreement(pairs: npt.NDArray[np.float64], name: str) -> Plot:
     left.set_title("" if r2 is None else f"Pearson R² {r2:.3f}", fontsize=9)
     for right in others:
         mean_diff_plot(pairs[:, 0], pairs[:, 1], ax=right, scatter_kwds={"color": _BLUE, "alpha": 0.8})
+        low, high = right.get_ylim()  # set by the limits of agreement, which leave outliers out
+        reach = 1.1 * float(np.abs(pairs[:, 0] - pairs[:, 1]).max())
+        right.set_ylim(min(low, -reach), max(high, reach))
         right.set_xlabel(f"mean of found and true {name}", fontsize=9)
         right.set_ylabel(f"found minus true {name}", fontsize=9)
         right.tick_params(labelsize=8)

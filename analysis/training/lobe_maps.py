@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from analysis.anatomy.lobe_network import CLASS_COUNT, GRID_MM, network_inputs
+from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
+from analysis.series import NativeGrid, Volume
 from analysis.training.warping import bend, rotation
 
 FIRST_LABEL = 4
-MARGIN_MM = 6.0
+_MARGIN_MM = 6.0
+_RIGHT_LOBES = 3
 _BEND = 0.8
-_CUT_SHARE = 0.3
-_LARGEST_CUT, _LARGEST_CUTS = 0.6, 0.75
+_CUT_ENDS = ((1, 0), (0, 1), (1, 1))
+_LEAST_CUT, _LARGEST_CUT, _LARGEST_CUTS = 0.04, 0.7, 0.75
 _WORN_SHARE = 0.25
 _CLOSED_SHARE = 0.5
 _LEAST_SHARE = 0.02
@@ -63,12 +66,29 @@ def lobe_map(name: str, labels: NDArray[np.uint8], spacing_mm: float) -> LobeMap
     return LobeMap(name=name, lobes=lobes, spacing_mm=spacing_mm, shares=shares, shares_mm=2 * spacing_mm)
 
 
+def scan_of(lobes: NDArray[np.uint8], spacing_mm: float) -> tuple[Volume, Lungs]:
+    """The true lungs of labels 1 to 5 (slice, row, column), from feet to head, as a scan without grey values."""
+    count = len(lobes)
+    volume = Volume(
+        hu=np.zeros(lobes.shape, np.int16),
+        slice_positions_mm=np.arange(count, dtype=np.float64) * np.float64(spacing_mm),
+        slice_weights_mm=np.full(count, spacing_mm),
+        row_spacing_mm=spacing_mm,
+        column_spacing_mm=spacing_mm,
+        sop_instance_uids=("",) * count,
+        frame_numbers=(None,) * count,
+        native=NativeGrid(transposed=False, rows_flipped=False, columns_flipped=False),
+    )
+    sides = np.where(lobes > _RIGHT_LOBES, LEFT, RIGHT).astype(np.uint8) * (lobes > 0)
+    return volume, Lungs(labels=sides)
+
+
 def example(map_: LobeMap, stride: int, random: np.random.Generator | None = None) -> LobeExample:
     """One map on the network's grid; with ``random`` bent, scaled, turned, cut off and worn."""
     extent = np.asarray(map_.shares.shape[1:]) * map_.shares_mm
     scale = np.ones(3) if random is None else np.exp(random.normal(0, 0.09, 3))
     turn = np.eye(3) if random is None else rotation(random.normal(0, np.radians(5), 3))
-    size_mm = extent * scale + 2 * MARGIN_MM
+    size_mm = extent * scale + 2 * _MARGIN_MM
     if random is not None:
         size_mm += random.uniform(0, GRID_MM, 3)
     shape = np.ceil(size_mm / GRID_MM).astype(int)
@@ -97,11 +117,11 @@ def example(map_: LobeMap, stride: int, random: np.random.Generator | None = Non
 
 
 def _cut(random: np.random.Generator, shares: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Levels that a scan holds: in half of the examples lungs are cut off below, above or at both ends."""
+    """Levels that a scan holds: lungs are cut off below, above or at both ends, as the network sees no others."""
     imaged = np.ones(shares.shape[1], bool)
     occupied = np.flatnonzero(shares.sum(axis=(0, 2, 3)) > 0)
-    lost = random.uniform(0.02, _LARGEST_CUT, 2) * (random.random(2) < _CUT_SHARE)
-    lost *= min(1.0, _LARGEST_CUTS / max(float(lost.sum()), 1e-6))
+    lost = random.uniform(_LEAST_CUT, _LARGEST_CUT, 2) * _CUT_ENDS[random.integers(len(_CUT_ENDS))]
+    lost *= min(1.0, _LARGEST_CUTS / float(lost.sum()))
     below, above = (int(share * len(occupied)) for share in lost)
     if lost[0]:
         imaged[: occupied[0] + below] = False
@@ -112,8 +132,9 @@ def _cut(random: np.random.Generator, shares: NDArray[np.float32]) -> NDArray[np
 
 def _closed(lung: NDArray[np.float32]) -> NDArray[np.float32]:
     """A lung whose bronchi and vessels are filled, as segmentations fill them and label maps do not."""
-    wide = functional.max_pool3d(torch.from_numpy(lung)[None, None], 3, stride=1, padding=1)
-    return np.maximum(lung, -functional.max_pool3d(-wide, 3, stride=1, padding=1)[0, 0].numpy())
+    room = functional.pad(torch.from_numpy(lung)[None, None], (2,) * 6)
+    closed = -functional.max_pool3d(-functional.max_pool3d(room, 3, stride=1), 3, stride=1)
+    return np.maximum(lung, closed[0, 0].numpy())
 
 
 def _worn(random: np.random.Generator, lung: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,20 +16,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from analysis.anatomy.lobe_network import CLASS_COUNT, GRID_MM, joined, lobe_network, side_logits, stored
+from analysis.anatomy.lobe_network import CLASS_COUNT, GRID_MM, lobe_network, side_logits, stored
 from analysis.anatomy.lobe_shape import LobeShape
-from analysis.anatomy.lobes import WEIGHTS_NAME
+from analysis.anatomy.lobes import LOBE_LABELS, WEIGHTS_NAME, tell_lobes
 from analysis.anatomy.unet import UNet
 from analysis.anatomy.weights import write_weights
 from analysis.training.fitting import Fitting, fit
-from analysis.training.lobe_maps import MARGIN_MM, LobeMap, example, load_maps
+from analysis.training.lobe_maps import FIRST_LABEL, LobeMap, example, load_maps, scan_of
 from analysis.training.lobe_shapes import Shapes
 
 LOBE_NAMES = ("RUL", "RML", "RLL", "LUL", "LLL")
 FOLD_COUNT = 5
 WIDTHS = (16, 32, 64, 96)
-STEPS = 800
-_RIGHT_LOBES = 3
+STEPS = 900
+WHOLE = "whole"
+PARTS = {WHOLE: (0.0, 1.0), "upper half": (0.5, 1.0), "lower half": (0.0, 0.5), "around the heart": (0.15, 0.65)}
+"""Parts of the lungs' height, from feet to head, of which lobes are told."""
+
+Dice = tuple[float | None, ...]
+
+_WHAT = "Dice of lobes on held-out label maps, the true left and right lung given; split by patient"
 _SEEN_VOXELS = 80.0
 """Voxels of the grid under which a lobe's part says nothing about its form."""
 _LOG = logging.getLogger(__name__)
@@ -63,25 +69,26 @@ def _loss(logits: Tensor, inputs: Tensor, shares: Tensor) -> Tensor:
     return entropy + (1 - dice[seen]).mean() if seen.any() else entropy
 
 
-def score(network: UNet, form: LobeShape, map_: LobeMap) -> tuple[float, ...]:
-    """Dice of the five lobes on the map's own grid, the true left and right lung given."""
-    with torch.inference_mode():
-        inputs = example(map_, network.stride).inputs
-        scores = form.scores(inputs[0], inputs[1], inputs[2, :, 0, 0] > 0)
-        told = joined(network(torch.from_numpy(inputs)[None])[0], torch.from_numpy(scores))[None]
-    axes = []
-    for axis, count in enumerate(map_.lobes.shape):
-        place = ((np.arange(count) + 0.5) * map_.spacing_mm + MARGIN_MM) / GRID_MM
-        axes.append(torch.from_numpy((place / told.shape[2 + axis] * 2 - 1).astype(np.float32)))
-    z, y, x = torch.meshgrid(*axes, indexing="ij")
-    where = torch.stack([x, y, z], -1)[None]
-    fine = functional.grid_sample(told, where, align_corners=False, padding_mode="border")[0]
-    truth = torch.from_numpy(map_.lobes.astype(np.int64))
-    found = torch.where(truth <= _RIGHT_LOBES, fine[:3].argmax(0) + 1, fine[3:].argmax(0) + 4) * (truth > 0)
-    return tuple(
-        float(2 * ((found == label) & (truth == label)).sum() / ((found == label).sum() + (truth == label).sum()))
-        for label in range(1, CLASS_COUNT + 1)
-    )
+def score(
+    network: UNet, form: LobeShape, map_: LobeMap, part: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float | None, ...]:
+    """Dice of the five lobes on the map's own grid, the true lungs given; None for a lobe that is not told.
+
+    ``part`` of the lungs' height from feet to head is shown, the rest cut away.
+    """
+    occupied = np.flatnonzero(map_.lobes.any(axis=(1, 2)))
+    low, high = int(occupied[0]), int(occupied[-1]) + 1
+    first = 0 if part[0] == 0 else low + round(part[0] * (high - low))
+    last = len(map_.lobes) if part[1] == 1 else low + round(part[1] * (high - low))
+    truth = map_.lobes[first:last]
+    found = tell_lobes(*scan_of(truth, map_.spacing_mm), network, form, GRID_MM)
+    dice: list[float | None] = []
+    for label, lobe in LOBE_LABELS.items():
+        one, other = found.labels == label, truth == label - FIRST_LABEL + 1
+        both = np.count_nonzero(one) + np.count_nonzero(other)
+        told = lobe in found.confidence_percent
+        dice.append(2 * float(np.count_nonzero(one & other)) / both if told and both else None)
+    return tuple(dice)
 
 
 def fold_of(index: int) -> int:
@@ -96,31 +103,52 @@ def cross_validate(
     folds: Sequence[int] = tuple(range(FOLD_COUNT)),
     widths: tuple[int, ...] = WIDTHS,
     work: Path | None = None,
-) -> dict[str, tuple[float, ...]]:
-    """Dice of the five lobes of each map of these folds, by a network that has not seen the map."""
-    found: dict[str, tuple[float, ...]] = {}
+) -> dict[str, Mapping[str, Dice]]:
+    """Dice of each map of these folds, whole and in ``PARTS``, by a network and a model that have not seen the map."""
+    found: dict[str, Mapping[str, Dice]] = {}
     for fold in folds:
         seen = [map_ for index, map_ in enumerate(maps) if fold_of(index) != fold]
         network = _trained(seen, f"fold{fold}", fitting=fitting, widths=widths, work=work)
         form = Shapes(seen).fit()
-        scores = {map_.name: score(network, form, map_) for index, map_ in enumerate(maps) if fold_of(index) == fold}
+        held_out = [map_ for index, map_ in enumerate(maps) if fold_of(index) == fold]
+        scores = {
+            map_.name: {name: score(network, form, map_, part) for name, part in PARTS.items()} for map_ in held_out
+        }
         _LOG.info("fold %d: %s", fold, json.dumps(report(scores)["mean_dice_by_lobe"]))
         found |= scores
     return found
 
 
-def report(dice: Mapping[str, Sequence[float]]) -> dict[str, object]:
-    """Mean Dice of each lobe and of all over maps that were held out, and the lobes of each map."""
-    table = np.asarray(list(dice.values()), np.float64).reshape(-1, CLASS_COUNT)
-    means = table.mean(axis=0) if len(table) else np.full(CLASS_COUNT, np.nan)
+def report(found: Mapping[str, Mapping[str, Dice]]) -> dict[str, object]:
+    """Mean Dice of each lobe and of all over maps that were held out, whole and cut, and the lobes of each map.
+
+    A lobe of whole lungs that is not told counts as 0; of cut lungs those that are told are counted.
+    """
+    whole = {name: [value or 0.0 for value in parts[WHOLE]] for name, parts in found.items()}
+    table = np.asarray(list(whole.values()), np.float64).reshape(-1, CLASS_COUNT)
+    if not len(table):
+        return {"what": _WHAT, "maps": 0, "mean_dice": None, "mean_dice_by_lobe": {}, "cut": {}, "maps_dice": {}}
+    means = table.mean(axis=0)
     return {
-        "what": "Dice of lobes on held-out label maps, the true left and right lung given; split by patient",
+        "what": _WHAT,
         "maps": len(table),
-        "mean_dice": round(float(means.mean()), 4) if len(table) else None,
-        "mean_dice_by_lobe": {name: round(float(mean), 4) for name, mean in zip(LOBE_NAMES, means, strict=True)}
-        if len(table)
-        else {},
-        "maps_dice": {name: [round(value, 4) for value in values] for name, values in dice.items()},
+        "mean_dice": round(float(means.mean()), 4),
+        "mean_dice_by_lobe": {name: round(float(mean), 4) for name, mean in zip(LOBE_NAMES, means, strict=True)},
+        "cut": {part: _of_part([parts[part] for parts in found.values()]) for part in PARTS if part != WHOLE},
+        "maps_dice": {name: [round(value, 4) for value in values] for name, values in whole.items()},
+    }
+
+
+def _of_part(values: Sequence[Dice]) -> dict[str, dict[str, float | int | None]]:
+    """For each lobe in how many maps it is told, and their mean and worst Dice."""
+    told = {name: [one[index] for one in values if one[index] is not None] for index, name in enumerate(LOBE_NAMES)}
+    return {
+        name: {
+            "told": len(dice),
+            "mean_dice": round(float(np.mean(np.asarray(dice, np.float64))), 4) if dice else None,
+            "worst_dice": round(float(np.min(np.asarray(dice, np.float64))), 4) if dice else None,
+        }
+        for name, dice in told.items()
     }
 
 

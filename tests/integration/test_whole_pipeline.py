@@ -123,12 +123,12 @@ def test_a_part_of_a_chest_is_measured_as_that_part(
 
 
 def test_a_cardiac_attenuation_map_has_no_scores(tmp_path: Path) -> None:
-    """Forty slices around the heart: volumes of the imaged part within 7 %, limited, no score, and why."""
+    """Forty slices around the heart: volumes of the imaged part within 6 %, limited, no score, and why."""
     phantom = build_phantom(PhantomSpec.cardiac_ctac(matrix=256))
     write_series(phantom, tmp_path)
     findings = _analysed(tmp_path).findings
-    # the first branches of bronchi and vessels count as lung here, and not in the phantom's truth
-    assert findings.both_lungs.lung_volume_ml == pytest.approx(phantom.lung_volume_ml, rel=0.07)
+    # pixels of 2 mm at the border, half lung, count as lung, so that no opacity at the pleura is lost
+    assert findings.both_lungs.lung_volume_ml == pytest.approx(phantom.lung_volume_ml, rel=0.06)
     assert findings.quality.level is QualityLevel.LIMITED
     assert findings.quality.lung_coverage_percent is not None
     assert 35 < findings.quality.lung_coverage_percent < 75

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from analysis.anatomy import LEFT, RIGHT, Lungs, estimate_lobes, lobes
+from analysis.anatomy import LEFT, LOBE_LABELS, RIGHT, Lungs, estimate_lobes, lobes
 from analysis.errors import UntrustedWeights
 from analysis.findings import Lobe
 from analysis.measure import measure
@@ -20,14 +20,30 @@ def two_boxes(make_volume):
     return make_volume(np.where(labels > 0, -850, 40), (2.0, 3.0, 3.0)), Lungs(labels=labels)
 
 
+@pytest.fixture(scope="session")
+def chest_shape(make_volume):
+    """Lungs in the shape of lungs: domes below, tips above, a heart between them; 4 x 3 x 3 mm."""
+    z, y, x = np.mgrid[:80, :80, :110].astype(float)
+    height = np.clip((z - 8) / 62, 0, 1)
+    width = 22 * np.sqrt(np.clip(1 - height**2.5, 0, 1))
+    heart = ((z - 24) / 17) ** 2 + ((y - 26) / 17) ** 2 + ((x - 62) / 21) ** 2 < 1
+    labels = np.zeros(z.shape, np.uint8)
+    for side, middle in ((RIGHT, 28), (LEFT, 82)):
+        oval = ((x - middle) / np.maximum(width, 1)) ** 2 + ((y - 42) / np.maximum(1.45 * width, 1)) ** 2 < 1
+        dome = z < 8 + 13 * np.exp(-(((x - middle) / 18) ** 2) - ((y - 32) / 22) ** 2)
+        labels[oval & ~dome & ~heart & (z >= 8) & (z < 70)] = side
+    return make_volume(np.where(labels > 0, -850, 40), (4.0, 3.0, 3.0)), Lungs(labels=labels)
+
+
 @pytest.fixture
 def told_by_height(monkeypatch):
     """In place of the network: upper lobes above the middle of the lungs, middle lobe in front below, lower behind."""
 
-    def ask(network, right, left, imaged):
-        del network, left, imaged
+    def ask(network, form, right, left, imaged):
+        del network, form, left, imaged
         told = np.full((5, *right.shape), 0.02, np.float32)
-        middle, front = right.shape[0] // 2, right.shape[1] // 2
+        levels = np.flatnonzero(right.any(axis=(1, 2)))
+        middle, front = (levels[0] + levels[-1] + 1) // 2, right.shape[1] // 2
         told[0, middle:] = told[3, middle:] = 1
         told[1, :middle, :front] = 1
         told[2, :middle, front:] = 1
@@ -35,7 +51,7 @@ def told_by_height(monkeypatch):
         return told
 
     monkeypatch.setattr(lobes, "_ask", ask)
-    monkeypatch.setattr(lobes, "_load", lambda _: (None, 8.0))
+    monkeypatch.setattr(lobes, "_load", lambda _: (None, None, 8.0))
 
 
 @pytest.mark.usefixtures("told_by_height")
@@ -80,12 +96,94 @@ def test_cut_lungs_have_no_scores(two_boxes, make_volume):
 def test_a_lobe_of_doubt_is_not_told(monkeypatch, two_boxes):
     """Where the network cannot tell lobes apart, none is labelled, and the lobes are named as untold."""
     volume, lungs = two_boxes
-    monkeypatch.setattr(lobes, "_ask", lambda _n, right, *_: np.full((5, *right.shape), 0.5, np.float32))
-    monkeypatch.setattr(lobes, "_load", lambda _: (None, 8.0))
+    monkeypatch.setattr(lobes, "_ask", lambda _n, _f, right, *_: np.full((5, *right.shape), 0.5, np.float32))
+    monkeypatch.setattr(lobes, "_load", lambda _: (None, None, 8.0))
     found = estimate_lobes(volume, lungs)
     assert not found.labels.any()
     assert found.untold == set(Lobe)
     assert not found.scorable
+
+
+@pytest.mark.parametrize(("rest", "ends"), [(slice(40, 100), (0,)), (slice(0, 60), (-1,)), (slice(30, 70), (0, -1))])
+def test_the_network_is_shown_that_nothing_is_known_beyond_a_cut(monkeypatch, two_boxes, make_volume, rest, ends):
+    """Fourteen centimetres of levels that were not imaged follow a cut, as in training; one imaged level an end."""
+    shown = []
+
+    def ask(network, form, right, left, imaged):
+        del network, form, left
+        shown.append((right.any(axis=(1, 2)), imaged))
+        return np.full((5, *right.shape), 0.5, np.float32)
+
+    monkeypatch.setattr(lobes, "_ask", ask)
+    monkeypatch.setattr(lobes, "_load", lambda _: (None, None, 7.0))
+    volume, lungs = two_boxes
+    estimate_lobes(make_volume(volume.hu[rest], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[rest]))
+    lung, imaged = shown[0]
+    assert imaged[lung].all()
+    for end in (0, -1):
+        first = int(imaged[:: 1 if end == 0 else -1].argmax())
+        assert first == (20 if end in ends else 0)
+        assert not lung[end]
+
+
+@pytest.mark.usefixtures("told_by_height")
+def test_lobes_of_a_cut_lung_are_told_by_a_stricter_measure(monkeypatch, two_boxes, make_volume):
+    """What is confident enough for a whole lung is not for one that is cut off: its lobes are untold, not labelled."""
+    volume, lungs = two_boxes
+    confidence = min(estimate_lobes(volume, lungs).confidence_percent.values())
+    monkeypatch.setattr(lobes, "LEAST_CONFIDENCE_PERCENT", confidence - 1)
+    monkeypatch.setattr(lobes, "LEAST_CONFIDENCE_CUT_PERCENT", 100.0)
+    assert estimate_lobes(volume, lungs).untold == set()
+    found = estimate_lobes(make_volume(volume.hu[40:], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[40:]))
+    assert found.untold == set(Lobe)
+    assert not found.labels.any()
+
+
+@pytest.mark.usefixtures("told_by_height")
+@pytest.mark.parametrize(("stop", "told"), [(75, {Lobe.RIGHT_LOWER, Lobe.LEFT_LOWER}), (98, set(Lobe))])
+def test_a_low_base_of_a_lung_is_told_as_lower_lobe_alone(make_volume, stop, told):
+    """Under 15 cm of a lung that is cut off above no upper or middle lobe is told, however confident; above it all."""
+    labels = np.zeros((100, 60, 80), np.uint8)
+    labels[20:, 15:45, 8:32], labels[20:, 15:45, 48:72] = RIGHT, LEFT
+    volume = make_volume(np.where(labels > 0, -850, 40)[:stop], (2.0, 3.0, 3.0))
+    found = estimate_lobes(volume, Lungs(labels=labels[:stop]))
+    assert set(found.confidence_percent) == told
+    assert found.untold == set(Lobe) - told
+
+
+def test_half_a_lung_has_no_lobe_that_lies_in_the_other_half(chest_shape, make_volume):
+    """Of lungs without their lower half the middle lobe is untold, without their upper half the right upper lobe.
+
+    What is told is where it is: upper lobes of the upper half, lower lobes of the lower half.
+    """
+    volume, lungs = chest_shape
+    occupied = np.flatnonzero(lungs.labels.any(axis=(1, 2)))
+    half = int(occupied[0] + occupied[-1]) // 2
+    found = {}
+    for name, rest in (("upper", slice(half, None)), ("lower", slice(0, half))):
+        part = make_volume(volume.hu[rest], (4.0, 3.0, 3.0))
+        found[name] = estimate_lobes(part, Lungs(labels=lungs.labels[rest]))
+    assert Lobe.RIGHT_MIDDLE in found["upper"].untold
+    assert Lobe.RIGHT_UPPER in found["lower"].untold
+    assert {Lobe.RIGHT_UPPER, Lobe.LEFT_UPPER} <= set(found["upper"].confidence_percent)
+    assert {Lobe.RIGHT_LOWER, Lobe.LEFT_LOWER} <= set(found["lower"].confidence_percent)
+    for part in found.values():
+        assert not part.scorable
+        assert not part.untold & set(part.confidence_percent)
+        assert not np.isin(part.labels, [label for label, lobe in LOBE_LABELS.items() if lobe in part.untold]).any()
+
+
+def test_whole_lungs_of_a_common_shape_have_all_five_lobes(chest_shape):
+    """The middle lobe lies in front below, the lower lobes behind below, each confident enough to be told."""
+    volume, lungs = chest_shape
+    found = estimate_lobes(volume, lungs)
+    assert found.scorable
+    middles = {
+        lobe: [float(axis.mean()) for axis in np.nonzero(found.labels == label)] for label, lobe in LOBE_LABELS.items()
+    }
+    assert middles[Lobe.RIGHT_UPPER][0] > middles[Lobe.RIGHT_MIDDLE][0]
+    assert middles[Lobe.LEFT_UPPER][0] > middles[Lobe.LEFT_LOWER][0]
+    assert middles[Lobe.RIGHT_MIDDLE][1] < middles[Lobe.RIGHT_LOWER][1] - 10
 
 
 def test_no_lungs_have_no_lobes(two_boxes):

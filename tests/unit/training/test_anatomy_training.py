@@ -1,13 +1,12 @@
 """Training of the lung and the lobe network: examples, the loop, the border, what is exported."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from analysis.anatomy.classical import classical_lungs
-from analysis.anatomy.lobe_network import lobe_network
+from analysis.anatomy.lobe_network import GRID_MM, lobe_network
+from analysis.anatomy.lobe_shape import LobeShape
 from analysis.anatomy.lung_field import Border, tell_lungs
 from analysis.anatomy.lung_network import lung_network
 from analysis.anatomy.lungs import draw_lungs, load_lungs, working_grid
@@ -19,6 +18,7 @@ from analysis.training.datasets import Source
 from analysis.training.fitting import Fitting, fit
 from analysis.training.lobe_maps import example as lobe_example
 from analysis.training.lobe_maps import lobe_map
+from analysis.training.lobe_shapes import Shapes
 from analysis.training.lung_cases import LungScan, even_case
 from analysis.training.lung_examples import COLUMNS, LEVELS, ROWS
 from analysis.training.lung_examples import example as lung_example
@@ -69,7 +69,7 @@ def test_lobes_of_an_example_fill_its_lungs(blocks):
     right, left = drawn.inputs[0], drawn.inputs[1]
     np.testing.assert_allclose(drawn.shares[:3].sum(axis=0), right, atol=1e-6)
     np.testing.assert_allclose(drawn.shares[3:].sum(axis=0), left, atol=1e-6)
-    assert right.sum() * 5.0**3 == pytest.approx(50 * 30 * 20 * 4.0**3, rel=0.05)
+    assert right.sum() * GRID_MM**3 == pytest.approx(50 * 30 * 20 * 4.0**3, rel=0.05)
 
 
 def test_what_is_cut_off_an_example_is_marked(blocks):
@@ -80,10 +80,71 @@ def test_what_is_cut_off_an_example_is_marked(blocks):
         assert not drawn.shares[:, drawn.inputs[2, : drawn.shares.shape[1], 0, 0] == 0].any()
 
 
-def test_a_small_network_learns_five_blocks(blocks):
-    """A hundred steps on one map tell its lobes almost everywhere."""
+def test_five_blocks_are_learned(blocks):
+    """The linear model tells the lobes of a map that it has seen; a hundred steps tell them where the map is cut."""
     network = lobes.train([blocks], fitting=Fitting(steps=100), widths=SMALL)
-    assert np.mean(lobes.score(network, blocks)) > 0.9
+    form = Shapes([blocks]).fit()
+    assert np.mean(np.asarray(lobes.score(network, form, blocks), float)) > 0.9
+    inputs = lobe_example(blocks, network.stride).inputs
+    with torch.inference_mode():
+        told = network(torch.from_numpy(inputs)[None])[0].numpy()
+    shares = lobe_example(blocks, network.stride).shares
+    for first, last in ((0, 3), (3, 5)):
+        inside = shares[first:last].sum(axis=0) > 0.5
+        right = told[first:last].argmax(axis=0) == shares[first:last].argmax(axis=0)
+        assert np.mean(right[inside]) > 0.9
+
+
+def test_a_model_of_shapes_follows_the_shape(blocks):
+    """Two forms of lung have their border at different heights: each is told its own, also after storing."""
+    low = _with_border_at(blocks, 20)
+    high = _with_border_at(blocks, 40)
+    form = LobeShape.of(Shapes([low, high]).fit().arrays())
+    for map_, height in ((low, 20), (high, 40)):
+        right, left = map_.shares[:3].sum(axis=0), map_.shares[3:].sum(axis=0)
+        scores = form.scores(right, left, np.ones(len(right), bool))
+        upper = scores[0] > np.maximum(scores[1], scores[2])
+        middle = (right.shape[1] // 2, int(np.flatnonzero(right.any(axis=(0, 1))).mean()))
+        assert abs(2 * int(np.flatnonzero(upper[:, middle[0], middle[1]])[0]) - height) <= 4
+
+
+def _with_border_at(blocks, height):
+    """The blocks, the right lung wider below the border of its lobes, so that its shape tells where the border is."""
+    labels = np.where(blocks.lobes > 3, blocks.lobes + 3, 0).astype(np.uint8)
+    labels[height:55, 5:35, 12:25] = 4
+    labels[5:height, 5:18, 5:25] = 5
+    labels[5:height, 18:35, 5:25] = 6
+    return lobe_map("blocks", labels, 4.0)
+
+
+def test_a_model_that_leaves_a_map_out_has_not_seen_it(blocks):
+    """Left out, one of two maps changes nothing in the model; the other one is all that it knows."""
+    other = _with_border_at(blocks, 40)
+    both, alone = Shapes([blocks, other]), Shapes([other])
+    for name, array in alone.fit().arrays().items():
+        np.testing.assert_array_equal(both.fit(without=0).arrays()[name], array)
+
+
+def test_a_cut_lung_is_not_told_by_its_shape(blocks):
+    """Where lung ends with the scan the linear model says nothing of it, and all of the other lung."""
+    right, left = blocks.shares[:3].sum(axis=0), blocks.shares[3:].sum(axis=0)
+    right[:10] = 0
+    left[: 10 + 2] = 0
+    imaged = np.arange(len(right)) >= 10
+    scores = Shapes([blocks]).fit().scores(right, left, imaged)
+    assert not scores[:3].any()
+    assert scores[3:].any()
+
+
+@pytest.mark.parametrize("broken", ["right.mean", "left.basis", "right.answers"])
+def test_a_model_of_shapes_in_another_form_is_refused(blocks, broken):
+    """A part that is missing or of another length is an error, not a wrong lobe."""
+    arrays = Shapes([blocks]).fit().arrays()
+    with pytest.raises(ValueError, match="another form"):
+        LobeShape.of({**arrays, broken: np.zeros((3, 3), np.float16)})
+    del arrays[broken]
+    with pytest.raises(KeyError):
+        LobeShape.of(arrays)
 
 
 def test_a_training_resumed_is_the_same(blocks, tmp_path):
@@ -115,11 +176,26 @@ def test_a_training_resumed_is_the_same(blocks, tmp_path):
         torch.testing.assert_close(one, other)
 
 
-def test_folds_that_are_done_are_not_done_again(blocks, tmp_path):
-    """The Dice of a fold is read from the work folder."""
-    (tmp_path / "fold0.json").write_text(json.dumps({"blocks": [0.5] * 5}))
-    found = lobes.cross_validate([blocks], fitting=Fitting(steps=1), folds=[0], work=tmp_path)
-    assert lobes.report(found)["mean_dice"] == 0.5
+def test_folds_that_are_done_are_not_done_again(monkeypatch, blocks, tmp_path):
+    """The network of a fold is read from the work folder; its figures are those of the map that it has not seen."""
+    torch.save(lobe_network(SMALL).state_dict(), tmp_path / "fold0_done.pt")
+    monkeypatch.setattr(lobes, "train", lambda *_, **__: pytest.fail("trained again"))
+    found = lobes.cross_validate([blocks, blocks], fitting=Fitting(steps=1), folds=[0], widths=SMALL, work=tmp_path)
+    assert set(found["blocks"]) == set(lobes.PARTS)
+    assert lobes.report(found)["maps"] == 1
+
+
+def test_the_report_counts_what_is_told():
+    """Whole lungs: a lobe that is not told counts as 0. Cut lungs: how many maps tell a lobe, their mean and worst."""
+    one = dict.fromkeys(lobes.PARTS, (0.9, 0.8, 0.7, 0.6, 0.5))
+    other = dict.fromkeys(lobes.PARTS, (0.5, None, 0.7, 0.6, 0.5))
+    found = lobes.report({"one": one, "other": other})
+    assert found["mean_dice_by_lobe"] == {"RUL": 0.7, "RML": 0.4, "RLL": 0.7, "LUL": 0.6, "LLL": 0.5}
+    assert found["mean_dice"] == 0.58
+    cut = found["cut"]
+    assert isinstance(cut, dict)
+    assert cut["upper half"]["RML"] == {"told": 1, "mean_dice": 0.8, "worst_dice": 0.8}
+    assert cut["upper half"]["RUL"] == {"told": 2, "mean_dice": 0.7, "worst_dice": 0.5}
 
 
 def test_an_example_of_lungs_keeps_its_labels_and_may_change_its_density(scan):
