@@ -63,7 +63,7 @@ def self_check(directory: Path, *, device: str = "cpu") -> SelfCheck:
 def phantom() -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_]]:
     """A chest in three slices, with vessels and an opacity below the pleura: HU, lung and lesion, always the same.
 
-    ``(slice, row, column)``. The opacity lies where those of pneumonia are wont to: a network may rightly take an even
+    ``(slice, row, column)``. The opacity lies where those of pneumonia mostly do: a network may rightly take an even
     disc in the middle of a lung for something else.
     """
     rows, columns = np.mgrid[:_SIZE, :_SIZE] / _SIZE
