@@ -54,7 +54,7 @@ def test_consolidation_at_the_pleura_is_lung(make_volume, make_chest):
 
 @pytest.mark.parametrize("depth", [6, 20, 30])
 def test_fluid_that_layers_behind_a_lung_is_no_lung(make_volume, make_chest, depth):
-    """A free pleural effusion, 9 to 45 mm deep, is left out, as where lung is marked by hand; the lung before it stays.
+    """A free pleural effusion, 9 to 45 mm deep, is left out; the lung before it stays.
 
     So the denominator of a burden is lung alone. Dense lung with aerated lung around it is another matter, see above.
     """
