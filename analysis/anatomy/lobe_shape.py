@@ -1,4 +1,4 @@
-"""Where the lobes of a whole lung lie, told from its shape by a linear model: what the network starts from."""
+"""Where the lobes of a whole lung lie, told from its shape by a linear model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ _OUTERMOST = 0.005
 _ROOM = 0.04
 _BLUR = 1.0
 _CLEAR = 4.0
-_CUT_SHARE = 0.1
-"""A lung is cut off where the last level that was imaged holds more than this share of its largest area."""
+CUT_SHARE = 0.1
+"""A lung is cut off where the first or last level that was imaged holds more than this share of its largest area."""
 
 Box = tuple[tuple[float, float], ...]
 
@@ -130,4 +130,4 @@ def _is_cut(lung: Field, imaged: npt.NDArray[np.bool_]) -> bool:
     area = lung.sum(axis=(1, 2))
     seen = np.flatnonzero(imaged)
     ends = [int(end) for end, beyond in ((seen[0], seen[0] - 1), (seen[-1], seen[-1] + 1)) if 0 <= beyond < len(area)]
-    return any(area[end] > _CUT_SHARE * area.max() for end in ends)
+    return any(area[end] > CUT_SHARE * area.max() for end in ends)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from analysis.anatomy.coarse import CoarseGrid
-from analysis.anatomy.lobe_shape import SIDES, LobeShape
+from analysis.anatomy.lobe_shape import CUT_SHARE, SIDES, LobeShape
 from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
 from analysis.anatomy.slicewise import for_each_slice
 from analysis.anatomy.weights import package_directory, read_weights
@@ -50,8 +50,6 @@ LEAST_BASE_MM = 150.0
 On held-out maps the network sees an upper lobe in such a base with confidence, and is wrong.
 """
 
-CUT_SHARE = 0.1
-"""A lung is cut off where the first or last slice holds more than this share of its largest area."""
 _SIDES = {RIGHT: (4, 5, 6), LEFT: (7, 8)}
 _LEAST_PROBABILITY = 1e-4
 _BEYOND_MM = 140.0

@@ -65,8 +65,6 @@ class LiteTrunk(nn.Module):
     """Three slices in; maps at a half, a quarter, an eighth and a sixteenth of the resolution out."""
 
     out_maps = (16, 24, 40, 112)
-    factor = 16
-    """Rows and columns of the input are multiples of this."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def check_words(name: str, version: str) -> None:
 class TrainingSummary:
     """How the weights came about; the model card tells more.
 
-    ``started_from`` says which model the run went on from, where it did not begin with random weights.
+    ``started_from`` says which model the run went on from, where it went on from one.
     """
 
     recipe: str

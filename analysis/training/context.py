@@ -56,6 +56,14 @@ def _compare(run: HeldOutRun, *, threshold: float, pictures: Path) -> list[dict[
     return compared
 
 
+def mean_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean over the controls of each figure, with neighbours and without."""
+    return {
+        name: {key: float(np.mean([case[name][key] for case in cases])) for key in cases[0][name]}
+        for name in (_WITH, _WITHOUT)
+    }
+
+
 def _draw_slice(grey: NDArray[np.uint8], found: Mapping[str, Mask], path: Path) -> None:
     figure = Figure(figsize=(4 * len(found), 4.2), layout="constrained")
     hu = grey * CODE_HU + CODE_ZERO_HU
@@ -101,10 +109,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     if not cases:
         parser.error(f"{arguments.checkpoints} has no run of {arguments.recipe} that held a control out")
-    content = {"set": "context", "model": arguments.recipe, "threshold": arguments.threshold, "cases": cases}
+    means = mean_of(cases)
+    content = {
+        "set": "context",
+        "model": arguments.recipe,
+        "threshold": arguments.threshold,
+        "cases": cases,
+        "mean": means,
+    }
     (arguments.out / "context.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     draw(cases, arguments.out / "context.png")
-    for case in cases:
+    rows: list[dict[str, Any]] = [*cases, {"case": "mean", **means}]
+    for case in rows:
         figures = "  ".join(
             f"{name}: {case[name]['burden_percent']:.2f} % (basal {case[name]['basal_burden_percent']:.2f} %)"
             for name in (_WITH, _WITHOUT)

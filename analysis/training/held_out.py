@@ -21,6 +21,7 @@ class HeldOutRun:
     """The run of one fold, ready to predict."""
 
     cache: Cache
+    store: SliceStore
     fold: int
     network: nn.Module
     slices: int
@@ -34,6 +35,7 @@ class HeldOutRun:
         mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
         return cls(
             cache=cache,
+            store=SliceStore(cache, torch.device("cpu")),
             fold=fold,
             network=network_of(run),
             slices=run.recipe.network.slices,
@@ -49,7 +51,7 @@ class HeldOutRun:
         """Of both opacities together, ``(slice, row, column)``; without context the centre slice stands in for all."""
         classes = predict(
             self.network,
-            SliceStore(self.cache, torch.device("cpu")),
+            self.store,
             case,
             mean_hu=self.mean_hu,
             sd_hu=self.sd_hu,

@@ -120,7 +120,9 @@ def test_what_neighbours_are_good_for_is_shown_on_held_out_controls(workplace):
     out = workplace / "context"
     checkpoints = ["--checkpoints", str(workplace), "--recipe", "small", "--cache", str(workplace / "cache.npz")]
     assert context.main([*checkpoints, "--out", str(out)]) == 0
-    (case,) = json.loads((out / "context.json").read_text())["cases"]
+    content = json.loads((out / "context.json").read_text())
+    (case,) = content["cases"]
+    assert content["mean"]["with neighbours"] == case["with neighbours"]
     assert case["with neighbours"] == case["centre slice three times"]
     assert (out / "context.png").stat().st_size > 1000
     assert [path.name for path in (out / "slices").iterdir()] == ["lctsc_0-000.png"]
