@@ -4,7 +4,9 @@ Every receiver is fed by dcmtk's storescu with the same CT slices of 512 x 512, 
 TCP_NODELAY=1 on both ends (without it dcmtk stalls at 45 ms an image, whoever listens). Senders must exit with 0 and
 what was delivered is counted. Each run is of a new receiver on an empty folder, which first takes a few images over as
 many associations, uncounted: a receiver that runs for months is compared, not its start. The ratio of a repeat compares
-neighbours in time; the median of the ratios counts. All write to the same file system (``TMPDIR`` sets which).
+neighbours in time; the median of the ratios counts. All write to the same file system (``TMPDIR`` sets which). What
+they wrote is removed at the end of all (6 GB by default): ext4 without a journal looks a minute long for inodes that
+were not freed of late, and whoever comes after a removal would pay for it.
 
 ``LUNGSENTRY_BENCH_REPEATS`` (5) and ``LUNGSENTRY_BENCH_IMAGES`` (60, for each association) set the length;
 ``LUNGSENTRY_BENCH_MEMORY=20000`` instead sends that many instances to this node and shows its memory on the way.
@@ -209,19 +211,16 @@ def send(port: int, folders: list[Path], *options: str) -> float:
 
 def measure(name: str, source: Path, associations: int, images: int) -> Figure:
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=source.parent))
-    try:
-        with RECEIVERS[name](folder) as running:
-            send(running.port, [source / f"warm-up-{number}" for number in range(associations)])
-            before = cpu_seconds(running.process)
-            seconds = send(running.port, [source / str(number) for number in range(associations)])
-            cpu = cpu_seconds(running.process) - before
-        delivered = running.delivered() - associations * WARM_UP_IMAGES  # Orthanc's index is its own while it runs
-        sent = associations * images
-        if delivered != sent:
-            raise RuntimeError(f"{name}: {sent} sent, {delivered} delivered")
-        return Figure(images_per_s=sent / seconds, cpu_ms_per_image=cpu / sent * 1000)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with RECEIVERS[name](folder) as running:
+        send(running.port, [source / f"warm-up-{number}" for number in range(associations)])
+        before = cpu_seconds(running.process)
+        seconds = send(running.port, [source / str(number) for number in range(associations)])
+        cpu = cpu_seconds(running.process) - before
+    delivered = running.delivered() - associations * WARM_UP_IMAGES  # Orthanc's index is its own while it runs
+    sent = associations * images
+    if delivered != sent:
+        raise RuntimeError(f"{name}: {sent} sent, {delivered} delivered")
+    return Figure(images_per_s=sent / seconds, cpu_ms_per_image=cpu / sent * 1000)
 
 
 def file_system() -> str:

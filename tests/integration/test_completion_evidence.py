@@ -19,6 +19,7 @@ from dicom_node.pacs_counts import PacsCounts
 from dicom_node.receiver.contexts import PERFORMED_PROCEDURE_STEP
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
 from dicom_node.settings import Completion, Settings
+from dicom_node.simulator import send_files
 from dicom_node.simulator.reactor import held_reactor
 from dicom_node.triage import Triage
 
@@ -244,6 +245,30 @@ def test_pacs_that_is_away_is_done_without(settings: Settings, store: Store, pat
     counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
     _ask(counts)
     assert judge_now(settings, store, uid, counts=counts) is SeriesState.COMPLETE
+
+
+def test_orthanc_tells_what_it_has_more(
+    settings: Settings,
+    store: Store,
+    paths: list[Path],
+    tmp_path: Path,
+    free_port: Callable[[], int],
+    orthanc: Callable[..., AbstractContextManager[None]],
+) -> None:
+    """A real PACS holds six slices: with five the series waits for it, with the sixth it is complete."""
+    folder, port = tmp_path / "orthanc", free_port()
+    folder.mkdir()
+    settings = settings.model_copy(update={"completion": Completion(quiet_s=0.001, pacs="PACS")})
+    store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=port))
+    with orthanc(folder, port, DicomAlwaysAllowFind=True):
+        assert send_files(paths, host="127.0.0.1", port=port, called_ae_title="PACS", timeout_s=20).ok
+        uid = harness.index(settings, store, paths[:-1])
+        counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
+        _ask(counts)
+        assert judge_now(settings, store, uid, counts=counts) is SeriesState.RECEIVING
+        harness.index(settings, store, paths[-1:])
+        _ask(counts)
+        assert judge_now(settings, store, uid, counts=counts) is SeriesState.COMPLETE
 
 
 def _ask(counts: PacsCounts) -> None:
