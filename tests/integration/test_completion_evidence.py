@@ -247,28 +247,29 @@ def test_pacs_that_is_away_is_done_without(settings: Settings, store: Store, pat
     assert judge_now(settings, store, uid, counts=counts) is SeriesState.COMPLETE
 
 
-def test_orthanc_tells_what_it_has_more(
-    settings: Settings,
-    store: Store,
-    paths: list[Path],
-    tmp_path: Path,
-    free_port: Callable[[], int],
-    orthanc: Callable[..., AbstractContextManager[None]],
-) -> None:
-    """A real PACS holds six slices: with five the series waits for it, with the sixth it is complete."""
+@pytest.fixture
+def orthanc_port(
+    tmp_path: Path, free_port: Callable[[], int], orthanc: Callable[..., AbstractContextManager[None]]
+) -> Iterator[int]:
+    """Where Orthanc listens as PACS, and answers queries."""
     folder, port = tmp_path / "orthanc", free_port()
     folder.mkdir()
-    settings = settings.model_copy(update={"completion": Completion(quiet_s=0.001, pacs="PACS")})
-    store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=port))
     with orthanc(folder, port, DicomAlwaysAllowFind=True):
-        assert send_files(paths, host="127.0.0.1", port=port, called_ae_title="PACS", timeout_s=20).ok
-        uid = harness.index(settings, store, paths[:-1])
-        counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
-        _ask(counts)
-        assert judge_now(settings, store, uid, counts=counts) is SeriesState.RECEIVING
-        harness.index(settings, store, paths[-1:])
-        _ask(counts)
-        assert judge_now(settings, store, uid, counts=counts) is SeriesState.COMPLETE
+        yield port
+
+
+def test_orthanc_tells_what_it_has_more(settings: Settings, store: Store, paths: list[Path], orthanc_port: int) -> None:
+    """A real PACS holds six slices: with five the series waits for it, with the sixth it is complete."""
+    settings = settings.model_copy(update={"completion": Completion(quiet_s=0.001, pacs="PACS")})
+    store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=orthanc_port))
+    assert send_files(paths, host="127.0.0.1", port=orthanc_port, called_ae_title="PACS", timeout_s=20).ok
+    uid = harness.index(settings, store, paths[:-1])
+    counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
+    _ask(counts)
+    assert judge_now(settings, store, uid, counts=counts) is SeriesState.RECEIVING
+    harness.index(settings, store, paths[-1:])
+    _ask(counts)
+    assert judge_now(settings, store, uid, counts=counts) is SeriesState.COMPLETE
 
 
 def _ask(counts: PacsCounts) -> None:
