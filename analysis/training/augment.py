@@ -26,11 +26,21 @@ from analysis.training.datasets import (
 )
 from analysis.training.losses import Target
 from analysis.training.recipes import AugmentRecipe, DataRecipe
-from analysis.training.variation import blur, box_of, masked_by_chance, smooth_field, uniform, vary_density, vary_image
+from analysis.training.variation import (
+    blur,
+    box_of,
+    dependent_density,
+    masked_by_chance,
+    smooth_field,
+    uniform,
+    vary_density,
+    vary_image,
+)
 
 _AIR_HU = -1000.0
 _SOFT_TISSUE_HU = 40.0
 _DONOR_PIXELS = 200  # a slice with this much lesion is worth pasting from
+_PAINTED_HU = (180.0, 600.0)  # fainter than that, dependent lung of a control is taken for opacity
 _FAINT_HU = 330.0  # synthetic opacity that adds less than this is ground glass
 _MAX_SHIFT = 0.3
 
@@ -136,6 +146,9 @@ class WindowSampler:
         recipe = self.recipe
         hu, mask = self._gathered(index, generator)
         lung = (mask & LUNG) > 0
+        if recipe.expired_controls:
+            sinking = masked_by_chance(len(hu), recipe.expired_controls, generator) * control.view(-1, 1, 1, 1)
+            hu = hu + sinking * dependent_density(hu, lung, generator)
         known = (mask & KNOWN) > 0
         classes = mask & CLASS_BITS
         # Controls are shown as the lung boxes of covid20 are, slice by slice, or the network learns the data set.
@@ -155,7 +168,7 @@ class WindowSampler:
         classes, known = labels & CLASS_BITS, (labels & KNOWN) > 0
         smooth = functional.avg_pool2d(hu[:, middle : middle + 1], 3, stride=1, padding=1, count_include_pad=False)
         weak = torch.where(smooth.squeeze(1) > self.split_hu, HIGH_OPACITY, GROUND_GLASS).to(torch.uint8)
-        hu = vary_density(hu, recipe, generator)
+        hu = vary_density(hu, recipe, control, generator)
         hu = vary_image(hu, recipe, control, generator)
         return Batch(hu=hu, target=Target(classes=classes, weak=weak, known=known))
 
@@ -215,7 +228,7 @@ def _paint(hu: Tensor, classes: Tensor, lung: Tensor, generator: torch.Generator
     level = uniform((count, 1, 1, 1), -0.6, 0.8, generator)
     region = ((height > level) & lung).float()
     opacity = blur(region, uniform((count,), 0.6, 2.0, generator)) * lung
-    added = uniform((count, 1, 1, 1), 110.0, 600.0, generator)
+    added = uniform((count, 1, 1, 1), *_PAINTED_HU, generator)
     texture = (1 + 0.25 * smooth_field(count, 40, generator)).clamp(0.3, 1.7)
     raised = torch.maximum(hu, torch.minimum(hu + added * texture, torch.full_like(hu, 30.0)))
     kind = torch.where(added < _FAINT_HU, GROUND_GLASS, LESION_OF_OPEN_CLASS).to(torch.uint8)

@@ -3,7 +3,7 @@
 ``CODE_HU`` HU a step from -1024 HU make a grey value a byte.
 The ``mask`` byte of a pixel holds its class (0 background, 1 ground glass, 2 high opacity, 3 lesion of open class) in
 bits 0-1, ``LUNG`` where it is lung and ``KNOWN`` where its grey value and label are known.
-Needs numpy and torch only.
+Needs numpy only.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 CODE_HU = 8.0
 CODE_ZERO_HU = -1024.0
@@ -23,8 +21,6 @@ LESION_OF_OPEN_CLASS = 3
 LUNG = 4
 KNOWN = 8
 SIZE = 256
-_COARSE_SIZE = 144  # lctsc comes at about 2 mm a pixel: more would only cost space
-_COARSE_SOURCES = ("lctsc",)
 FOLD_COUNT = 5
 
 
@@ -101,11 +97,9 @@ def fold_of(source: Source, index: int, count: int) -> int:
 def save_cache(cache: Cache, path: Path) -> None:
     """Write the cache, compressed: grey values as differences along rows and columns, which halves the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = _coarse_slices(cache.cases)
     np.savez_compressed(
         path,
-        fine_steps=_differences(cache.grey[~coarse]),
-        coarse_steps=_differences(_resized(cache.grey[coarse], _COARSE_SIZE)),
+        grey_steps=_differences(cache.grey),
         mask=cache.mask,
         name=np.array([c.name for c in cache.cases]),
         source=np.array([c.source.value for c in cache.cases]),
@@ -124,19 +118,7 @@ def load_cache(path: Path) -> Cache:
                 *(stored[key] for key in ("name", "source", "fold", "start", "stop")), strict=True
             )
         )
-        mask = stored["mask"]
-        coarse = _coarse_slices(cases)
-        grey = np.empty_like(mask)
-        grey[~coarse] = _summed(stored["fine_steps"])
-        grey[coarse] = _resized(_summed(stored["coarse_steps"]), SIZE)
-        return Cache(grey=grey, mask=mask, cases=cases)
-
-
-def _coarse_slices(cases: Sequence[Case]) -> NDArray[np.bool_]:
-    coarse = np.zeros(cases[-1].stop, bool)
-    for case in cases:
-        coarse[case.start : case.stop] = case.source in _COARSE_SOURCES
-    return coarse
+        return Cache(grey=_summed(stored["grey_steps"]), mask=stored["mask"], cases=cases)
 
 
 def _differences(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -145,11 +127,3 @@ def _differences(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _summed(steps: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.cumsum(np.cumsum(steps, axis=1, dtype=np.uint8), axis=2, dtype=np.uint8)
-
-
-def _resized(grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    if not len(grey):
-        return np.empty((0, size, size), np.uint8)
-    planes = torch.from_numpy(grey).unsqueeze(1).float()
-    wide = functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False, antialias=True)
-    return wide.round_().clamp_(0, 255).to(torch.uint8).squeeze(1).numpy()

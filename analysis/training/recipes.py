@@ -1,7 +1,7 @@
 """Recipes: how a network is trained, as frozen values read from ``analysis/training/recipes/*.toml``.
 
-A section or a key that a file leaves out has the value of our own recipe, ``lungsentry``; the recipes of the papers
-name every value of theirs.
+A recipe that is ``like`` another has that one's sections, with its own keys over them; only ``[network]`` is always its
+own. What is named nowhere has the default of this module; the recipes of the papers name every value of theirs.
 """
 
 import tomllib
@@ -175,11 +175,13 @@ class AugmentRecipe:
     alone: float = 0.25
     upper_clip: float = 0.5
     density: float = 0.2
+    expired_controls: float = 0.4
     paste: float = 0.12
     synthetic: float = 0.12
 
     def __post_init__(self) -> None:
-        chances = ("blur", "sharpen", "ctac", "slab", "alone", "upper_clip", "density", "paste", "synthetic")
+        chances = ("blur", "sharpen", "ctac", "slab", "alone", "upper_clip", "density")
+        chances += ("expired_controls", "paste", "synthetic")
         for name in chances:
             _require(0 <= getattr(self, name) <= 1, f"{name} is a chance, 0 to 1: {getattr(self, name)}")
         _require(self.paste + self.synthetic <= 1, "paste and synthetic are shares of a batch")
@@ -222,11 +224,30 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise UnusableRecipe(
             f"None is called {name_or_path!r}. {nearest(name_or_path, recipe_names())}, or the path of a TOML file."
         )
+    content = _read(path)
+    like = content.pop("like", None)
+    if like is not None:
+        if like not in recipe_names():
+            raise UnusableRecipe(f"{path.name} is like {like!r}. {nearest(str(like), recipe_names())}.")
+        content = _over(_read(_FOLDER / f"{like}.toml"), content)
+    return recipe_of(path.stem, content)
+
+
+def _read(path: Path) -> dict[str, object]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UnusableRecipe(f"{path.name} is not TOML: {error}.") from error
-    return recipe_of(path.stem, content)
+
+
+def _over(base: Mapping[str, object], content: Mapping[str, object]) -> dict[str, object]:
+    """The sections of both; in a section that both have, the keys of ``content`` count."""
+    merged = {**base, **content}
+    for name in set(base) & set(content) - {"network"}:
+        under, above = base[name], content[name]
+        if isinstance(under, Mapping) and isinstance(above, Mapping):
+            merged[name] = {**under, **above}
+    return merged
 
 
 def recipe_of(name: str, content: Mapping[str, object]) -> Recipe:

@@ -16,6 +16,9 @@ _AERATED_BELOW_HU = -450.0
 _BOX_MARGIN_PX = 7
 _EXPIRATION_HU = (-20.0, 60.0)  # more, and faint ground glass is unlearnt: on a diffuse case it was called normal
 _DEPENDENT_HU = (0.0, 90.0)
+_CONTROL_EXPIRATION_HU = (0.0, 160.0)  # a control at -650 HU, 170 above the others, had 5 % of false opacity,
+_SUNKEN_HU = (0.0, 400.0)  # nearly all in a crescent above the dependent pleura
+_SUNKEN_DEPTH_PX = (4.0, 35.0)
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -60,27 +63,49 @@ def box_of(region: Tensor) -> Tensor:
     return inside
 
 
-def vary_density(hu: Tensor, recipe: AugmentRecipe, generator: torch.Generator) -> Tensor:
+def dependent_density(hu: Tensor, lung: Tensor, generator: torch.Generator) -> Tensor:
+    """HU that aerated lung gains from lying lowest: most at the dependent pleura, falling off above it.
+
+    ``lung`` bool; both, and the result, ``(window, slice, row, column)`` with the spine below.
+    """
+    count, _, rows, _ = hu.shape  # windows are square
+    row = torch.arange(rows, device=hu.device).view(1, 1, -1, 1)
+    lowest = torch.where(lung, row, 0).amax(2, keepdim=True)
+    fall = uniform((count, 1, 1, 1), *_SUNKEN_DEPTH_PX, generator)
+    most = uniform((count, 1, 1, 1), *_SUNKEN_HU, generator) * (
+        1 + 0.3 * smooth_field(count, 12, generator, rows)
+    ).clamp(min=0)
+    return _aerated(hu) * lung * most * torch.exp(-(lowest - row).clamp(min=0) / fall)
+
+
+def vary_density(hu: Tensor, recipe: AugmentRecipe, control: Tensor, generator: torch.Generator) -> Tensor:
     """Shifts and stretches the HU scale; makes aerated lung denser as expiration does, more so where it lies lowest.
 
-    Expiration changes no label: it is what the network must not call ground glass.
+    Expiration changes no label: it is what the network must not call ground glass. ``control``: which windows are of
+    scans without any, and may be made much denser; ``(window,)``.
     """
     count, _, rows, _ = hu.shape
     if recipe.hu_gain:
         hu = (hu + 1000) * (1 + uniform((count, 1, 1, 1), -recipe.hu_gain, recipe.hu_gain, generator)) - 1000
     if recipe.hu_shift:
         hu = hu + uniform((count, 1, 1, 1), -recipe.hu_shift, recipe.hu_shift, generator)
-    if recipe.density:
+    if recipe.density or recipe.expired_controls:
         height = torch.linspace(0, 1, rows, device=hu.device).view(1, 1, -1, 1)
         expiration = uniform((count, 1, 1, 1), *_EXPIRATION_HU, generator) * masked_by_chance(
             count, recipe.density, generator
         )
+        deep = masked_by_chance(count, recipe.expired_controls, generator) * control.view(-1, 1, 1, 1)
+        expiration = torch.where(deep > 0, uniform((count, 1, 1, 1), *_CONTROL_EXPIRATION_HU, generator), expiration)
         dependent = uniform((count, 1, 1, 1), *_DEPENDENT_HU, generator) * masked_by_chance(
             count, recipe.density, generator
         )
-        aerated = torch.sigmoid((_AERATED_BELOW_HU - hu) / 60)
-        hu = hu + aerated * (expiration + dependent * height**2)
+        hu = hu + _aerated(hu) * (expiration + dependent * height**2)
     return hu
+
+
+def _aerated(hu: Tensor) -> Tensor:
+    """How much of a pixel is aerated lung, 0 to 1."""
+    return torch.sigmoid((_AERATED_BELOW_HU - hu) / 60)
 
 
 def vary_image(hu: Tensor, recipe: AugmentRecipe, control: Tensor, generator: torch.Generator) -> Tensor:

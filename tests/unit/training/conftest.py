@@ -86,6 +86,7 @@ def still():
         alone=0,
         upper_clip=0,
         density=0,
+        expired_controls=0,
         paste=0,
         synthetic=0,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,25 @@ def test_the_first_version_is_grodecki_s():
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_says_what_it_is_for(name):
     """Its file begins with a comment: what it is, and why."""
-    comment, _, _ = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").partition("\n[")
-    assert all(line.startswith("#") for line in comment.splitlines())
-    assert len(comment.splitlines()) > 1
+    lines = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    assert len(list(takewhile(lambda line: line.startswith("#"), lines))) > 1
+
+
+@pytest.mark.parametrize("name", ["unet2d", "unet3d", "convlstm"])
+def test_baselines_are_trained_alike(name):
+    """Whatever is set for the shipped model is set for them: only the network differs."""
+    ours = load_recipe("lungsentry")
+    assert replace(load_recipe(name), name=ours.name, network=ours.network) == ours
+
+
+def test_a_recipe_like_another_lays_its_keys_over(tmp_path):
+    """A key of a section counts over the other's, whose other keys stay; the network is the file's own, whole."""
+    path = tmp_path / "mine.toml"
+    path.write_text('like = "lungsentry"\n[network]\nkind = "unet2d"\n[optimiser]\nweight_decay = 0.5\n')
+    mine, ours = load_recipe(str(path)), load_recipe("lungsentry")
+    assert mine.network == recipe_of("x", {"network": {"kind": "unet2d"}}).network
+    assert mine.optimiser == replace(ours.optimiser, weight_decay=0.5)
+    assert (mine.data, mine.augment) == (ours.data, ours.augment)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +176,7 @@ def test_a_recipe_says_what_it_is_for(name):
         ("[data]\ncontrols = 0.9\n", r"shares of a batch"),
         ("[augment]\npaste = 3\n", r"paste is a chance, 0 to 1: 3"),
         ("[loss\n", r"mine.toml is not TOML"),
+        ("like = 'lungsentri'\n", r"is like 'lungsentri'. 'lungsentry' was meant\?"),
     ],
 )
 def test_an_error_says_what_would_do(content, helps, tmp_path):
