@@ -224,20 +224,21 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise UnusableRecipe(
             f"None is called {name_or_path!r}. {nearest(name_or_path, recipe_names())}, or the path of a TOML file."
         )
-    content = _read(path)
-    like = content.pop("like", None)
-    if like is not None:
-        if like not in recipe_names():
-            raise UnusableRecipe(f"{path.name} is like {like!r}. {nearest(str(like), recipe_names())}.")
-        content = _over(_read(_FOLDER / f"{like}.toml"), content)
-    return recipe_of(path.stem, content)
+    return recipe_of(path.stem, _read(path))
 
 
 def _read(path: Path) -> dict[str, object]:
+    """The file's sections, over those of the recipe that it is like."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UnusableRecipe(f"{path.name} is not TOML: {error}.") from error
+    like = content.pop("like", None)
+    if like is None:
+        return content
+    if like not in recipe_names():
+        raise UnusableRecipe(f"{path.name} is like {like!r}. {nearest(str(like), recipe_names())}.")
+    return _over(_read(_FOLDER / f"{like}.toml"), content)
 
 
 def _over(base: Mapping[str, object], content: Mapping[str, object]) -> dict[str, object]:
