@@ -10,6 +10,7 @@ from analysis.evaluation.overlays import worst_slice
 from analysis.evaluation.reading import LabelledScan
 from analysis.evaluation.results import CaseResult, LesionModel, Picture
 from analysis.evaluation.scoring import overlap, percent
+from analysis.evaluation.truth import aerated_lesion_percent
 from analysis.findings import Profile
 from analysis.measure.burden import GGO, HIGH_OPACITY
 
@@ -24,6 +25,7 @@ def score_patient(
     ``lesion_dice`` is of both opacities together inside the true lung, as papers report it: lesion outside it counts
     for nothing. ``burden_percent`` and ``lesion_dice_own_lung`` are of the product's whole chain, our lungs included;
     ``burden_true_lung_percent`` is the model's alone. The model is asked twice, once for each lung mask.
+    ``true_lesion_aerated_percent`` tells how widely the truth was outlined.
     """
     volume = scan.volume
     own = segment_lungs(volume, valid=scan.known).mask
@@ -43,6 +45,7 @@ def score_patient(
         "burden_true_lung_percent": percent(lesion.found, lung.true),
         "lesion_voxels": lesion.found,
         "true_lesion_voxels": lesion.true,
+        "true_lesion_aerated_percent": aerated_lesion_percent(volume.hu, scan.lesion, scan.lung),
     }
     figures["burden_error_percent"] = _difference(figures["burden_percent"], figures["true_burden_percent"])
     shown = None

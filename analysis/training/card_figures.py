@@ -31,6 +31,7 @@ _COMPARED = (
     ("medseg_ggo_dice", "medseg GGO", _SHARE),
     ("medseg_high_opacity_dice", "medseg high opacity", _SHARE),
 )
+_CASE_PERCENT = ("burden_percent", "true_burden_percent", "true_lesion_aerated_percent")
 
 Document = Mapping[str, Any]
 
@@ -215,11 +216,11 @@ def _cases(document: Document) -> Iterator[str]:
             auroc = _number(case.get("slice_auroc"), _SHARE)
             yield f"| {case['case']} | {figures} | {auroc} | {lobes} | {case.get('reason') or '-'} |"
         return
-    yield "| case | lesion Dice | lung Dice | burden | true burden |"
-    yield "|---|---|---|---|---|"
+    yield "| case | lesion Dice | lung Dice | burden | true burden | of the labelled lesion as aerated as the rest |"
+    yield "|---|---|---|---|---|---|"
     for case in (*document["cases"], *document.get("controls", [])):
         dice = " | ".join(_number(case.get(key), _SHARE) for key in ("lesion_dice", "lung_dice"))
-        burdens = " | ".join(_number(case.get(key), _PERCENT) for key in ("burden_percent", "true_burden_percent"))
+        burdens = " | ".join(_number(case.get(key), _PERCENT) for key in _CASE_PERCENT)
         yield f"| {case['case']} | {dice} | {burdens} |"
 
 

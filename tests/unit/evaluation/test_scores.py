@@ -15,6 +15,7 @@ from analysis.evaluation.reading import LabelledLobes, LabelledPicture, Labelled
 from analysis.evaluation.results import CaseResult
 from analysis.evaluation.scoring import Overlap, overlap
 from analysis.evaluation.slices import pooled_dice, score_slice
+from analysis.evaluation.truth import aerated_lesion_percent
 from analysis.evaluation.volumes import score_control, score_patient
 from analysis.findings import Profile
 
@@ -158,3 +159,16 @@ def test_the_profile_reaches_the_model(scan, own_lungs):
     model = BandSegmenter()
     score_patient("case", scan, model, profile=Profile.CTAC)
     assert set(model.profiles) == {Profile.CTAC}
+
+
+def test_wide_outlines_are_told_from_tight_ones():
+    """Of a tight outline little is aerated, of one twice as large about half; without lesion or other lung, None."""
+    lung = np.ones((2, 120, 60), bool)
+    lesion, wide, nothing = (np.zeros_like(lung) for _ in range(3))
+    lesion[:, 40:80], wide[:, 40:120] = True, True
+    hu = np.where(lesion, -550, -850) + np.random.default_rng(1).normal(0, 60, lung.shape)
+
+    assert aerated_lesion_percent(hu.astype(np.float32), lesion, lung) == pytest.approx(0, abs=5)
+    assert aerated_lesion_percent(hu.astype(np.float32), wide, lung) == pytest.approx(50, abs=5)
+    assert aerated_lesion_percent(hu.astype(np.float32), nothing, lung) is None
+    assert aerated_lesion_percent(hu.astype(np.float32), lung, lung) is None
