@@ -27,7 +27,8 @@ _MARGIN = 3
 _GAS_HU = -960.0
 """Lower quartile under which a piece is bare gas; lung, even emphysema, is mixed with tissue on a grid of 5 mm."""
 
-_LEAST_SHARE, _LEAST_ML = 0.04, 20.0
+LEAST_SHARE, LEAST_ML = 0.04, 20.0
+"""Of the larger lung, and by itself: what is smaller and hangs together with no lung is none."""
 _STRAY_SHARE = 0.2
 
 
@@ -136,7 +137,7 @@ def _leave_out_others(lung: npt.NDArray[np.float32], hu: npt.NDArray[np.float32]
         if float(np.percentile(hu[pieces == label], 25)) < _GAS_HU:
             lung[pieces == label] = -_FAR
             voxels[label] = 0
-    small = (voxels < _LEAST_SHARE * voxels.max(initial=0)) | (voxels * voxel_ml < _LEAST_ML)
+    small = (voxels < LEAST_SHARE * voxels.max(initial=0)) | (voxels * voxel_ml < LEAST_ML)
     small[0] = False
     lung[small[pieces]] = -_FAR
 

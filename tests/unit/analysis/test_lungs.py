@@ -6,6 +6,9 @@ import pytest
 from analysis.anatomy import LEFT, RIGHT, lung_network, segment_lungs
 from analysis.anatomy.air import Grid, body_air
 from analysis.anatomy.airways import find_airways
+from analysis.anatomy.coarse import CoarseGrid
+from analysis.anatomy.lung_field import Border, LungField
+from analysis.anatomy.lungs import draw_lungs
 
 
 def _dice(one, other):
@@ -82,6 +85,32 @@ def test_on_coarse_pixels_the_trachea_is_told_from_the_lungs_by_its_gas():
     assert airways[8:, 26:29, 38:41].all()
     assert not airways[:8].any()
     assert not airways[8:, :, 44:].any()
+
+
+def test_little_gas_apart_is_lung_only_where_the_classical_method_says_so():
+    """The network half believes in a bubble of 2 mL below a lung: left out, unless the classical lungs have it."""
+    positions_mm, plane = np.arange(20) * 2.0, (40, 40)
+    even = CoarseGrid.over(positions_mm, plane, (2.0, 2.0), 2.0)
+    lung, bubble = (np.zeros((20, *plane), bool) for _ in range(2))
+    lung[8:, 5:35, 5:35], bubble[1:5, 10:18, 10:18] = True, True
+    hu = np.where(lung | bubble, -850, 30).astype(np.float32)
+    logit = np.where(lung, 6, np.where(bubble, 1, -12)).astype(np.float32)
+    border = Border(network=0.8, air=1.5, classical=1.5, offset=1.0)
+    grid = Grid(hu=hu, slice_mm=2.0, row_mm=2.0, column_mm=2.0)
+
+    def drawn(classical: np.ndarray) -> np.ndarray:
+        field = LungField(
+            grid=even,
+            lung=logit,
+            left=np.ones_like(logit),
+            looked=even,
+            classical=np.where(classical, 1, -1).astype(np.float32),
+        )
+        return draw_lungs(field, grid, border, hu.shape) > 0
+
+    assert drawn(lung)[10, 10:30, 10:30].all()
+    assert not drawn(lung)[:6].any()
+    assert drawn(lung | bubble)[2, 12:16, 12:16].all()
 
 
 def test_bowel_gas_is_not_lung(make_volume, make_chest):
