@@ -158,7 +158,7 @@ def model_card(
         ),
         _DATA.format(summary=_training(manifest, device), **asdict(recipe.loss)),
         evaluations_section(evaluations) if evaluations else "",
-        _figures(cases, of_predecessor=bool(manifest.training.started_from)) if cases else "",
+        _figures(cases) if cases else "",
         comparison_section(cross_validations),
         anatomy_section(lungs or {}, lobes or {}),
         _use(manifest),
@@ -190,14 +190,9 @@ def _training(manifest: Manifest, device: str) -> str:
     )
 
 
-def _figures(cases: Sequence[Mapping[str, Any]], *, of_predecessor: bool) -> str:
-    title = (
-        "of the model it went on from, on cases which that one did not see"
-        if of_predecessor
-        else "on cases it did not see"
-    )
+def _figures(cases: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        f"\n## Figures {title}",
+        "\n## Figures of the recipe, each case by the run that did not see it",
         "At a threshold of 0.5, at 256x256 inside the manual lung mask, in pixels. Dice is of both opacities together; a control should have none.",
         "",
         "| case | Dice | burden | true burden | Dice without neighbours |",
