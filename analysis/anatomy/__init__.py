@@ -1,6 +1,7 @@
 """Where the lungs and their lobes are."""
 
+from analysis.anatomy.fissures import Border
 from analysis.anatomy.lobes import LOBE_LABELS, Lobes, estimate_lobes
 from analysis.anatomy.lungs import LEFT, RIGHT, Lungs, segment_lungs
 
-__all__ = ["LEFT", "LOBE_LABELS", "RIGHT", "Lobes", "Lungs", "estimate_lobes", "segment_lungs"]
+__all__ = ["LEFT", "LOBE_LABELS", "RIGHT", "Border", "Lobes", "Lungs", "estimate_lobes", "segment_lungs"]

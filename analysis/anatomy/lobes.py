@@ -1,7 +1,7 @@
-"""The five lobes, estimated from the shape of the lungs; fissures are not looked for."""
+"""The five lobes: estimated from the shape of the lungs, with borders moved to the fissures that the CT shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
+from analysis.anatomy.border_surface import Axes
 from analysis.anatomy.coarse import CoarseGrid
+from analysis.anatomy.fissures import Border, Scene, on_fissures
 from analysis.anatomy.lobe_shape import CUT_SHARE, SIDES, LobeShape
-from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
+from analysis.anatomy.lungs import LEFT, RIGHT, Box, Lungs
 from analysis.anatomy.slicewise import for_each_slice
 from analysis.anatomy.weights import package_directory, read_weights
 from analysis.errors import UntrustedWeights
@@ -62,13 +64,14 @@ class Lobes:
 
     ``confidence_percent`` is the Dice that the estimate expects of itself for each lobe that is told, in percent.
     ``cut`` are those of them of which the scan shows a part only, ``untold`` those not told although their lung is
-    there.
+    there. ``on_fissures`` are the borders that were moved to a fissure; the others are only estimated from the shape.
     """
 
     labels: Labels
     confidence_percent: Mapping[Lobe, float]
     cut: frozenset[Lobe]
     untold: frozenset[Lobe]
+    on_fissures: frozenset[Border] = frozenset()
 
     @property
     def scorable(self) -> bool:
@@ -117,8 +120,44 @@ def tell_lobes(volume: Volume, lungs: Lungs, network: "UNet", form: LobeShape, g
         imaged[-1] = True
     asked = _ask(network, form, np.pad(right, around), np.pad(left, around), imaged)
     probabilities = asked[:, margin[0] : margin[0] + len(right), 1:-1, 1:-1]
+    seen = {side: _Seen.of(lungs.labels == side, volume.slice_positions_mm) for side in _SIDES}
+    scene = Scene(volume=volume, sides=lungs.labels, axes=_axes(volume, grid, box), shares={RIGHT: right, LEFT: left})
+    whole = [side for side, part in seen.items() if part.height_mm is not None and not part.ends]
+    probabilities, moved = on_fissures(probabilities, scene, whole)
     _draw(labels[box], inside, grid, probabilities)
-    return _told(labels, _certainties(probabilities, right, left), lungs, volume.slice_positions_mm)
+    return replace(_told(labels, _certainties(probabilities, right, left), seen), on_fissures=moved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """How much of a lung the scan shows: at which ends, 0 and -1, it is cut off, and its height; None: no lung."""
+
+    ends: list[int]
+    height_mm: float | None
+
+    @classmethod
+    def of(cls, lung: npt.NDArray[np.bool_], positions_mm: npt.NDArray[np.float64]) -> "_Seen":
+        area = np.count_nonzero(lung, axis=(1, 2))
+        levels = positions_mm[area > 0]
+        return cls(
+            ends=[index for index in (0, -1) if area[index] > CUT_SHARE * area.max()],
+            height_mm=float(levels[-1] - levels[0]) if levels.size else None,
+        )
+
+
+def _axes(volume: Volume, grid: CoarseGrid, box: Box) -> Axes:
+    """Places in mm of the levels, rows and columns of a grid over a box of the volume."""
+    rows, columns = (
+        ((np.arange(count) + 0.5) * pixels / count - 0.5 + part.start) * spacing
+        for count, pixels, part, spacing in zip(
+            grid.shape,
+            (grid.rows, grid.columns),
+            box[1:],
+            (volume.row_spacing_mm, volume.column_spacing_mm),
+            strict=True,
+        )
+    )
+    return grid.levels_mm, rows, columns
 
 
 def _margin(volume: Volume, grid: CoarseGrid, grid_mm: float) -> tuple[int, int]:
@@ -207,21 +246,17 @@ def _certainties(
     return found
 
 
-def _told(
-    labels: Labels, certainties: Mapping[int, float], lungs: Lungs, positions_mm: npt.NDArray[np.float64]
-) -> Lobes:
+def _told(labels: Labels, certainties: Mapping[int, float], seen: "Mapping[int, _Seen]") -> Lobes:
     confidence: dict[Lobe, float] = {}
     cut: set[Lobe] = set()
     untold: set[Lobe] = set()
     refused = np.zeros(9, bool)
     for side, members in _SIDES.items():
-        area = np.count_nonzero(lungs.labels == side, axis=(1, 2))
-        if not area.any():
+        ends, height_mm = seen[side].ends, seen[side].height_mm
+        if height_mm is None:
             continue
-        ends = [index for index in (0, -1) if area[index] > CUT_SHARE * area.max()]
         least = LEAST_CONFIDENCE_CUT_PERCENT if ends else LEAST_CONFIDENCE_PERCENT
-        seen = np.flatnonzero(area)
-        base = ends == [-1] and float(positions_mm[seen[-1]] - positions_mm[seen[0]]) < LEAST_BASE_MM
+        base = ends == [-1] and height_mm < LEAST_BASE_MM
         for label in members:
             lobe = LOBE_LABELS[label]
             if certainties[label] < least or (base and label != members[-1]):

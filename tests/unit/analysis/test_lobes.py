@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from analysis.anatomy import LEFT, LOBE_LABELS, RIGHT, Lungs, estimate_lobes, lobes
+from analysis.anatomy import LEFT, LOBE_LABELS, RIGHT, Border, Lungs, estimate_lobes, lobes
 from analysis.errors import UntrustedWeights
 from analysis.findings import Lobe
 from analysis.measure import measure
@@ -91,6 +91,38 @@ def test_cut_lungs_have_no_scores(two_boxes, make_volume):
     measured = measure(rest, cut, np.zeros(cut.labels.shape, np.uint8), lobes=found)
     assert measured.lss is None
     assert measured.lhos is None
+
+
+@pytest.fixture
+def fissured(two_boxes, make_volume):
+    """The two lungs with noise, and a fissure in the left one 12 mm above where ``told_by_height`` has its border."""
+    volume, lungs = two_boxes
+    noise = np.random.default_rng(0).normal(0, 30, volume.hu.shape)
+    sheet = 200 * (lungs.labels == LEFT) * (np.arange(100) == 56)[:, None, None]
+    return make_volume(volume.hu + noise + sheet, (2.0, 3.0, 3.0)), lungs
+
+
+@pytest.mark.usefixtures("told_by_height")
+def test_a_border_is_drawn_at_its_fissure(two_boxes, fissured):
+    """The left border rises to the fissure and is named; the lobes of the right lung are as without it."""
+    plain = estimate_lobes(*two_boxes)
+    found = estimate_lobes(*fissured)
+    assert plain.on_fissures == set()
+    assert found.on_fissures == {Border.LEFT_OBLIQUE}
+    lowest = [np.flatnonzero((lobes.labels == 7).any(axis=(1, 2)))[0] for lobes in (plain, found)]
+    assert lowest[1] - lowest[0] == pytest.approx(6, abs=1)
+    right = two_boxes[1].labels == RIGHT
+    np.testing.assert_array_equal(found.labels[right], plain.labels[right])
+    assert found.confidence_percent[Lobe.RIGHT_UPPER] == plain.confidence_percent[Lobe.RIGHT_UPPER]
+    assert found.confidence_percent[Lobe.LEFT_UPPER] != plain.confidence_percent[Lobe.LEFT_UPPER]
+
+
+@pytest.mark.usefixtures("told_by_height")
+def test_borders_of_cut_lungs_are_not_moved(fissured, make_volume):
+    """The same fissure in lungs whose lower ends were not imaged: no border is on a fissure."""
+    volume, lungs = fissured
+    cut = make_volume(volume.hu[30:], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[30:])
+    assert estimate_lobes(*cut).on_fissures == set()
 
 
 def test_a_lobe_of_doubt_is_not_told(monkeypatch, two_boxes):
