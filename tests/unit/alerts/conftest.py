@@ -4,50 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sr_reports
+from sr_reports import region_of
 
 from alerts import AlertPolicy, ProfileThresholds
-from analysis.findings import Findings, Profile, Provenance, Quality, QualityLevel, RegionFindings
-
-
-def _region(lung_ml: float, ggo_ml: float, high_ml: float) -> RegionFindings:
-    return RegionFindings(
-        lung_volume_ml=lung_ml,
-        ggo_volume_ml=ggo_ml,
-        high_opacity_volume_ml=high_ml,
-        high_density_volume_ml=high_ml / 2,
-    )
+from analysis.findings import Findings, Profile, RegionFindings
 
 
 def _findings(*, lung_ml: float = 4000.0, ggo_ml: float = 300.0, high_ml: float = 100.0, **changes: Any) -> Findings:
-    values: dict[str, Any] = {
-        "study_instance_uid": "1.2.3",
-        "series_instance_uid": "1.2.3.4",
-        "revision": 1,
-        "profile": Profile.CHEST_CT,
-        "profile_cues": (),
-        "slice_count": 3,
-        "both_lungs": _region(lung_ml, ggo_ml, high_ml),
-        "right_lung": _region(lung_ml * 0.5, ggo_ml * 0.5, high_ml * 0.5),
-        "left_lung": _region(lung_ml * 0.5, ggo_ml * 0.5, high_ml * 0.5),
-        "lobes": {},
-        "lss": None,
-        "lhos": None,
-        "lesion_count": 7,
-        "lesion_mean_hu": -512.3456,
-        "lesion_sd_hu": 140.25,
-        "key_slices": (),
-        "quality": Quality(level=QualityLevel.DIAGNOSTIC),
-        "provenance": Provenance(
-            model_name="opacity-convlstm",
-            model_version="1.0.0",
-            weights_sha256="ab" * 32,
-            thresholds={"ggo": 0.5, "high_opacity": 0.4},
-            runtime="torch 2.13",
-            device="cpu",
-            software_version="0.1.0",
-        ),
+    volumes = {
+        "both_lungs": region_of(lung_ml, ggo_ml, high_ml),
+        "right_lung": region_of(lung_ml * 0.5, ggo_ml * 0.5, high_ml * 0.5),
+        "left_lung": region_of(lung_ml * 0.5, ggo_ml * 0.5, high_ml * 0.5),
     }
-    return Findings(**(values | changes))
+    return sr_reports.make_findings(**(volumes | changes))
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +29,7 @@ def make_findings() -> Callable[..., Findings]:
 @pytest.fixture(scope="session")
 def make_region() -> Callable[[float, float, float], RegionFindings]:
     """A region from its lung, GGO and high-opacity volumes."""
-    return _region
+    return region_of
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,8 @@ def test_an_alert_carries_identity_but_no_text_of_the_request(
 ) -> None:
     """Free text of a request may name the patient: none of it reaches the alert, only the policy's own word."""
     request = RequestContext(reason_for_request="Mr Example, pneumonia")
-    alert = evaluate(make_findings(revision=3), request, policy).alert
+    findings = make_findings(study_instance_uid="1.2.3", series_instance_uid="1.2.3.4", revision=3)
+    alert = evaluate(findings, request, policy).alert
     assert alert is not None
     assert (alert.study_instance_uid, alert.series_instance_uid, alert.revision) == ("1.2.3", "1.2.3.4", 3)
     assert "Example" not in f"{alert.headline} {alert.reasons}"
