@@ -14,7 +14,7 @@ UNIT_MM = 50.0
 """Distance in the plane at which a tilt or a bend of 1 lifts the border by 1 mm."""
 
 _LEAST_POINTS = 60
-_ROOM_MM = 10.0
+_ROOM_MM = 20.0
 _RIDGE = 1e-3
 
 
