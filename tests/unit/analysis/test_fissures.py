@@ -10,7 +10,8 @@ from scipy.special import expit, softmax
 from analysis.anatomy import LEFT, RIGHT, Border
 from analysis.anatomy.border_surface import MovedSurface, Surface
 from analysis.anatomy.fissure_search import Columns
-from analysis.anatomy.fissure_track import LEAST_LEAD_IN_PART, Sheet, _rival
+from analysis.anatomy.fissure_slab import Slab
+from analysis.anatomy.fissure_track import LEAST_LEAD_IN_PART, Sheet, _followed, _refitted, _rival
 from analysis.anatomy.fissures import DOUBT_MM, Scene, on_fissures
 
 SPACING_MM = (2.0, 1.5, 1.5)
@@ -121,6 +122,20 @@ def test_a_border_follows_a_wavy_fissure(make_volume, empty):
     near = (scene.shares[LEFT] > 0.5) & (np.abs(true_mm) < 6)
     told_mm = DOUBT_MM * np.log(moved[3] / moved[4])
     assert np.abs(told_mm - true_mm)[near].mean() < 1.5
+
+
+def test_a_surface_that_crosses_a_sheet_is_turned_into_it():
+    """Followed alone it takes the sheet where they cross; fitted to that part, and followed again, it takes all."""
+    places, heights = np.arange(-60.0, 61, 6), np.arange(-28, 29) * 1.5
+    sheet_mm = 0.35 * places[:, None] + 12 * (places / 50) ** 2 - 6
+    evidence = (2 * np.exp(-(((heights - sheet_mm[..., None]) / 2) ** 2)) - 0.1).astype(np.float32)
+    slab = Slab(evidence=evidence, known=np.ones(evidence.shape, bool), u=places, v=places, heights=heights)
+    columns = Columns.of(slab)
+    crossing = _followed(slab, columns, np.zeros(6))
+    turned = _refitted(slab, columns, crossing)
+    assert np.abs(crossing.moved - sheet_mm).mean() > 5
+    assert np.abs(turned.moved - sheet_mm).mean() < 1
+    assert turned.strength > 1.3 * crossing.strength
 
 
 def test_sheets_that_share_a_part_and_differ_elsewhere_are_rivals():
