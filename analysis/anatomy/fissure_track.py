@@ -13,12 +13,12 @@ from analysis.anatomy.fissure_slab import HEIGHT_STEP_MM, Slab
 LEAST_STRENGTH = 0.36
 """Strength from which a sheet counts as a fissure.
 
-Of 80 surfaces laid through 8 real scans of 2 and 3 mm where no fissure runs, one had more (0.37), half had 0.22; none of
-them passes for a fissure.
+Of 80 surfaces laid through 8 real scans of 2 and 3 mm where no fissure runs, one had more (0.37) and half had 0.22;
+none of them passes for a fissure.
 """
 
 LEAST_LEAD = 1.6
-"""By how many times it must be stronger than any sheet elsewhere: of those 80 half led by 1.13, one in twenty by 1.48."""
+"""By how many times it must be stronger than any sheet elsewhere; of those 80, one in twenty was by 1.48."""
 
 LEAST_LEAD_IN_PART = 1.05
 """The same over sheets that share a strong part with it and run elsewhere over most of the lung."""
