@@ -96,6 +96,15 @@ def region_name(findings: Findings, lobe: Lobe) -> str:
     return LOBE_NAMES[lobe] + (" (imaged in part)" if lobe in findings.lobes_in_part else "")
 
 
+def lobes_sentence(findings: Findings) -> str:
+    """What the lobes rest on."""
+    shape = "Lobes are estimated from the shape of the lungs"
+    if not findings.borders_on_fissures:
+        return f"{shape}."
+    borders = ", ".join(findings.borders_on_fissures)
+    return f"{shape}; at a fissure that the images show: {borders} border."
+
+
 def expectation_reason(expectation: tuple[str, str] | None) -> str:
     """Whether somebody was looking for opacities: the expected word and the text that names it, or None."""
     if expectation is None:

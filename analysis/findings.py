@@ -148,8 +148,9 @@ class KeySlice:
 class Findings:
     """Everything measured on one series at one revision.
 
-    ``lobes`` are estimated from the shape of the lungs; it holds those that could be told, with the mean certainty of
-    the estimate in ``lobe_confidence_percent``; of ``lobes_in_part`` the series shows a part only. ``lss`` and ``lhos``
+    ``lobes`` are estimated from the shape of the lungs, but for the borders named in ``borders_on_fissures``; it holds
+    those that could be told, with the mean certainty of the estimate in ``lobe_confidence_percent``; of
+    ``lobes_in_part`` the series shows a part only. ``lss`` and ``lhos``
     are None unless all five were told, and whole; ``scores_absent_because`` says why. ``lesion_mean_hu``,
     ``lesion_sd_hu``, ``largest_lesion_ml`` and ``peripheral_lesion_percent`` are None where there is no lesion; the
     last is the share of the opacities within 20 mm of the outside, ``peripheral_lung_percent`` that of the lungs.
@@ -175,6 +176,7 @@ class Findings:
     provenance: Provenance
     lobe_confidence_percent: Mapping[Lobe, float] = field(default_factory=dict)
     lobes_in_part: tuple[Lobe, ...] = ()
+    borders_on_fissures: tuple[str, ...] = ()
     scores_absent_because: tuple[str, ...] = ()
     largest_lesion_ml: float | None = None
     peripheral_lesion_percent: float | None = None
@@ -222,6 +224,7 @@ class Findings:
             "left_lung_volume_ml": self.left_lung.lung_volume_ml,
             "peripheral_lung_percent": self.peripheral_lung_percent,
             "lobes": {lobe.value: self._lobe_summary(lobe) for lobe in self.lobes},
+            "borders_on_fissures": list(self.borders_on_fissures),
             "quality": quality.level.value,
             "quality_reasons": list(quality.reasons),
             "lung_coverage_percent": quality.lung_coverage_percent,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from analysis.anatomy.fissures import Border
 from analysis.anatomy.lobes import Lobes, estimate_lobes
 from analysis.anatomy.lungs import Lungs, segment_lungs
 from analysis.errors import OutOfMemory
@@ -116,7 +117,11 @@ def _analyse(
         provenance=segmenter.provenance(screening.profile),
     )
     return AnalysedSeries(
-        findings=replace(findings, lobe_confidence_percent=dict(lobes.confidence_percent)),
+        findings=replace(
+            findings,
+            lobe_confidence_percent=dict(lobes.confidence_percent),
+            borders_on_fissures=tuple(border.value for border in Border if border in lobes.on_fissures),
+        ),
         screening=screening,
         volume=volume,
         lungs=lungs,

@@ -288,6 +288,8 @@ def _evaluations(findings: Findings, decision: PolicyDecision, comparison: Compa
     elif findings.lss is None or findings.lhos is None:
         texts.append(wording.scores_sentence(findings))
     texts += [f"{wording.region_name(findings, lobe)}." for lobe in findings.lobes_in_part]
+    if findings.lobes:
+        texts.append(wording.lobes_sentence(findings))
     if comparison:
         texts.append(wording.change_sentence(findings, comparison.prior, study_date=comparison.study_date))
     texts.append(wording.RESEARCH_USE)

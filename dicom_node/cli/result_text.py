@@ -31,6 +31,7 @@ def print_result(result: StoredResult) -> None:
     print_fields(
         {
             **(_opacity(findings) if findings.reliable else {}),
+            **({"lobes": wording.lobes_sentence(findings)} if findings.lobes else {}),
             "quality": "; ".join((findings.quality.level.value.replace("_", " "), *findings.quality.reasons)),
             "measured": _quality(findings.quality),
             "model": f"{provenance.model_name} {provenance.model_version}, {provenance.runtime} on {provenance.device}",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pydicom
+import pytest
 from pydicom.uid import EnhancedCTImageStorage
 from sr_reports import (
     SERIES,
@@ -208,6 +209,27 @@ def test_images_that_cannot_be_analysed_yield_no_figure_of_opacity(sources: list
     assert numbers_of(groups["All opacities, both lungs"]) == {}
     assert not any(re.search(r"\d %|\d mL", text) for text in texts_of(report))
     assert wording.NOT_MEASURED in texts_of(report)
+
+
+@pytest.mark.parametrize(
+    ("borders", "said"),
+    [
+        ((), "shape of the lungs."),
+        (
+            ("left oblique", "right oblique"),
+            "shape of the lungs; at a fissure that the images show: left oblique, right oblique border.",
+        ),
+    ],
+)
+def test_what_the_lobes_rest_on_is_said(
+    borders: tuple[str, ...], said: str, sources: list[Path], tmp_path: Path
+) -> None:
+    """Estimated from the shape alone, or with borders at fissures; nothing where there are no lobes."""
+    lobes = {lobe: region_of(800.0, 60.0, 20.0) for lobe in Lobe}
+    _, report = write_report(make_findings(lobes=lobes, borders_on_fissures=borders), sources, tmp_path / "sr.dcm")
+    assert f"Lobes are estimated from the {said}" in texts_of(report)
+    _, without = write_report(make_findings(), sources, tmp_path / "without.dcm")
+    assert not any("estimated from the shape" in text for text in texts_of(without))
 
 
 def test_lobes_in_part_and_absent_scores_are_said(sources: list[Path], tmp_path: Path) -> None:
