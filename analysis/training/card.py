@@ -62,8 +62,9 @@ _LIMITS = """
 - Few scanners and patients, and no patient of the hospital that runs it. Figures on so few held-out
   cases swing by 0.1 and more between checkpoints.
 - No real CTAC was in the training data: blur and noise imitate one. Performance on CTAC is not known.
-- Diffuse disease: the training scans reach a burden of {highest:.0f} %; fuller ones are imitated by pasting and painting
-  lesions.
+- Diffuse disease: the training scans reach a burden of {highest:.0f} %; fuller ones are imitated by pasting lesions.
+- Truth is outlined by hand, now tightly, now widely: the last column of covid20's table tells how much of a labelled
+  lesion is as aerated as the rest of its lungs. The model leaves that out, and stays below such a truth.
 - Likely false positives: partial volume at the diaphragm and stomach, dependent and expiratory density, next to the
   heart; tumours and atelectasis are opacities too. No label tells pleural effusion from consolidation.
 - An even, soft-edged opacity in the middle of a lung, as phantoms have, may be missed or taken for less than it is.
@@ -99,6 +100,7 @@ _REASONS = {
     "augment.flip": "few patients",
     "augment.ctac": "no CTAC to train on",
     "augment.density": "expiration and dependent density are not lesion",
+    "augment.expired_controls": "nor is deep expiration, or lung that sinks together where it lies lowest",
     "augment.paste": "few patients; higher burdens",
     "augment.synthetic": "higher burdens",
     "augment.alone": "pictures come without neighbours, and hold lesions: that must be no sign",

@@ -33,6 +33,7 @@ from analysis.model.weights import (
     write_weights,
 )
 from analysis.training.augment import SliceStore
+from analysis.training.blend import KEPT_SHARE
 from analysis.training.card import anatomy_figures, model_card
 from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Source, load_cache
 from analysis.training.evaluation import evaluate_cases, summarise
@@ -52,7 +53,7 @@ _TERMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The weights of one run and what is known of it."""
+    """The weights of one run and what is known of it; ``kept_share`` of them are those that it went on from."""
 
     state: Mapping[str, torch.Tensor]
     recipe: Recipe
@@ -60,17 +61,20 @@ class Run:
     steps: int
     seconds: float
     device: str
+    kept_share: float = 0.0
 
 
 def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run:
     """A run from a checkpoint or from the weights of a cross-validation, whose figures tell steps and seconds."""
     recipes = TypeAdapter(Recipe)
+    kept_share = 0.0
     told = next((run for run in (evaluation or {}).get("runs", ()) if run["fold"] == fold), {})
     if path.suffix == ".pt":
         stored = torch.load(path, map_location="cpu", weights_only=True)
         recipe = recipes.validate_json(stored["recipe"])
         state = stored["average" if recipe.optimiser.keeps_weights else "network"]
         steps, seconds = int(stored["step"]), float(stored["seconds"])
+        kept_share = float(stored.get(KEPT_SHARE, 0.0))
     else:
         prefix = f"fold{fold}."
         with safe_open(str(path), framework="pt") as stored:
@@ -81,7 +85,13 @@ def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run
             raise ValueError(f"no weights of fold {fold} in {path.name}")
         steps, seconds = int(told.get("steps", 0)), float(told.get("seconds", 0.0))
     return Run(
-        state=state, recipe=recipe, fold=fold, steps=steps, seconds=seconds, device=str(told.get("device", "cpu"))
+        state=state,
+        recipe=recipe,
+        fold=fold,
+        steps=steps,
+        seconds=seconds,
+        device=str(told.get("device", "cpu")),
+        kept_share=kept_share,
     )
 
 
@@ -141,7 +151,7 @@ def export(
         fold=run.fold,
         steps=run.steps,
         seconds=round(run.seconds, 1),
-        started_from=None if started_from is None else _described(read_manifest(started_from)),
+        started_from=None if started_from is None else _described(read_manifest(started_from), run.kept_share),
     )
     manifest = Manifest(
         name=name,
@@ -203,13 +213,14 @@ def _threshold(given: str) -> tuple[Profile, float]:
     return Profile(profile), float(probability)
 
 
-def _described(manifest: Manifest) -> str:
-    """A model in a sentence of another one's card."""
+def _described(manifest: Manifest, kept_share: float) -> str:
+    """A model in a sentence of another one's card, and how much of it was kept."""
     training = manifest.training
     left_out = "on every case" if training.fold == _EVERYTHING else f"without the cases of fold {training.fold}"
     return (
         f"{manifest.name} {manifest.version} (recipe `{training.recipe}`, {training.steps} steps {left_out}, "
         f"SHA-256 `{manifest.sha256[:12]}`)"
+        + (f", of whose weights {100 * kept_share:g} % are mixed in (`analysis.training.blend`)" if kept_share else "")
     )
 
 

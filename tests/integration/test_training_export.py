@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from analysis.model import Segmenter
-from analysis.training import context, crossvalidate, export, thresholds
+from analysis.training import blend, context, crossvalidate, export, thresholds
 from analysis.training.datasets import KNOWN, LUNG, SIZE, Cache, Case, Source, encode_hu, save_cache
 
 RECIPE = """
@@ -96,6 +97,34 @@ def test_cross_validation_to_model(workplace):
     assert "covid20 (via Inf-Net, non-commercial)" in manifest.terms
     assert "medseg" not in manifest.terms
     assert "**Interim" in (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_run_is_mixed_with_the_model_that_it_went_on_from(workplace, tmp_path, capsys):
+    """A quarter of the earlier weights and three of the run's; the card says so; another network is refused."""
+    earlier = tmp_path / "earlier"
+    assert _export(workplace, workplace / "small-0.pt", "--interim", "--out", str(earlier)) == 0
+    run = torch.load(workplace / "small-0.pt", weights_only=True)
+    start = load_file(str(earlier / "model.safetensors"))
+    run["average"] = {name: value + 1 for name, value in run["average"].items()}
+    torch.save(run, tmp_path / "small-0.pt")
+    mixed = tmp_path / "mixed" / "small-0.pt"
+    command = ["--run", str(tmp_path / "small-0.pt"), "--with", str(earlier), "--out", str(mixed)]
+
+    assert blend.main(command) == 0
+    assert _export(workplace, mixed, "--interim", "--started-from", str(earlier)) == 0
+
+    model = workplace / "model"
+    weights = load_file(str(model / "model.safetensors"))["lstm.gates.weight"]
+    np.testing.assert_allclose(weights, start["lstm.gates.weight"] + 0.75, rtol=1e-5)
+    assert "of whose weights 25 % are mixed in" in (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        blend.main([*command, "--share", "1.5"])
+    assert "between 0 and 1" in capsys.readouterr().err
+    del run["average"]["lstm.gates.weight"]
+    torch.save(run, tmp_path / "small-0.pt")
+    with pytest.raises(SystemExit):
+        blend.main(command)
+    assert "different networks" in capsys.readouterr().err
 
 
 def test_a_fold_without_weights_is_refused(workplace):
