@@ -95,7 +95,8 @@ def lesion_threshold_section(document: Document) -> str:
     told = (
         f"Chosen over {patients} patients and {controls} controls, each judged by the run that held it out "
         f"(`python -m analysis.training.thresholds`): **{document['threshold']:g}**. Each fold at the threshold that "
-        f"the other folds choose: lesion Dice {_number(document['nested_lesion_dice'], _SHARE)}."
+        f"the other folds choose: lesion Dice {_number(document['nested_lesion_dice'], _SHARE)}. "
+        "It is chest CT's; on CTAC, where the network is less certain, a lower one is judged by `--set ctac`."
     )
     lines = [
         "",
