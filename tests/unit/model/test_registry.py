@@ -142,8 +142,11 @@ def test_what_is_exported_can_be_installed_elsewhere(registry, given, tmp_path):
 
 
 def test_the_phantom_shows_whether_a_model_sees_opacity():
-    """The shipped model finds the phantom's opacity, within a third; the phantom is the same every time."""
+    """The shipped model finds at least half of the phantom's even opacity, and not half as much again.
+
+    What it is trained on is less even: its card says that it takes such opacity for less than it is.
+    """
     check = self_check(default_directory())
-    assert check.opacity_percent == pytest.approx(check.true_opacity_percent, rel=1 / 3)
+    assert check.opacity_percent == pytest.approx(check.true_opacity_percent, rel=1 / 2)
     for one, other in zip(phantom(), phantom(), strict=True):
         np.testing.assert_array_equal(one, other)
