@@ -67,7 +67,7 @@ _LIMITS = """
   lesion is as aerated as the rest of its lungs. The model leaves that out, and stays below such a truth.
 - Likely false positives: partial volume at the diaphragm and stomach, dependent and expiratory density, next to the
   heart; tumours and atelectasis are opacities too. No label tells pleural effusion from consolidation.
-- An even, soft-edged opacity in the middle of a lung, as phantoms have, may be missed or taken for less than it is.
+- An even, soft-edged opacity, as phantoms have, may be missed or taken for less than it is, wherever it lies.
 - Opacity outside the lung mask is not counted: where the mask misses lung, so does the result.
 - HU of covid20 are known to about 50 HU; those of medseg are estimated from soft tissue and aerated lung.
 - Slices less than {nearest:g} mm or more than {farthest:g} mm apart were not trained on; beyond that the neighbours are
