@@ -89,6 +89,7 @@ def _statistics(evaluation: Evaluation, alert_threshold_percent: float | None) -
     }
     for name, one, other in (
         ("burden_agreement_percent", "burden_percent", "true_burden_percent"),
+        ("burden_dense_agreement_percent", "burden_dense_percent", "true_burden_dense_percent"),
         ("lesion_voxel_agreement", "lesion_voxels", "true_lesion_voxels"),
         ("lung_volume_agreement_ml", "lung_volume_ml", "true_lung_volume_ml"),
     ):

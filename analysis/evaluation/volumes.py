@@ -9,8 +9,8 @@ from analysis.anatomy import segment_lungs
 from analysis.evaluation.overlays import worst_slice
 from analysis.evaluation.reading import LabelledScan
 from analysis.evaluation.results import CaseResult, LesionModel, Picture
-from analysis.evaluation.scoring import overlap, percent
-from analysis.evaluation.truth import aerated_lesion_percent
+from analysis.evaluation.scoring import Mask, Overlap, overlap, percent
+from analysis.evaluation.truth import aerated
 from analysis.findings import Profile
 from analysis.measure.burden import GGO, HIGH_OPACITY
 
@@ -25,7 +25,8 @@ def score_patient(
     ``lesion_dice`` is of both opacities together inside the true lung, as papers report it: lesion outside it counts
     for nothing. ``burden_percent`` and ``lesion_dice_own_lung`` are of the product's whole chain, our lungs included;
     ``burden_true_lung_percent`` is the model's alone. The model is asked twice, once for each lung mask.
-    ``true_lesion_aerated_percent`` tells how widely the truth was outlined.
+    ``true_lesion_aerated_percent`` tells how widely the truth was outlined, and the figures that end in ``dense`` how
+    the same masks agree once aerated voxels are left out of both.
     """
     volume = scan.volume
     own = segment_lungs(volume, valid=scan.known).mask
@@ -45,7 +46,7 @@ def score_patient(
         "burden_true_lung_percent": percent(lesion.found, lung.true),
         "lesion_voxels": lesion.found,
         "true_lesion_voxels": lesion.true,
-        "true_lesion_aerated_percent": aerated_lesion_percent(volume.hu, scan.lesion, scan.lung),
+        **_dense_figures(scan, lung, chain=chain > 0, given=given > 0),
     }
     figures["burden_error_percent"] = _difference(figures["burden_percent"], figures["true_burden_percent"])
     shown = None
@@ -97,6 +98,21 @@ def _chain_figures(labels: Labels, lung_voxels: int) -> dict[str, float | None]:
         "burden_percent": percent(ggo + high, lung_voxels),
         "ggo_percent": percent(ggo, lung_voxels),
         "high_opacity_percent": percent(high, lung_voxels),
+    }
+
+
+def _dense_figures(scan: LabelledScan, lung: Overlap, *, chain: Mask, given: Mask) -> dict[str, float | None]:
+    """How much of the truth is aerated, and Dice and burdens of what is not; none without other lung beside it."""
+    left_out = aerated(scan.volume.hu, scan.lesion, scan.lung)
+    if left_out is None:
+        return {}
+    wide = overlap(left_out, scan.lesion)
+    dense = overlap(given & ~left_out, scan.lesion & ~left_out)
+    return {
+        "true_lesion_aerated_percent": percent(wide.both, wide.true),
+        "lesion_dice_dense": dense.dice,
+        "burden_dense_percent": percent(int(np.count_nonzero(chain & ~left_out)), lung.found),
+        "true_burden_dense_percent": percent(dense.true, lung.true),
     }
 
 

@@ -46,7 +46,8 @@ def check_words(name: str, version: str) -> None:
 class TrainingSummary:
     """How the weights came about; the model card tells more.
 
-    ``started_from`` says which model the run went on from, where it went on from one.
+    ``started_from`` says which model the run went on from, where it went on from one; ``kept_share`` of the weights
+    are still that model's.
     """
 
     recipe: str
@@ -55,6 +56,7 @@ class TrainingSummary:
     steps: int
     seconds: float
     started_from: str | None = None
+    kept_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

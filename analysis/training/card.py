@@ -181,6 +181,10 @@ def _training(manifest: Manifest, device: str) -> str:
     left_out = "every case" if training.fold == "all" else f"every case but those of fold {training.fold}"
     begun = f" It went on from {training.started_from}." if training.started_from else ""
     start = " --start-from MODEL" if training.started_from else ""
+    kept, blend = training.kept_share, ""
+    if kept:
+        begun += f" Of that model's weights {100 * kept:g} % are mixed in."
+        blend = f"python -m analysis.training.blend --run RUN.pt --with MODEL --share {kept:g} --out BLENDED.pt\n"
     return (
         f"Trained on {left_out} (slices: {', '.join(training.data)}), recipe `{training.recipe}`, {training.steps} steps "
         f"in {training.seconds / 60:.0f} minutes on {device}.{begun} Folds are by patient.\n\n"
@@ -188,6 +192,7 @@ def _training(manifest: Manifest, device: str) -> str:
         "python -m analysis.training.prepare --data DATA\n"
         f"python -m analysis.training.crossvalidate --recipe {training.recipe} --folds {training.fold} "
         f"--steps {training.steps}{start}\n"
+        f"{blend}"
         "```"
     )
 

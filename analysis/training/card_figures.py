@@ -153,7 +153,7 @@ def _evaluation(document: Document) -> Iterator[str]:
         yield f"Not evaluated: {', '.join(one['case'] for one in document['failed'])}."
     yield ""
     yield from _distributions(document)
-    yield from _statistics(document["statistics"])
+    yield from _statistics(document["statistics"], document["mean"])
     yield from _cases(document)
 
 
@@ -176,7 +176,7 @@ def _distributions(document: Document) -> Iterator[str]:
         yield ""
 
 
-def _statistics(found: Mapping[str, Any]) -> Iterator[str]:
+def _statistics(found: Mapping[str, Any], means: Mapping[str, float]) -> Iterator[str]:
     lines: list[str] = []
     if agreement := found.get("burden_agreement_percent"):
         low, high = agreement["limits_of_agreement"]
@@ -185,6 +185,12 @@ def _statistics(found: Mapping[str, Any]) -> Iterator[str]:
             f"{_number(agreement['spearman_rho'], _SHARE)}, bias {agreement['bias']:{_PERCENT}} percentage points "
             f"(limits of agreement {low:{_PERCENT}} to {high:{_PERCENT}}), mean absolute error "
             f"{agreement['mean_absolute_error']:{_PERCENT}}."
+        )
+    if dense := found.get("burden_dense_agreement_percent"):
+        lines.append(
+            f"- The same with what is as aerated as the rest of the lungs left out of both: Pearson R² "
+            f"{_number(dense['pearson_r2'], _SHARE)}, bias {dense['bias']:{_PERCENT}} percentage points, lesion Dice "
+            f"{_number(means.get('lesion_dice_dense'), _SHARE)}."
         )
     if false := found.get("false_positive_burden_percent"):
         lines.append(

@@ -151,7 +151,8 @@ def export(
         fold=run.fold,
         steps=run.steps,
         seconds=round(run.seconds, 1),
-        started_from=None if started_from is None else _described(read_manifest(started_from), run.kept_share),
+        started_from=None if started_from is None else _described(read_manifest(started_from)),
+        kept_share=run.kept_share,
     )
     manifest = Manifest(
         name=name,
@@ -213,14 +214,14 @@ def _threshold(given: str) -> tuple[Profile, float]:
     return Profile(profile), float(probability)
 
 
-def _described(manifest: Manifest, kept_share: float) -> str:
-    """A model in a sentence of another one's card, and how much of it was kept."""
+def _described(manifest: Manifest) -> str:
+    """A model in a sentence of another one's card, with all that it went on from itself."""
     training = manifest.training
     left_out = "on every case" if training.fold == _EVERYTHING else f"without the cases of fold {training.fold}"
+    before = f"; it went on from {training.started_from}" if training.started_from else ""
     return (
         f"{manifest.name} {manifest.version} (recipe `{training.recipe}`, {training.steps} steps {left_out}, "
-        f"SHA-256 `{manifest.sha256[:12]}`)"
-        + (f", of whose weights {100 * kept_share:g} % are mixed in (`analysis.training.blend`)" if kept_share else "")
+        f"SHA-256 `{manifest.sha256[:12]}`{before})"
     )
 
 

@@ -255,11 +255,12 @@ def _print(document: dict[str, Any]) -> None:
 def _told_statistics(document: dict[str, Any]) -> list[str]:
     """The statistics that matter most, a line each."""
     found, lines = document["statistics"], list[str]()
-    if agreement := found.get("burden_agreement_percent"):
-        lines.append(
-            f"burden: Pearson R² {number(agreement['pearson_r2'], 3)}, mean absolute error "
-            f"{number(agreement['mean_absolute_error'], 2)} percentage points"
-        )
+    for of, key in (("", "burden_agreement_percent"), (" without aerated voxels", "burden_dense_agreement_percent")):
+        if agreement := found.get(key):
+            lines.append(
+                f"burden{of}: Pearson R² {number(agreement['pearson_r2'], 3)}, mean absolute error "
+                f"{number(agreement['mean_absolute_error'], 2)} percentage points"
+            )
     if against := found.get("patients_against_controls"):
         low, high = against["auroc_ci95"] or (None, None)
         lines.append(

@@ -8,6 +8,7 @@ import torch
 from safetensors.numpy import load_file
 
 from analysis.model import Segmenter
+from analysis.model.weights import read_manifest
 from analysis.training import blend, context, crossvalidate, export, thresholds
 from analysis.training.datasets import KNOWN, LUNG, SIZE, Cache, Case, Source, encode_hu, save_cache
 
@@ -116,7 +117,13 @@ def test_a_run_is_mixed_with_the_model_that_it_went_on_from(workplace, tmp_path,
     model = workplace / "model"
     weights = load_file(str(model / "model.safetensors"))["lstm.gates.weight"]
     np.testing.assert_allclose(weights, start["lstm.gates.weight"] + 0.75, rtol=1e-5)
-    assert "of whose weights 25 % are mixed in" in (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+    card = (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Of that model's weights 25 % are mixed in" in card
+    assert "analysis.training.blend --run RUN.pt --with MODEL --share 0.25" in card
+    onward = tmp_path / "onward"
+    assert _export(workplace, mixed, "--interim", "--started-from", str(model), "--out", str(onward)) == 0
+    begun = [read_manifest(folder).training.started_from or "" for folder in (model, onward)]
+    assert begun[0] in begun[1]
     with pytest.raises(SystemExit):
         blend.main([*command, "--share", "1.5"])
     assert "between 0 and 1" in capsys.readouterr().err

@@ -29,6 +29,8 @@ def evaluated(dices, burdens, false_burdens=(), *, name="bands"):
                 "lesion_dice": dice,
                 "burden_percent": burden,
                 "true_burden_percent": burden + 1,
+                "burden_dense_percent": burden,
+                "true_burden_dense_percent": burden,
                 "burden_error_percent": -1.0,
                 "lesion_voxels": 10 * (k + 1),
                 "true_lesion_voxels": 11 * (k + 1),
@@ -74,6 +76,7 @@ def test_statistics_hold_patients_against_controls():
     assert found["false_positive_burden_percent"]["mean"] == pytest.approx(1.25)
     assert found["burden_agreement_percent"]["pearson_r2"] == pytest.approx(1)
     assert found["burden_agreement_percent"]["bias"] == pytest.approx(-1)
+    assert found["burden_dense_agreement_percent"]["bias"] == 0
 
 
 def test_two_models_are_held_against_each_other_case_by_case():

@@ -1,7 +1,9 @@
 """Scores of single cases whose truth, and whose errors, are known to the voxel."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from labelled_sets import BURDEN_PERCENT, GGO_HU, LESION_VOXELS, LUNG_VOXELS, BandSegmenter, chest, lobe_boxes
@@ -15,7 +17,7 @@ from analysis.evaluation.reading import LabelledLobes, LabelledPicture, Labelled
 from analysis.evaluation.results import CaseResult
 from analysis.evaluation.scoring import Overlap, overlap
 from analysis.evaluation.slices import pooled_dice, score_slice
-from analysis.evaluation.truth import aerated_lesion_percent
+from analysis.evaluation.truth import aerated
 from analysis.evaluation.volumes import score_control, score_patient
 from analysis.findings import Profile
 
@@ -162,13 +164,32 @@ def test_the_profile_reaches_the_model(scan, own_lungs):
 
 
 def test_wide_outlines_are_told_from_tight_ones():
-    """Of a tight outline little is aerated, of one twice as large about half; without lesion or other lung, None."""
+    """Of a tight outline little is aerated, of one twice as large about half; without other lung, None."""
     lung = np.ones((2, 120, 60), bool)
     lesion, wide, nothing = (np.zeros_like(lung) for _ in range(3))
     lesion[:, 40:80], wide[:, 40:120] = True, True
     hu = (np.where(lesion, -550, -850) + np.random.default_rng(1).normal(0, 60, lung.shape)).astype(np.int16)
 
-    assert aerated_lesion_percent(hu, lesion, lung) == pytest.approx(0, abs=5)
-    assert aerated_lesion_percent(hu, wide, lung) == pytest.approx(50, abs=5)
-    assert aerated_lesion_percent(hu, nothing, lung) is None
-    assert aerated_lesion_percent(hu, lung, lung) is None
+    of_tight, of_wide = aerated(hu, lesion, lung), aerated(hu, wide, lung)
+    assert of_tight is not None
+    assert of_wide is not None
+    assert of_tight[lesion].mean() < 0.05
+    assert of_wide[wide].mean() == pytest.approx(0.5, abs=0.05)
+    assert aerated(hu, nothing, lung) is not None
+    assert aerated(hu, lung, lung) is None
+
+
+def test_an_outline_drawn_widely_costs_dice_but_not_the_dense_dice(own_lungs):
+    """A truth of twice the lesion halves precision; what agrees is told once aerated lung is left out of both."""
+    del own_lungs
+    hu, label = (array.repeat(4, 1).repeat(4, 2) for array in chest())
+    lung, lesion = label > 0, label == 2
+    wide = lung & np.stack([cv2.dilate(plane, np.ones((33, 1), np.uint8)) > 0 for plane in lesion.astype(np.uint8)])
+    scan = LabelledScan(volume=plain_volume(hu, (3.0, 0.5, 0.5)), lung=lung, lesion=wide)
+    figures = score_patient("case", scan, BandSegmenter()).figures
+    assert figures["lesion_dice"] == pytest.approx(2 / 3, abs=0.01)
+    assert figures["true_lesion_aerated_percent"] == pytest.approx(50, abs=10)
+    assert figures["lesion_dice_dense"] > 0.9
+    assert figures["burden_dense_percent"] == pytest.approx(figures["true_burden_dense_percent"], rel=0.2)
+    of_all = score_patient("case", replace(scan, lesion=lung), BandSegmenter()).figures
+    assert "lesion_dice_dense" not in of_all
