@@ -168,9 +168,8 @@ class WindowSampler:
         classes, known = labels & CLASS_BITS, (labels & KNOWN) > 0
         smooth = functional.avg_pool2d(hu[:, middle : middle + 1], 3, stride=1, padding=1, count_include_pad=False)
         weak = torch.where(smooth.squeeze(1) > self.split_hu, HIGH_OPACITY, GROUND_GLASS).to(torch.uint8)
-        ctac = masked_by_chance(len(hu), recipe.ctac, generator)
-        hu = vary_density(hu, recipe, control, ctac, generator)
-        hu = vary_image(hu, recipe, control, ctac, generator)
+        hu = vary_density(hu, recipe, control, generator)
+        hu = vary_image(hu, recipe, control, generator)
         return Batch(hu=hu, target=Target(classes=classes, weak=weak, known=known))
 
     def _paste(self, hu: Tensor, classes: Tensor, lung: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

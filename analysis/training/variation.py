@@ -19,11 +19,6 @@ _DEPENDENT_HU = (0.0, 90.0)
 _CONTROL_EXPIRATION_HU = (0.0, 160.0)  # a control at -650 HU, 170 above the others, had 5 % of false opacity,
 _SUNKEN_HU = (0.0, 400.0)  # nearly all in a crescent above the dependent pleura
 _SUNKEN_DEPTH_PX = (4.0, 35.0)
-# Free breathing, a soft kernel and a low dose come together in a CTAC, and tell the network that its lung is denser.
-_CTAC_EXPIRATION_HU = (0.0, 130.0)
-_CTAC_DEPENDENT_HU = (0.0, 130.0)
-_CTAC_BLUR_PX = (0.7, 2.2)
-_CTAC_NOISE_HU = (15.0, 65.0)
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -83,33 +78,27 @@ def dependent_density(hu: Tensor, lung: Tensor, generator: torch.Generator) -> T
     return _aerated(hu) * lung * most * torch.exp(-(lowest - row).clamp(min=0) / fall)
 
 
-def vary_density(
-    hu: Tensor, recipe: AugmentRecipe, control: Tensor, ctac: Tensor, generator: torch.Generator
-) -> Tensor:
+def vary_density(hu: Tensor, recipe: AugmentRecipe, control: Tensor, generator: torch.Generator) -> Tensor:
     """Shifts and stretches the HU scale; makes aerated lung denser as expiration does, more so where it lies lowest.
 
     Expiration changes no label: it is what the network must not call ground glass. ``control``: which windows are of
-    scans without any, and may be made much denser, ``(window,)``; ``ctac``: 1.0 for those that become a CTAC,
-    ``(window, 1, 1, 1)``.
+    scans without any, and may be made much denser; ``(window,)``.
     """
     count, _, rows, _ = hu.shape
     if recipe.hu_gain:
         hu = (hu + 1000) * (1 + uniform((count, 1, 1, 1), -recipe.hu_gain, recipe.hu_gain, generator)) - 1000
     if recipe.hu_shift:
         hu = hu + uniform((count, 1, 1, 1), -recipe.hu_shift, recipe.hu_shift, generator)
-    if recipe.density or recipe.expired_controls or recipe.ctac:
+    if recipe.density or recipe.expired_controls:
         height = torch.linspace(0, 1, rows, device=hu.device).view(1, 1, -1, 1)
         expiration = uniform((count, 1, 1, 1), *_EXPIRATION_HU, generator) * masked_by_chance(
             count, recipe.density, generator
         )
-        breathing = uniform((count, 1, 1, 1), *_CTAC_EXPIRATION_HU, generator)
-        expiration = torch.where(ctac > 0, breathing, expiration)
         deep = masked_by_chance(count, recipe.expired_controls, generator) * control.view(-1, 1, 1, 1)
         expiration = torch.where(deep > 0, uniform((count, 1, 1, 1), *_CONTROL_EXPIRATION_HU, generator), expiration)
         dependent = uniform((count, 1, 1, 1), *_DEPENDENT_HU, generator) * masked_by_chance(
             count, recipe.density, generator
         )
-        dependent = torch.where(ctac > 0, uniform((count, 1, 1, 1), *_CTAC_DEPENDENT_HU, generator), dependent)
         hu = hu + _aerated(hu) * (expiration + dependent * height**2)
     return hu
 
@@ -119,27 +108,27 @@ def _aerated(hu: Tensor) -> Tensor:
     return torch.sigmoid((_AERATED_BELOW_HU - hu) / 60)
 
 
-def vary_image(hu: Tensor, recipe: AugmentRecipe, control: Tensor, ctac: Tensor, generator: torch.Generator) -> Tensor:
+def vary_image(hu: Tensor, recipe: AugmentRecipe, control: Tensor, generator: torch.Generator) -> Tensor:
     """Blur, sharpening (controls more: they come coarse), noise of two grains, the clip of an 8-bit export.
 
-    ``control`` and ``ctac`` as in :func:`vary_density`: a CTAC is blurred to 2-5 mm, and noisy.
+    A share is made to look like a CTAC: blurred to 2-5 mm and noisy.
     """
     count = len(hu)
     if recipe.blur or recipe.sharpen or recipe.ctac:
+        ctac = masked_by_chance(count, recipe.ctac, generator)
         softened = masked_by_chance(count, recipe.blur, generator)
         chance = recipe.sharpen * (1 + control.view(-1, 1, 1, 1))
         sharpened = (torch.rand((count, 1, 1, 1), generator=generator, device=hu.device) < chance).float()
         sigma = uniform((count, 1, 1, 1), 0.4, 1.1, generator)
-        sigma = torch.where(ctac > 0, uniform((count, 1, 1, 1), *_CTAC_BLUR_PX, generator), sigma)
+        sigma = torch.where(ctac > 0, uniform((count, 1, 1, 1), 1.2, 2.6, generator), sigma)
         gain = uniform((count, 1, 1, 1), 0.3, 1.5, generator)
         mix = torch.where(ctac + softened > 0, 1.0, torch.where(sharpened > 0, -gain, 0.0))
         hu = hu + mix * (blur(hu, sigma.flatten()) - hu)
-    if recipe.noise_hu or recipe.ctac:
+    if recipe.noise_hu:
         white = torch.randn(hu.shape, generator=generator, device=hu.device)
         grain = uniform((count,), 0.5, 1.8, generator)
         coarse = blur(white, grain) * (2 * torch.pi**0.5 * grain).view(-1, 1, 1, 1)
         amount = uniform((count, 1, 1, 1), 0, 1, generator) ** 2 * recipe.noise_hu
-        amount = torch.where(ctac > 0, uniform((count, 1, 1, 1), *_CTAC_NOISE_HU, generator), amount)
         is_coarse = masked_by_chance(count, 0.5, generator)
         hu = hu + amount * torch.where(is_coarse > 0, coarse, white)
     if recipe.upper_clip:

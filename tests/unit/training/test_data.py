@@ -18,7 +18,7 @@ from analysis.training.datasets import (
     save_cache,
 )
 from analysis.training.recipes import AugmentRecipe, DataRecipe
-from analysis.training.variation import dependent_density, vary_density, vary_image
+from analysis.training.variation import dependent_density, vary_density
 
 
 @pytest.mark.parametrize("fold", range(FOLD_COUNT))
@@ -126,8 +126,7 @@ def test_only_controls_are_put_into_deep_expiration(cache, still):
     """With every control expired, their lungs are denser and still without label; patients' lungs are as they were."""
     expired = replace(still, density=0.0, expired_controls=1.0)
     hu = torch.full((2, 3, 32, 32), -850.0)
-    no_ctac = torch.zeros(2, 1, 1, 1)
-    varied = vary_density(hu, expired, torch.tensor([True, False]), no_ctac, torch.Generator().manual_seed(1))
+    varied = vary_density(hu, expired, torch.tensor([True, False]), torch.Generator().manual_seed(1))
     assert (varied[0] > -850).all()
     assert torch.equal(varied[1], hu[1])
     drawn = {
@@ -138,25 +137,6 @@ def test_only_controls_are_put_into_deep_expiration(cache, still):
     }
     assert not drawn[1.0].target.classes.any()
     assert float(drawn[1.0].hu.mean()) > float(drawn[0.0].hu.mean()) + 5
-
-
-def test_what_becomes_a_ctac_is_denser_softer_and_noisier_at_once(still):
-    """Of two alike the one that becomes a CTAC gains density in its lung, more below, and noise; the other nothing."""
-    recipe = replace(still, ctac=0.5)
-    hu = torch.full((2, 3, 64, 64), -850.0)
-    hu[:, :, :, 30:34] = 30.0
-    control, ctac = torch.zeros(2, dtype=torch.bool), torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
-    generator = torch.Generator().manual_seed(4)
-
-    denser = vary_density(hu, recipe, control, ctac, generator)
-    assert (denser[0, :, -1, :20] > denser[0, :, 0, :20]).all()
-    assert (denser[0, :, :, 30:34] - 30 < 1).all()
-    assert torch.equal(denser[1], hu[1])
-
-    shown = vary_image(denser, recipe, control, ctac, generator)
-    assert shown[0, :, 32, :20].std() > 5
-    assert shown[0, :, :, 30:34].mean() < 0
-    assert torch.equal(shown[1], hu[1])
 
 
 def test_the_shares_of_the_sources(cache, still):
