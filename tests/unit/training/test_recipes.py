@@ -157,6 +157,13 @@ def test_baselines_are_trained_alike(name, beside):
     assert replace(load_recipe(name), name=ours.name, network=ours.network) == ours
 
 
+def test_the_papers_loss_is_compared_alone():
+    """The recipe beside ours has the paper's loss, and nothing else that differs."""
+    ours, beside = load_recipe("lungsentry_crop96"), load_recipe("paper_loss_crop96")
+    assert beside.loss == load_recipe("killekar2022").loss
+    assert replace(beside, name=ours.name, loss=ours.loss) == ours
+
+
 def test_a_recipe_like_another_lays_its_keys_over(tmp_path):
     """A key of a section counts over the other's, whose other keys stay; the network is the file's own, whole."""
     path = tmp_path / "mine.toml"
