@@ -77,7 +77,6 @@ class DenseLayer(nn.Module):
 class DenseTrunk(nn.Sequential):
     """DenseNet121 up to its first dense block: three slices in, 256 maps at a quarter of the resolution out."""
 
-    first_maps = _TRUNK_MAPS
     out_maps = _TRUNK_MAPS + _DENSE_LAYERS * _GROWTH
 
     def __init__(self) -> None:

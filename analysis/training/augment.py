@@ -37,12 +37,12 @@ from analysis.training.variation import (
     vary_image,
 )
 
+_CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
 _AIR_HU = -1000.0
 _SOFT_TISSUE_HU = 40.0
 _DONOR_PIXELS = 200  # a slice with this much lesion is worth pasting from
 _PAINTED_HU = (180.0, 600.0)  # fainter than that, dependent lung of a control is taken for opacity
 _FAINT_HU = 330.0  # synthetic opacity that adds less than this is ground glass
-_MAX_SHIFT = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class WindowSampler:
         self.split_hu = split_hu
         controls, pictures = round(data.batch * data.controls), round(data.batch * data.medseg)
         wanted = (
-            ((Source.LCTSC, Source.HOSPITAL_CONTROL), controls),
+            (_CONTROLS, controls),
             ((Source.MEDSEG,), pictures),
             ((Source.COVID20, Source.HOSPITAL), data.batch - controls - pictures),
         )
@@ -109,9 +109,11 @@ class WindowSampler:
             weight = torch.cat([torch.full((c.stop - c.start,), (c.stop - c.start) ** -0.5) for c in members])
             self._pools.append((index, weight.to(store.device), count + lacking))
             lacking = 0
-        # Of lctsc nothing is known outside the lung's box, so its windows are varied in another way.
-        self._boxed = torch.zeros(len(store.first), dtype=torch.bool, device=store.device)
+        # Controls are varied more; of lctsc's moreover nothing is known outside the lung's box.
+        self._controls = torch.zeros(len(store.first), dtype=torch.bool, device=store.device)
+        self._boxed = torch.zeros_like(self._controls)
         for case in cases:
+            self._controls[case.start : case.stop] = case.source in _CONTROLS
             self._boxed[case.start : case.stop] = case.source is Source.LCTSC
         everything = torch.cat([pool[0] for pool in self._pools])
         lesion = torch.cat([((store.mask[part] & CLASS_BITS) > 0).sum((1, 2)) for part in everything.split(256)])
@@ -123,7 +125,7 @@ class WindowSampler:
             [i[torch.multinomial(w, n, replacement=True, generator=generator)] for i, w, n in self._pools]
         )
         order = torch.randperm(len(index), generator=generator, device=index.device)
-        return self._varied(index[order], self._boxed[index[order]], generator)
+        return self._varied(index[order], generator)
 
     def _gathered(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """HU and mask bytes of windows: random distance of the neighbours, random averaging over adjacent slices."""
@@ -142,8 +144,8 @@ class WindowSampler:
         averaged = hu[:, :, 1] * (1 - 2 * share) + (hu[:, :, 0] + hu[:, :, 2]) * share
         return averaged, self.store.mask[centres]
 
-    def _varied(self, index: Tensor, control: Tensor, generator: torch.Generator) -> Batch:
-        recipe = self.recipe
+    def _varied(self, index: Tensor, generator: torch.Generator) -> Batch:
+        recipe, control = self.recipe, self._controls[index]
         hu, mask = self._gathered(index, generator)
         lung = (mask & LUNG) > 0
         if recipe.expired_controls:
@@ -151,11 +153,11 @@ class WindowSampler:
             hu = hu + sinking * dependent_density(hu, lung, generator)
         known = (mask & KNOWN) > 0
         classes = mask & CLASS_BITS
-        # Controls are shown as the lung boxes of covid20 are, slice by slice, or the network learns the data set.
-        boxed = masked_by_chance(len(hu), 0.5, generator) * control.view(-1, 1, 1, 1)
+        # Those of lctsc are shown as the lung boxes of covid20 are, slice by slice, or the network learns the data set.
+        boxed = masked_by_chance(len(hu), 0.5, generator) * self._boxed[index].view(-1, 1, 1, 1)
         known = torch.where(boxed > 0, known & box_of(lung), known)
         filling = torch.where(masked_by_chance(len(hu), 0.3, generator) > 0, _AIR_HU, _SOFT_TISSUE_HU)
-        if recipe.hu_shift:
+        if recipe.hu_shift:  # the recipes of the papers, which have none, show every pixel with the HU that it has
             hu = torch.where(known, hu, filling.expand_as(hu))
         pasted = round(recipe.paste * len(hu))
         if pasted and len(self._donors):

@@ -4,16 +4,22 @@ A short run that goes on from a trained model gains what it is shown, and forget
 both keep most of either (Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv:2109.01903). What comes
 out is a checkpoint like the one that went in, with the same cost at inference. Memory and time are those of reading
 two models.
+
+A run of one fold is mixed with the model of the same fold only: any other has seen the cases that it is judged by.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
-from analysis.model.weights import read_weights
+from analysis.model.weights import Manifest, read_weights
+from analysis.training.datasets import EVERYTHING
+from analysis.training.recipes import Recipe
 
 KEPT_SHARE = "kept_share"
 """The key of a checkpoint that tells which share of the earlier model's weights is in it."""
@@ -38,6 +44,26 @@ def blended(run: _State, earlier: _State, share: float) -> dict[str, torch.Tenso
     }
 
 
+def check_pair(stored: Mapping[str, Any], earlier: Manifest) -> None:
+    """Let this checkpoint be mixed with that model; a checkpoint that does not tell its fold may be of any.
+
+    Raises:
+        ValueError: they are of different folds, or the run hands out its last step's weights, which are not mixed.
+    """
+    fold = stored.get("fold", EVERYTHING)
+    if fold not in {EVERYTHING, earlier.training.fold}:
+        raise ValueError(
+            f"the run is of fold {fold}, {earlier.name} {earlier.version} of fold {earlier.training.fold}: the mixture "
+            f"would have seen cases that it is measured on; name the model of fold {fold}"
+        )
+    recipe = TypeAdapter(Recipe).validate_json(stored["recipe"])
+    if not recipe.optimiser.keeps_weights:
+        raise ValueError(
+            f"the recipe {recipe.name} hands out the weights of its last step, and a mixture would be none of them: "
+            "train with a running average (average_decay)"
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     stored = torch.load(arguments.run, map_location="cpu", weights_only=True)
     manifest, earlier = read_weights(arguments.earlier)
     try:
+        check_pair(stored, manifest)
         stored["average"] = blended(stored["average"], earlier, arguments.share)
     except ValueError as error:
         parser.error(f"{error}.")

@@ -16,6 +16,7 @@ from typing import Any
 from analysis.model.designs import network_of
 from analysis.model.network import parameter_count
 from analysis.model.weights import CARD_NAME, EVALUATION_NAME, Manifest, default_directory, read_manifest
+from analysis.training.card_data import data_section, is_of_a_hospital
 from analysis.training.card_figures import (
     anatomy_section,
     comparison_section,
@@ -40,28 +41,11 @@ Research. It measures opacity; it does not diagnose, and opacity has many causes
 not validated for clinical decisions, not for children. Every flagged case needs a reader.
 """
 
-_DATA = """
-## Data and their terms
-{summary}
-
-| data | truth | terms |
-|---|---|---|
-| covid20: COVID-19 CT Lung and Infection Segmentation (Coronacases, Radiopaedia), lung crops | manual lesions, one class | via COVID19-CT-Segmentation (MIT) and Inf-Net (non-commercial) |
-| medseg: single slices of MedSeg / SIRM | manual, both classes: the only such truth | via Inf-Net, non-commercial |
-| lctsc: TCIA LCTSC, radiotherapy planning, without COVID-19 | manual lungs; no opacity is taken to be there | CC BY 3.0 |
-| ImageNet's weights of EfficientNet-Lite0 (recipes with `imagenet`: where the trunk begins) | | Apache 2.0 |
-| VGG16 features (only for recipes with the perceptual loss) | | CC BY 4.0 |
-
-**Several sources are for non-commercial use only, so these weights are for research use only.**
-The class of covid20's lesions is left open in training: the sum of both opacities is supervised, and density
-(split at {split_hu:g} HU) decides between them with a weight of {split_weight:g}.
-"""
-
 _LIMITS = """
 ## Limits
-- Few scanners and patients, and no patient of the hospital that runs it. Figures on so few held-out
+- Few scanners and patients{hospital}. Figures on so few held-out
   cases swing by 0.1 and more between checkpoints.
-- No real CTAC was in the training data: blur and noise imitate one. Performance on CTAC is not known.
+- No real CTAC was in the training data: blur and noise imitate one. Performance on real CTAC is not known.
 - Diffuse disease: the training scans reach a burden of {highest:.0f} %; fuller ones are imitated by pasting lesions.
 - Truth is outlined by hand, now tightly, now widely: the last column of covid20's table tells how much of a labelled
   lesion is as aerated as the rest of its lungs. The model leaves that out, and stays below such a truth.
@@ -82,7 +66,7 @@ _REASONS = {
     "loss.gamma": "see class_weights",
     "loss.dice": "small lesions count as much as large ones",
     "loss.class_dice": "likewise for each class",
-    "loss.perceptual": "time; the comparison is still to be made",
+    "loss.perceptual": "judged with class_weights and gamma by `paper_loss_crop96` beside `lungsentry_crop96`",
     "loss.branches": "each branch learns to segment, not only their mix",
     "loss.split_weight": "consolidation is not a density threshold",
     "optimiser.learning_rate": "with warm-up and cosine a short run comes to its end",
@@ -107,14 +91,20 @@ _REASONS = {
     "network.kind": "a trunk that ImageNet has taught learns more from few patients, at a fifteenth of the arithmetic",
     "network.imagenet": "see kind",
     "network.lstm_maps": "a richer context",
+    "network.restructured": "concerns the paper's network alone",
     "network.head_maps": "pays for the ConvLSTM",
 }
 _OTHER_REASON = "few scanners: their look is varied"
 
+_ALWAYS = {
+    "paper": "a dense block starts from Xavier's initialisation (its ImageNet weights were not to be had); training in\n"
+    "bfloat16 where the device has it. The paper leaves the sizes of the heads open: ours give its parameter count.",
+    "lite": "another trunk at half of the resolution, so fewer parameters; training in bfloat16 where the device has it.",
+}
+
 _DEPARTURES = """
 ## Departures from the paper
-Always: a dense block starts from Xavier's initialisation (its ImageNet weights were not to be had); training in
-bfloat16 where the device has it. The paper leaves the sizes of the heads open: ours give its parameter count. In the
+Always: {always} In the
 recipe:
 
 | setting | paper | here | reason |
@@ -127,7 +117,7 @@ def model_card(
     recipe: Recipe,
     cases: Sequence[Mapping[str, Any]],
     *,
-    device: str,
+    device: str | None,
     highest_burden_percent: float,
     interim: bool,
     evaluations: Sequence[Mapping[str, Any]] = (),
@@ -158,7 +148,7 @@ def model_card(
             changed=_CHANGED[manifest.network.design],
             parameters=parameter_count(network_of(manifest.network)),
         ),
-        _DATA.format(summary=_training(manifest, device), **asdict(recipe.loss)),
+        data_section(manifest, recipe, device=device),
         evaluations_section(evaluations) if evaluations else "",
         _figures(cases) if cases else "",
         comparison_section(cross_validations),
@@ -170,31 +160,11 @@ def model_card(
             nearest=manifest.neighbour_distance_mm[0],
             farthest=manifest.neighbour_distance_mm[1],
             highest=highest_burden_percent,
+            hospital="" if is_of_a_hospital(manifest.training) else ", and no patient of the hospital that runs it",
         ),
-        _DEPARTURES + "\n".join(_departures(recipe)) + "\n",
+        _DEPARTURES.format(always=_ALWAYS[manifest.network.design]) + "\n".join(_departures(recipe)) + "\n",
     ]
     return "".join(parts)
-
-
-def _training(manifest: Manifest, device: str) -> str:
-    training = manifest.training
-    left_out = "every case" if training.fold == "all" else f"every case but those of fold {training.fold}"
-    begun = f" It went on from {training.started_from}." if training.started_from else ""
-    start = " --start-from MODEL" if training.started_from else ""
-    kept, blend = training.kept_share, ""
-    if kept:
-        begun += f" Of that model's weights {100 * kept:g} % are mixed in."
-        blend = f"python -m analysis.training.blend --run RUN.pt --with MODEL --share {kept:g} --out BLENDED.pt\n"
-    return (
-        f"Trained on {left_out} (slices: {', '.join(training.data)}), recipe `{training.recipe}`, {training.steps} steps "
-        f"in {training.seconds / 60:.0f} minutes on {device}.{begun} Folds are by patient.\n\n"
-        "```\n"
-        "python -m analysis.training.prepare --data DATA\n"
-        f"python -m analysis.training.crossvalidate --recipe {training.recipe} --folds {training.fold} "
-        f"--steps {training.steps}{start}\n"
-        f"{blend}"
-        "```"
-    )
 
 
 def _figures(cases: Sequence[Mapping[str, Any]]) -> str:
@@ -313,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         manifest,
         recipe,
         cases,
-        device="a device that was not noted" if own is None else str(own["runs"][0]["device"]),
+        device=None if own is None else str(own["runs"][0]["device"]),
         highest_burden_percent=max([0.0, *(case.get("true_burden_percent") or 0.0 for case in known)]),
         interim=arguments.interim,
         evaluations=found.evaluations,

@@ -236,8 +236,8 @@ def _at_alert_threshold(document: Document) -> str:
     if not found:
         return ""
     return (
-        f" At the node's default of {found['threshold_burden_percent']:{_PERCENT}} %: sensitivity "
-        f"{_number(found['sensitivity_percent'], _PERCENT)} %, specificity "
+        f" At that of the settings which it was measured with, {found['threshold_burden_percent']:{_PERCENT}} %: "
+        f"sensitivity {_number(found['sensitivity_percent'], _PERCENT)} %, specificity "
         f"{_number(found['specificity_percent'], _PERCENT)} %."
     )
 

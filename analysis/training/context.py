@@ -22,6 +22,7 @@ from analysis.training.datasets import CODE_HU, CODE_ZERO_HU, LUNG, Source, load
 from analysis.training.held_out import HeldOutRun, held_out_runs
 
 _WITH, _WITHOUT = "with neighbours", "centre slice three times"
+_CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
 _SHOWN_SLICES = 3
 _WINDOW_HU = (-1000.0, 200.0)
 _DPI = 110
@@ -41,7 +42,7 @@ def false_burdens_percent(found: Mask, lung: Mask) -> dict[str, float]:
 
 def _compare(run: HeldOutRun, *, threshold: float, pictures: Path) -> list[dict[str, Any]]:
     compared = []
-    for case in run.cases([Source.LCTSC]):
+    for case in run.cases(_CONTROLS):
         lung = (run.cache.mask[case.start : case.stop] & LUNG) > 0
         found = {
             name: (run.lesion_probability(case, context=context) >= threshold) & lung
@@ -95,8 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder with RECIPE-FOLD.pt")
-    parser.add_argument("--recipe", default="lungsentry")
-    parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
+    parser.add_argument("--recipe", default="lungsentry", help="whose runs (%(default)s)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".train/cache.npz"), help="the cache that they were trained on (%(default)s)"
+    )
     parser.add_argument("--threshold", type=float, default=0.5, help="probability from which a pixel is lesion")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     arguments = parser.parse_args(argv)

@@ -2,7 +2,10 @@
 
 Trains each fold, evaluates the cases it did not see, and writes ``NAME.json`` (figures of every case, means, log) and
 ``NAME.safetensors`` (the weights of every fold, names prefixed ``fold0.``). The fold ``all`` trains on every case.
-Needs torch, numpy and safetensors only. ``--jobs`` trains several runs at a time, each its own process.
+Needs torch, numpy, pydantic and safetensors only. ``--jobs`` trains several runs at a time, each its own process.
+
+``--start-from`` goes on from a model, or for each fold from its own: what a run is measured on, its model must not have
+seen (:mod:`.starting`).
 """
 
 import argparse
@@ -20,23 +23,30 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from analysis.errors import AnalysisError
 from analysis.model.network import parameter_count
-from analysis.training.datasets import FOLD_COUNT, load_cache
+from analysis.model.weights import read_manifest
+from analysis.training.datasets import EVERYTHING, FOLD_COUNT, fold_name, load_cache
 from analysis.training.evaluation import cross_validation, evaluate_cases, summarise
 from analysis.training.recipes import DEFAULT_RECIPE, load_recipe
+from analysis.training.starting import check_start, start_folder
 from analysis.training.trainer import RunLimit, Trainer, terminal_progress
 
-_EVERYTHING = "all"
 _MAX_SAVED_PARAMETERS = 4_000_000  # baselines are measured, not shipped
+_INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 when every fold ended."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.worker:
-        _train_fold(arguments, arguments.recipe[0], arguments.folds[0])
-        return 0
+        return _work(arguments)
+    try:
+        _check_starts(arguments)
+    except AnalysisError as error:
+        parser.error(str(error))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         runs = [(recipe, fold) for recipe in arguments.recipe for fold in arguments.folds]
@@ -50,38 +60,70 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".train/cache.npz"), help="what analysis.training.prepare made (%(default)s)"
+    )
     parser.add_argument(
         "--recipe", type=lambda text: text.split(","), default=[DEFAULT_RECIPE], help="names or TOML files, by comma"
     )
     parser.add_argument("--folds", type=_folds, default=_folds("0,1,2,3,4"), help="numbers or 'all', by comma")
-    parser.add_argument("--seconds-per-fold", type=float, default=None)
-    parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--seed", type=int, default=0)
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--seconds-per-fold", type=float, default=None, help="length of each run in seconds")
+    length.add_argument("--steps", type=int, default=None, help="length of each run in steps: reproducible")
+    parser.add_argument("--seed", type=int, default=0, help="what every random choice comes from (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time on the one device")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--vgg", type=Path, default=Path(".train/vgg16_to_conv3_3.npz"))
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train (%(default)s)"
+    )
+    parser.add_argument(
+        "--vgg",
+        type=Path,
+        default=Path(".train/vgg16_to_conv3_3.npz"),
+        help="VGG16's features, for recipes with a perceptual loss (%(default)s); `lungsentry train --help` tells more",
+    )
     parser.add_argument("--checkpoints", type=Path, default=None, help="folder to resume from and to write to")
-    parser.add_argument("--start-from", type=Path, default=None, help="a model folder: go on from its weights")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        default=None,
+        help="a model folder to go on from, or one that holds fold0 to fold4 (foldall for 'all'): a fold goes on from "
+        "the model of the same fold or of other data, 'all' from any",
+    )
     parser.add_argument("--label", default="", help="suffix of the files written, to tell runs of a recipe apart")
-    parser.add_argument("--out", type=Path, default=Path(".train/out"))
+    parser.add_argument("--out", type=Path, default=Path(".train/out"), help="folder to write to (%(default)s)")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
 def _folds(text: str) -> list[int | None]:
-    folds = [None if part == _EVERYTHING else int(part) for part in text.split(",")]
+    folds = [None if part == EVERYTHING else int(part) for part in text.split(",")]
     if any(fold is not None and not 0 <= fold < FOLD_COUNT for fold in folds):
         raise argparse.ArgumentTypeError(f"folds are 0 to {FOLD_COUNT - 1}, or 'all'")
     return folds
 
 
-def _fold_name(fold: int | None) -> str:
-    return _EVERYTHING if fold is None else str(fold)
-
-
 def _run_name(recipe: str, fold: int | None) -> str:
-    return f"{Path(recipe).stem}-{_fold_name(fold)}"
+    return f"{Path(recipe).stem}-{fold_name(fold)}"
+
+
+def _check_starts(arguments: argparse.Namespace) -> None:
+    """Refuse, before the first run begins, a model that a fold must not go on from."""
+    if arguments.start_from is not None:
+        cache = load_cache(arguments.cache)
+        for fold in arguments.folds:
+            check_start(read_manifest(start_folder(arguments.start_from, fold)), fold, cache)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    """One run in this process; what it cannot do is told in a line."""
+    try:
+        _train_fold(arguments, arguments.recipe[0], arguments.folds[0])
+    except AnalysisError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
 
 
 def _run_worker(arguments: argparse.Namespace, folder: Path, recipe: str, fold: int | None) -> int:
@@ -91,7 +133,7 @@ def _run_worker(arguments: argparse.Namespace, folder: Path, recipe: str, fold: 
         "--recipe",
         recipe,
         "--folds",
-        _fold_name(fold),
+        fold_name(fold),
         "--seed",
         str(arguments.seed),
         "--device",
@@ -126,7 +168,7 @@ def _train_fold(arguments: argparse.Namespace, recipe_name: str, fold: int | Non
         device=arguments.device,
         vgg_weights=arguments.vgg if recipe.loss.perceptual else None,
         log=log,
-        start_from=arguments.start_from,
+        start_from=None if arguments.start_from is None else start_folder(arguments.start_from, fold),
     )
     checkpoint = arguments.checkpoints / f"{name}.pt" if arguments.checkpoints else None
     trained = trainer.train(limit, checkpoint=checkpoint, progress=terminal_progress(f"{name} "))
@@ -143,7 +185,7 @@ def _train_fold(arguments: argparse.Namespace, recipe_name: str, fold: int | Non
     windows = trained.steps * recipe.data.batch
     curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     record = {
-        "fold": _fold_name(fold),
+        "fold": fold_name(fold),
         "seed": arguments.seed,
         "recipe": asdict(recipe),
         "parameters": parameter_count(trainer.network),

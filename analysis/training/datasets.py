@@ -22,6 +22,8 @@ LUNG = 4
 KNOWN = 8
 SIZE = 256
 FOLD_COUNT = 5
+EVERYTHING = "all"
+"""What the run on every case is called where a fold has its number."""
 
 
 class Source(StrEnum):
@@ -70,6 +72,13 @@ class Cache:
         """The cases to train on in this fold."""
         return tuple(case for case in self.cases if case.fold != fold)
 
+    def trained_on(self, fold: int | None) -> tuple[str, ...]:
+        """Each source that is trained on in this fold with its count of slices, as a model's manifest names them."""
+        counts = dict.fromkeys(Source, 0)
+        for case in self.training(fold):
+            counts[case.source] += case.stop - case.start
+        return tuple(f"{source.value} ({count})" for source, count in counts.items() if count)
+
     def lung_statistics_hu(self, cases: Sequence[Case]) -> tuple[float, float]:
         """Mean and standard deviation of the lung voxels of these cases, HU clipped at 600, for the z-score."""
         values = np.concatenate([self.grey[c.start : c.stop][(self.mask[c.start : c.stop] & LUNG) > 0] for c in cases])
@@ -81,6 +90,11 @@ class Cache:
 def encode_hu(hu: NDArray[np.floating]) -> NDArray[np.uint8]:
     """HU to the cache's byte, clipped to its range."""
     return np.clip(np.rint((hu - CODE_ZERO_HU) / CODE_HU), 0, 255).astype(np.uint8)
+
+
+def fold_name(fold: int | None) -> str:
+    """What a fold is called in files and on the command line; None is the run on every case."""
+    return EVERYTHING if fold is None else str(fold)
 
 
 def fold_of(source: Source, index: int, count: int) -> int:
@@ -95,18 +109,24 @@ def fold_of(source: Source, index: int, count: int) -> int:
 
 
 def save_cache(cache: Cache, path: Path) -> None:
-    """Write the cache, compressed: grey values as differences along rows and columns, which halves the file."""
+    """Write the cache, compressed: grey values as differences along rows and columns, which halves the file.
+
+    The file is there when it is whole, and not before.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path,
-        grey_steps=_differences(cache.grey),
-        mask=cache.mask,
-        name=np.array([c.name for c in cache.cases]),
-        source=np.array([c.source.value for c in cache.cases]),
-        fold=np.array([c.fold for c in cache.cases]),
-        start=np.array([c.start for c in cache.cases]),
-        stop=np.array([c.stop for c in cache.cases]),
-    )
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            grey_steps=_differences(cache.grey),
+            mask=cache.mask,
+            name=np.array([c.name for c in cache.cases]),
+            source=np.array([c.source.value for c in cache.cases]),
+            fold=np.array([c.fold for c in cache.cases]),
+            start=np.array([c.start for c in cache.cases]),
+            stop=np.array([c.stop for c in cache.cases]),
+        )
+    partial.replace(path)
 
 
 def load_cache(path: Path) -> Cache:

@@ -17,6 +17,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
+from analysis.errors import UntrustedWeights
 from analysis.findings import Profile
 from analysis.model.designs import network_of as network_of_shape
 from analysis.model.labels import LESION_PROBABILITY
@@ -44,7 +45,7 @@ from analysis.training.trainer import normalisation_of
 EXPORTED_KINDS = ("convlstm", "lite")
 """The networks that the segmenter has; others are measured, not exported."""
 _EVERYTHING = "all"
-_TERMS = {
+_TERMS: dict[str, str] = {
     Source.COVID20: "covid20 (via Inf-Net, non-commercial)",
     Source.MEDSEG: "medseg (via Inf-Net, non-commercial)",
     Source.LCTSC: "lctsc (CC BY 3.0)",
@@ -60,7 +61,7 @@ class Run:
     fold: str
     steps: int
     seconds: float
-    device: str
+    device: str | None
     kept_share: float = 0.0
 
 
@@ -72,6 +73,8 @@ def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run
     if path.suffix == ".pt":
         stored = torch.load(path, map_location="cpu", weights_only=True)
         recipe = recipes.validate_json(stored["recipe"])
+        if stored.get("fold", fold) != fold:
+            raise ValueError(f"{path.name} is of fold {stored['fold']}, not of fold {fold}")
         state = stored["average" if recipe.optimiser.keeps_weights else "network"]
         steps, seconds = int(stored["step"]), float(stored["seconds"])
         kept_share = float(stored.get(KEPT_SHARE, 0.0))
@@ -90,7 +93,7 @@ def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run
         fold=fold,
         steps=steps,
         seconds=seconds,
-        device=str(told.get("device", "cpu")),
+        device=told.get("device"),
         kept_share=kept_share,
     )
 
@@ -128,6 +131,8 @@ def export(
     mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
     if evaluation is not None:
         cases = list(evaluation["cases"])
+        if not cases:
+            raise ValueError("the evaluation holds no case: that of the five folds is meant, not that of this run")
     else:
         store = SliceStore(cache, torch.device("cpu"))
         held_out = cache.held_out(fold)
@@ -145,13 +150,15 @@ def export(
             ablations=not interim,
         )
     content, sha256 = pack_weights(network_of(run).state_dict())
+    earlier = None if started_from is None else read_manifest(started_from)
+    data = _data(cache.trained_on(fold), earlier)
     training = TrainingSummary(
         recipe=run.recipe.name,
-        data=tuple(f"{source.value} ({count})" for source, count in _counts(cache, fold).items() if count),
+        data=data,
         fold=run.fold,
         steps=run.steps,
         seconds=round(run.seconds, 1),
-        started_from=None if started_from is None else _described(read_manifest(started_from)),
+        started_from=None if earlier is None else _described(earlier),
         kept_share=run.kept_share,
     )
     manifest = Manifest(
@@ -162,7 +169,7 @@ def export(
         mean_hu=mean_hu,
         sd_hu=sd_hu,
         training=training,
-        terms=_terms(_counts(cache, fold)),
+        terms=_terms(data),
         thresholds={
             profile: {LESION_THRESHOLD: (thresholds or {}).get(profile, LESION_PROBABILITY)} for profile in Profile
         },
@@ -186,24 +193,27 @@ def export(
     return manifest
 
 
-def _terms(counts: Mapping[Source, int]) -> str:
-    """The terms of use that follow from the data of the training cases."""
-    named = [_TERMS.get(source, f"{source.value} (the terms of whoever gave it)") for source, n in counts.items() if n]
+def _data(own: Sequence[str], earlier: Manifest | None) -> tuple[str, ...]:
+    """What the run was trained on, and what the model that it went on from was: its data and their terms stay."""
+    sources = {_source(told) for told in own}
+    inherited = () if earlier is None else earlier.training.data
+    return (*own, *(told for told in inherited if _source(told) not in sources))
+
+
+def _terms(data: Sequence[str]) -> str:
+    """The terms of use that follow from the data, each told as ``source (slices)``."""
+    named = [_TERMS.get(_source(told), f"{_source(told)} (the terms of whoever gave it)") for told in data]
     return f"Research use only. Trained on {', '.join(named)}: the strictest of their terms holds."
 
 
-def _counts(cache: Cache, fold: int | None) -> dict[Source, int]:
-    """Slices of each source that the run was trained on."""
-    counts = dict.fromkeys(Source, 0)
-    for case in cache.training(fold):
-        counts[case.source] += case.stop - case.start
-    return counts
+def _source(told: str) -> str:
+    return told.partition(" ")[0]
 
 
 def _highest_burden_percent(cache: Cache, fold: int | None) -> float:
     burdens = [0.0]
     for case in cache.training(fold):
-        if case.source is Source.COVID20:
+        if case.source in (Source.COVID20, Source.HOSPITAL):
             mask = cache.mask[case.start : case.stop]
             burdens.append(100.0 * int(((mask & CLASS_BITS) > 0).sum()) / max(1, int(((mask & LUNG) > 0).sum())))
     return max(burdens)
@@ -219,9 +229,10 @@ def _described(manifest: Manifest) -> str:
     training = manifest.training
     left_out = "on every case" if training.fold == _EVERYTHING else f"without the cases of fold {training.fold}"
     before = f"; it went on from {training.started_from}" if training.started_from else ""
+    kept = f", {100 * training.kept_share:g} % of whose weights are in it" if training.kept_share else ""
     return (
         f"{manifest.name} {manifest.version} (recipe `{training.recipe}`, {training.steps} steps {left_out}, "
-        f"SHA-256 `{manifest.sha256[:12]}`{before})"
+        f"SHA-256 `{manifest.sha256[:12]}`{before}{kept})"
     )
 
 
@@ -229,21 +240,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="a checkpoint *.pt, or NAME.safetensors")
-    parser.add_argument("--fold", default="0", help="the fold of the run, or 'all'")
+    parser.add_argument("--fold", required=True, help="the fold of the run, or 'all'")
     parser.add_argument("--evaluation", type=Path, default=None, help="NAME.json of the cross-validation")
-    parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
-    parser.add_argument("--name", default="lungsentry-convlstm")
-    parser.add_argument("--version", required=True)
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".train/cache.npz"), help="what it was trained on (default: %(default)s)"
+    )
+    parser.add_argument("--name", default="lungsentry-convlstm", help="of the model (default: %(default)s)")
+    parser.add_argument("--version", required=True, help="of the model")
     parser.add_argument("--started-from", type=Path, default=None, help="the model folder that the run went on from")
     parser.add_argument("--interim", action="store_true", help="say so in the card; leave the ablations out")
-    parser.add_argument("--threshold", type=_threshold, action="append", default=[], metavar="PROFILE=PROBABILITY")
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        action="append",
+        default=[],
+        metavar="PROFILE=PROBABILITY",
+        help="from which a pixel is lesion, chest_ct or ctac (default: 0.5)",
+    )
     parser.add_argument("--measured", type=Path, nargs="*", default=[], help="JSON files of `lungsentry evaluate`")
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="JSON files of other cross-validations")
-    parser.add_argument("--out", type=Path, default=Path("analysis/weights"))
+    parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
     arguments = parser.parse_args(argv)
     evaluation = json.loads(arguments.evaluation.read_text(encoding="utf-8")) if arguments.evaluation else None
+    try:
+        manifest = _exported(arguments, evaluation)
+    except (ValueError, UntrustedWeights) as error:
+        parser.error(f"{error}")
+    print(f"{manifest.name} {manifest.version}, {manifest.training.steps} steps, SHA-256 {manifest.sha256}")  # noqa: T201
+    return 0
+
+
+def _exported(arguments: argparse.Namespace, evaluation: Mapping[str, Any] | None) -> Manifest:
     run = read_run(arguments.run, arguments.fold, evaluation)
-    manifest = export(
+    return export(
         run,
         load_cache(arguments.cache),
         arguments.out,
@@ -256,8 +285,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         evaluations=[json.loads(path.read_text(encoding="utf-8")) for path in arguments.measured],
         cross_validations=[json.loads(path.read_text(encoding="utf-8")) for path in arguments.beside],
     )
-    print(f"{manifest.name} {manifest.version}, {manifest.training.steps} steps, SHA-256 {manifest.sha256}")  # noqa: T201
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ import argparse
 import io
 import itertools
 import json
+import sys
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from analysis.errors import AnalysisError
 from analysis.model.crop import LungBox, lung_box
 from analysis.model.resampling import CEILING_HU, FLOOR_HU, OUTSIDE_HU, resampled
 from analysis.training.datasets import (
@@ -38,7 +42,12 @@ from analysis.training.datasets import (
 _SOFT_TISSUE_HU = 40.0
 _AERATED_HU = -930.0  # the darkest lung and the airways
 _SATURATED = 250
-_PLAUSIBLE_LESION = 3
+_PICTURES = {".jpg", ".jpeg", ".png"}
+_MALFORMED = (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class UnreadableData(AnalysisError):  # noqa: N818 - errors are named by what happened
+    """A file of the training data cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +134,48 @@ def _resampled(scan: _Scan, box: LungBox) -> tuple[NDArray[np.uint8], NDArray[np
 
 
 def _scans(data: Path) -> Iterator[tuple[Source, int, int, _Scan]]:
-    volumes = sorted((data / "covid20").glob("*.zip"))
-    for index, path in enumerate(volumes):
-        yield Source.COVID20, index, len(volumes), read_covid20(path)
-    controls = sorted((data / "lctsc").glob("*.npz"))
-    for index, path in enumerate(controls):
-        yield Source.LCTSC, index, len(controls), read_lctsc(path)
-    pictures = sorted((data / "medseg").glob("*/Imgs/*.jpg"), key=lambda path: int(path.stem))
-    for index, path in enumerate(pictures):
-        yield Source.MEDSEG, index, len(pictures), read_medseg(path, path.parent.parent / "GT" / f"{path.stem}.png")
+    found: tuple[tuple[Source, list[Path], Callable[[Path], _Scan]], ...] = (
+        (Source.COVID20, sorted((data / "covid20").glob("*.zip")), read_covid20),
+        (Source.LCTSC, sorted((data / "lctsc").glob("*.npz")), read_lctsc),
+        (Source.MEDSEG, _pictures(data / "medseg"), _read_pair),
+    )
+    for source, paths, read in found:
+        for index, path in enumerate(paths):
+            with _unreadable(path):
+                scan = read(path)
+                _check(scan, source)
+            yield source, index, len(paths), scan
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures of medseg in the order of the folds, which is that of ``analysis.evaluation.cases``."""
+    pattern = "Imgs/*" if (folder / "Imgs").is_dir() else "*/Imgs/*"
+    paths = [path for path in folder.glob(pattern) if path.suffix.lower() in _PICTURES]
+    return sorted(
+        paths, key=lambda path: (int(path.stem) if path.stem.isdecimal() else -1, path.parent.parent.name, path.name)
+    )
+
+
+def _read_pair(picture: Path) -> _Scan:
+    return read_medseg(picture, picture.parent.parent / "GT" / f"{picture.stem}.png")
+
+
+def _check(scan: _Scan, source: Source) -> None:
+    """ValueError where a scan cannot be cropped to its lungs."""
+    if scan.label.shape != scan.hu.shape or scan.lung.shape != scan.hu.shape:
+        raise ValueError(f"labels of shape {scan.label.shape} for images of shape {scan.hu.shape}")
+    if source is not Source.MEDSEG and not scan.lung.any():
+        raise ValueError("no lung is marked in it")
+
+
+@contextmanager
+def _unreadable(path: Path) -> Generator[None]:
+    """Whatever a malformed file makes the readers raise, as one error that names the file."""
+    try:
+        yield
+    except _MALFORMED as error:
+        told = f"it lacks {error.args[0]}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise UnreadableData(f"{path}: {told.removesuffix('.')}.") from error
 
 
 def _hospital_scans(data: Path, tell: Callable[[str], None]) -> Iterator[tuple[Source, int, int, _Scan]]:
@@ -153,7 +195,12 @@ def _hospital_scans(data: Path, tell: Callable[[str], None]) -> Iterator[tuple[S
 
 
 def build_cache(data: Path, tell: Callable[[str], None] = print) -> Cache:
-    """The cache of every data set found under ``data``; ``tell`` hears what is left out, and why."""
+    """The cache of every data set found under ``data``; ``tell`` hears what is left out, and why.
+
+    Raises:
+        FileNotFoundError: there is none.
+        AnalysisError: a file of one cannot be read or used; says which.
+    """
     greys: list[NDArray[np.uint8]] = []
     masks: list[NDArray[np.uint8]] = []
     cases: list[Case] = []
@@ -174,17 +221,21 @@ def build_cache(data: Path, tell: Callable[[str], None] = print) -> Cache:
     return Cache(grey=np.concatenate(greys), mask=np.concatenate(masks), cases=tuple(cases))
 
 
-def main() -> None:
-    """Read the command line, build and write the cache."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path(".train/cache.npz"))
-    arguments = parser.parse_args()
-    cache = build_cache(arguments.data)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: build and write the cache."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, default=Path(".train/cache.npz"), help="file to write (%(default)s)")
+    arguments = parser.parse_args(argv)
+    try:
+        cache = build_cache(arguments.data)
+    except (AnalysisError, FileNotFoundError) as error:
+        parser.error(f"{error}")
     save_cache(cache, arguments.out)
     size = arguments.out.stat().st_size / 2**20
     print(f"{len(cache.cases)} cases, {len(cache.grey)} slices, {size:.1f} MiB in {arguments.out}")  # noqa: T201
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,7 +23,7 @@ from analysis.training.held_out import HeldOutRun, held_out_runs
 GRID = tuple(round(0.05 * step, 2) for step in range(1, 15))
 CONTROL_LIMIT_PERCENT = 1.0
 """Mean false burden of the controls above which a threshold is not chosen."""
-_JUDGED = (Source.COVID20, Source.LCTSC)
+_JUDGED = (Source.COVID20, Source.HOSPITAL, Source.LCTSC, Source.HOSPITAL_CONTROL)
 
 
 def judge(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> dict[str, Any]:
@@ -98,8 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder with RECIPE-FOLD.pt")
-    parser.add_argument("--recipe", default="lungsentry")
-    parser.add_argument("--cache", type=Path, default=Path(".train/cache.npz"))
+    parser.add_argument("--recipe", default="lungsentry", help="whose runs (%(default)s)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".train/cache.npz"), help="the cache that they were trained on (%(default)s)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     runs = held_out_runs(load_cache(arguments.cache), arguments.checkpoints, arguments.recipe)

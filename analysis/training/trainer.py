@@ -8,23 +8,29 @@ the limit is an upper one: the run ends when the learning rate has fallen to its
 import copy
 import json
 import math
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from analysis.errors import AnalysisError
 from analysis.model.weights import read_weights
 from analysis.training.augment import Batch, SliceStore, WindowSampler
-from analysis.training.datasets import Cache, Case
+from analysis.training.datasets import Cache, Case, fold_name
 from analysis.training.losses import SegmentationLoss
 from analysis.training.networks import build_network
 from analysis.training.recipes import Recipe, recipe_of
 from analysis.training.schedules import Plateau, cosine_rate, optimiser_of
+from analysis.training.starting import UnfitStart, check_start
 from analysis.training.validation import StillWindows, inner_split
 
 if TYPE_CHECKING:
@@ -32,8 +38,12 @@ if TYPE_CHECKING:
 
 _LOG_EVERY = 25
 _WAIT_EVERY = 10  # steps between waits for the device: the queue must not run ahead of the clock
-_SAVE_EVERY_S = 300.0  # a run that is killed loses at most this much
+_SAVE_EVERY_S = 60.0  # a run that is killed loses at most this much
 _HU_RANGE = (-1024.0, 600.0)  # of the segmenter's input; minmax puts it on 0 to 1
+
+
+class OtherRun(AnalysisError):  # noqa: N818 - errors are named by what happened
+    """The checkpoint is of another run: name another file, or remove it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +108,12 @@ class Trainer:
         start_from: Path | None = None,
     ) -> None:
         self.recipe = recipe
+        self.fold = fold
         self.device = torch.device(device)
         torch.manual_seed(seed)
         network = build_network(recipe.network)
         if start_from is not None:
-            _begin_with(network, start_from)
+            _begin_with(network, start_from, fold, cache)
         self.network = _channels_last(network.to(self.device))
         self._mixed = _has_bfloat16(self.device) and _trains_in_bfloat16(self.network, self.device)
         self.kept = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
@@ -137,33 +148,42 @@ class Trainer:
         stop_at: int | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> TrainedNetwork:
-        """Train to the limit (or pause at step ``stop_at``), resuming from the checkpoint where there is one."""
+        """Train to the limit (or pause at step ``stop_at``), resuming from the checkpoint where there is one.
+
+        SIGINT and SIGTERM end the run after the step that is going on, once the checkpoint is written.
+
+        Raises:
+            OtherRun: the checkpoint is of another recipe or another fold.
+        """
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
         started = time.monotonic() - self._seconds
         saved = time.monotonic()
         last = limit.steps if stop_at is None else stop_at
+        loss: Tensor | None = None
+        recorded = self.step
         self.network.train()
-        while (elapsed := limit.elapsed(started, self.step)) < 1 and (last is None or self.step < last):
-            if self.plateau is not None and self.plateau.ended:
-                break
-            loss = self._one_step(elapsed)
-            if self.step % _WAIT_EVERY == 0 or self.step == 1:
-                self.last_loss = float(loss)
-                if not math.isfinite(self.last_loss):
-                    raise FloatingPointError(f"the loss is not a number at step {self.step}")
-            validated = None
-            if self.plateau is not None and self.validation is not None and self.step % self.plateau.epoch_steps == 0:
-                validated = self._validate(self.plateau, self.validation)
-            if validated is not None or self.step % _LOG_EVERY == 0:
-                self._record(elapsed, time.monotonic() - started, progress, validation_loss=validated)
-            if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_S:
-                self._seconds = time.monotonic() - started
+        with _held_signals() as stopped:
+            while (elapsed := limit.elapsed(started, self.step)) < 1 and (last is None or self.step < last):
+                if stopped or (self.plateau is not None and self.plateau.ended):
+                    break
+                loss = self._one_step(elapsed)
+                if self.step % _WAIT_EVERY == 0 or self.step == 1:
+                    self._measure(loss)
+                validated = self._validated()
+                if validated is not None or self.step % _LOG_EVERY == 0 or self.step == 1:
+                    self._record(elapsed, time.monotonic() - started, progress, validation_loss=validated)
+                    recorded = self.step
+                if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_S:
+                    self._seconds = time.monotonic() - started
+                    self._save(checkpoint)
+                    saved = time.monotonic()
+            self._seconds = time.monotonic() - started
+            if loss is not None and recorded != self.step:
+                self._measure(loss)
+                self._record(elapsed, self._seconds, progress, validation_loss=None)
+            if checkpoint is not None:
                 self._save(checkpoint)
-                saved = time.monotonic()
-        self._seconds = time.monotonic() - started
-        if checkpoint is not None:
-            self._save(checkpoint)
         handed_out = self._handed_out()
         return TrainedNetwork(
             network=handed_out if handed_out is self.kept else copy.deepcopy(handed_out).eval(),
@@ -204,6 +224,18 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._mixed):
             output: SegmentationOutput = self.network.branches(hu)  # type: ignore[operator]
         return self.loss(output, batch.target)
+
+    def _measure(self, loss: Tensor) -> None:
+        """Wait for the device and keep the loss of the step that it just made."""
+        self.last_loss = float(loss)
+        if not math.isfinite(self.last_loss):
+            raise FloatingPointError(f"the loss is not a number at step {self.step}")
+
+    def _validated(self) -> float | None:
+        """The validation loss where an epoch has just ended; else, and without validation, None."""
+        if self.plateau is None or self.validation is None or self.step % self.plateau.epoch_steps:
+            return None
+        return self._validate(self.plateau, self.validation)
 
     @torch.no_grad()
     def _validate(self, plateau: Plateau, validation: StillWindows) -> float:
@@ -252,6 +284,7 @@ class Trainer:
             "step": self.step,
             "seconds": self._seconds,
             "recipe": json.dumps(asdict(self.recipe)),
+            "fold": fold_name(self.fold),
             "plateau": None if self.plateau is None else self.plateau.state_dict(),
         }
         partial = path.with_suffix(".partial")
@@ -263,7 +296,10 @@ class Trainer:
         stored = json.loads(state["recipe"])
         # Compared as values: a checkpoint from before a key was there has that key's default.
         if recipe_of(stored.pop("name"), stored) != self.recipe:
-            raise ValueError(f"the checkpoint {path.name} is of another recipe: name another file, or remove it")
+            raise OtherRun(f"{path.name} is of another recipe.")
+        fold = state.get("fold", fold_name(self.fold))  # older ones do not tell it
+        if fold != fold_name(self.fold):
+            raise OtherRun(f"{path.name} is of fold {fold}, the run of fold {fold_name(self.fold)}.")
         self.network.load_state_dict(state["network"])
         self.kept.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -273,13 +309,35 @@ class Trainer:
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
 
 
-def _begin_with(network: nn.Module, folder: Path) -> None:
-    """Give a network the weights of a model folder."""
+def _begin_with(network: nn.Module, folder: Path, fold: int | None, cache: Cache) -> None:
+    """Give a network the weights of a model folder, if the fold of the cache may begin with them."""
     manifest, state = read_weights(folder)
+    check_start(manifest, fold, cache)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{manifest.name} {manifest.version} is not the network of this recipe") from error
+        raise UnfitStart(f"{manifest.name} {manifest.version} is not the network of this recipe.") from error
+
+
+@contextmanager
+def _held_signals() -> Generator[list[int]]:
+    """SIGINT and SIGTERM that came, which count only where this ends: in the midst of a step they would spoil it."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # no other may handle signals
+        yield came
+        return
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _has_bfloat16(device: torch.device) -> bool:

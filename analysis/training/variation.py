@@ -111,7 +111,7 @@ def _aerated(hu: Tensor) -> Tensor:
 def vary_image(hu: Tensor, recipe: AugmentRecipe, control: Tensor, generator: torch.Generator) -> Tensor:
     """Blur, sharpening (controls more: they come coarse), noise of two grains, the clip of an 8-bit export.
 
-    A share is made to look like a CTAC: blurred to 2-5 mm and noisy.
+    A share (``ctac``) is blurred to the resolution of a CTAC, 2-5 mm; its noise is that of every other window.
     """
     count = len(hu)
     if recipe.blur or recipe.sharpen or recipe.ctac:

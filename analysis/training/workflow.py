@@ -17,19 +17,19 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from analysis.errors import AnalysisError
-from analysis.model.weights import check_words
+from analysis.model.weights import check_words, read_manifest
 from analysis.training.curves import draw_curves, read_curve
-from analysis.training.datasets import FOLD_COUNT, Cache, load_cache, save_cache
+from analysis.training.datasets import FOLD_COUNT, Cache, fold_name, load_cache, save_cache
 from analysis.training.evaluation import cross_validation
 from analysis.training.export import EXPORTED_KINDS, export, read_run
 from analysis.training.prepare import build_cache
 from analysis.training.recipes import Recipe, load_recipe
+from analysis.training.starting import check_start, start_folder
 
 __all__ = ["Plan", "Progress", "RunProgress", "TrainingFailed", "UnusableData", "Workflow"]
 
 _POLL_S = 0.5
 _STOP_S = 30.0
-_EVERYTHING = "all"
 
 
 class TrainingFailed(AnalysisError):  # noqa: N818 - errors are named by what happened
@@ -42,7 +42,11 @@ class UnusableData(AnalysisError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be trained; ``folds`` are numbers, and None for a run on every case. Exactly one limit is given."""
+    """What is to be trained; ``folds`` are numbers, and None for a run on every case. Exactly one limit is given.
+
+    ``start_from`` is the model folder that every run goes on from, or a folder with one for each fold
+    (:mod:`.starting`).
+    """
 
     data: Path
     recipe: str
@@ -54,6 +58,7 @@ class Plan:
     name: str
     version: str
     vgg: Path | None = None
+    start_from: Path | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.seconds is None):
@@ -94,12 +99,19 @@ class Workflow:
         Raises:
             UnusableRecipe: there is no such recipe, or it has a key or value that cannot be.
             TrainingFailed: the folder holds a training already, or the recipe lacks a file.
+            UnfitStart: there is no model to go on from where one is named.
         """
         recipe = load_recipe(plan.recipe)
         if recipe.loss.perceptual and plan.vgg is None:
-            raise TrainingFailed(f"The recipe {recipe.name} has a perceptual loss: name the features of VGG16 (--vgg).")
+            raise TrainingFailed(
+                f"The recipe {recipe.name} has a perceptual loss: name an npz file of VGG16's convolutions up to "
+                "conv3_3 (--vgg; `lungsentry train --help` tells how to make it), or take another recipe (--recipe)."
+            )
         if (out / "plan.json").exists():
             raise TrainingFailed(f"{out} holds a training already: go on with it (--resume), or take another folder.")
+        if plan.start_from is not None:
+            for fold in plan.folds:
+                start_folder(plan.start_from, fold)
         return cls(plan=plan, out=out, recipe=recipe)
 
     @classmethod
@@ -118,11 +130,16 @@ class Workflow:
     def prepare(self, tell: Callable[[str], None]) -> Cache:
         """The cache of the data, made once; ``tell`` hears what is left out, and why.
 
+        Nothing is written before the data are known to be usable, and the plan before the cache: a cache without a plan
+        is of other data, perhaps, and is not taken.
+
         Raises:
             UnusableData: no data, or no patient to train on or to measure on in a fold.
+            UnreadableData: a file of the data cannot be read.
+            UnfitStart: a run must not go on from the model that is named.
         """
-        path = self.out / "cache.npz"
-        if path.exists():
+        path, plan_path = self.out / "cache.npz", self.out / "plan.json"
+        if path.exists() and plan_path.exists():
             return load_cache(path)
         try:
             cache = build_cache(self.plan.data, tell)
@@ -134,8 +151,11 @@ class Workflow:
                 raise UnusableData(f"Fold {fold} has no case to be measured on; folds with cases: {with_cases}.")
             if not any(self.recipe.data.share(case.source) for case in cache.training(fold)):
                 raise UnusableData(f"Fold {fold} leaves no case to train on: at least two patients are needed.")
+            if (start := self._start_of(fold)) is not None:
+                check_start(read_manifest(start), fold, cache)
+        self.out.mkdir(parents=True, exist_ok=True)
+        _write(plan_path, _PLAN.dump_python(self.plan, mode="json"))
         save_cache(cache, path)
-        _write(self.out / "plan.json", _PLAN.dump_python(self.plan, mode="json"))
         return cache
 
     def runs(self, cache: Cache) -> tuple[int | None, ...]:
@@ -164,8 +184,7 @@ class Workflow:
                         continue
             finally:
                 if process.poll() is None:
-                    process.terminate()
-                    process.wait(_STOP_S)
+                    _stop(process)
         if process.returncode or not self._figures_path(fold).exists():
             lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise TrainingFailed(f"{lines[-1] if lines else 'It said nothing'} (all of it in {said}).")
@@ -197,8 +216,17 @@ class Workflow:
     ) -> None:
         """A model folder, with the figures of the folds that were measured for it."""
         evaluation = self._evaluation(measured)
-        run = read_run(self._checkpoint(fold), _fold_name(fold), evaluation)
-        export(run, cache, folder, name=self.plan.name, version=version, evaluation=evaluation, interim=False)
+        run = read_run(self._checkpoint(fold), fold_name(fold), evaluation)
+        export(
+            run,
+            cache,
+            folder,
+            name=self.plan.name,
+            version=version,
+            evaluation=evaluation,
+            interim=False,
+            started_from=self._start_of(fold),
+        )
 
     def _evaluation(self, folds: Sequence[int | None]) -> dict[str, Any]:
         """The figures of these folds, in the form that :mod:`.crossvalidate` writes."""
@@ -216,15 +244,21 @@ class Workflow:
         plan = self.plan
         limit = ["--steps", str(plan.steps)] if plan.steps else ["--seconds-per-fold", str(plan.seconds)]
         features = [] if plan.vgg is None else ["--vgg", str(plan.vgg)]
+        start = self._start_of(fold)
+        begun = [] if start is None else ["--start-from", str(start)]
         return [
             *(sys.executable, "-m", "analysis.training.crossvalidate", "--worker"),
             *("--cache", str(self.out / "cache.npz"), "--out", str(self.out / "runs")),
-            *("--checkpoints", str(self.out / "checkpoints"), "--recipe", plan.recipe, "--folds", _fold_name(fold)),
-            *("--seed", str(plan.seed), "--device", plan.device, *limit, *features),
+            *("--checkpoints", str(self.out / "checkpoints"), "--recipe", plan.recipe, "--folds", fold_name(fold)),
+            *("--seed", str(plan.seed), "--device", plan.device, *limit, *features, *begun),
         ]
 
+    def _start_of(self, fold: int | None) -> Path | None:
+        """The model folder that the run of a fold goes on from; None where it begins anew."""
+        return None if self.plan.start_from is None else start_folder(self.plan.start_from, fold)
+
     def _run_name(self, fold: int | None) -> str:
-        return f"{self.recipe.name}-{_fold_name(fold)}"
+        return f"{self.recipe.name}-{fold_name(fold)}"
 
     def _figures_path(self, fold: int | None) -> Path:
         return self.out / "runs" / f"{self._run_name(fold)}.json"
@@ -233,9 +267,17 @@ class Workflow:
         return self.out / "checkpoints" / f"{self._run_name(fold)}.pt"
 
 
-def _fold_name(fold: int | None) -> str:
-    return _EVERYTHING if fold is None else str(fold)
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a run: it finishes its step and saves, which a step of a large network may draw out too long."""
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _write(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)

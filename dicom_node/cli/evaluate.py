@@ -119,11 +119,12 @@ def evaluate(
         source = ModelSource.of_folds(cross_validated)
     else:
         raise UsageError("--model and --cross-validated exclude each other: name one of them")
+    other = None if against is None else _other(against, which, settings)
     run = _Run(data=data, which=which, settings=settings, seed=seed, pictures=report is not None)
     with _progress() as progress:
         content, pictures = run.document(source, progress)
-        if against is not None:
-            content["comparison"] = run.comparison(content, against, progress)
+        if other is not None:
+            content["comparison"] = run.comparison(content, other, progress)
     document: dict[str, Any] = plain(content)
     written: list[Path] = []
     if report is not None:
@@ -172,26 +173,14 @@ class _Run:
         shown = [result.picture for result in (*evaluation.results, *evaluation.controls) if result.picture is not None]
         return document(evaluation, models, alert_threshold_percent=self._threshold_percent), tuple(shown)
 
-    def comparison(self, content: dict[str, Any], against: Path, progress: Progress) -> dict[str, Any]:
+    def comparison(
+        self, content: dict[str, Any], other: ModelSource | dict[str, Any], progress: Progress
+    ) -> dict[str, Any]:
         """The comparison with another model, or with the JSON of its evaluation."""
         from analysis.evaluation.comparison import compare  # noqa: PLC0415
-        from analysis.evaluation.models import ModelSource  # noqa: PLC0415
 
-        if against.is_file():
-            try:
-                other = json.loads(against.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UsageError(f"{against} is not the JSON of an evaluation: {error}") from error
-            if not isinstance(other, dict) or not isinstance(other.get("cases"), list):
-                raise UsageError(f"{against} is not the JSON of an evaluation: it has no list of cases")
-        else:
-            folds = ModelSource.holds_folds(against)
-            source = (
-                ModelSource.of_folds(against)
-                if folds
-                else ModelSource(directory=_model_folder(str(against), self.settings))
-            )
-            other, _ = replace(self, pictures=False).document(source, progress)
+        if not isinstance(other, dict):
+            other, _ = replace(self, pictures=False).document(other, progress)
         return compare(content, other, threshold_percent=self._threshold_percent)
 
     @property
@@ -223,6 +212,27 @@ def _model_folder(named: str | None, settings: Settings) -> Path | None:
     from analysis.model.registry import Registry  # noqa: PLC0415
 
     return Registry(directory=settings.models_dir).find(named).directory
+
+
+def _other(against: Path, which: _Set, settings: Settings) -> ModelSource | dict[str, Any]:
+    """The model to compare with, or its figures: looked for before the first case is measured."""
+    from analysis.evaluation.models import ModelSource  # noqa: PLC0415
+
+    if against.is_file():
+        try:
+            other = json.loads(against.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UsageError(f"{against} is not the JSON of an evaluation: {error}") from error
+        if not isinstance(other, dict) or not isinstance(other.get("cases"), list):
+            raise UsageError(f"{against} is not the JSON of an evaluation: it has no list of cases")
+        if other.get("set") != which.value:
+            raise UsageError(f"{against} is of the set {other.get('set')}, not of {which.value}")
+        return other
+    if against.suffix == ".json":
+        raise UsageError(f"there is no file {against}")
+    if ModelSource.holds_folds(against):
+        return ModelSource.of_folds(against)
+    return ModelSource(directory=_model_folder(str(against), settings))
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> Path:

@@ -100,7 +100,7 @@ def print_model(
     )
     figures = _figures(model)
     if shown := [(name, number(figures[name], 3)) for name in _FIGURES if name in figures]:
-        print_table(("on cases it did not see", "mean"), shown, numeric=("mean",))
+        print_table(("held-out cases, by the folds of its recipe", "mean"), shown, numeric=("mean",))
     if shadows:
         _print_shadows(shadows)
     if events:

@@ -30,6 +30,21 @@ _CODES = {
 _NEEDED = ("matplotlib", "nibabel")
 _ALL = "all"
 _DEFAULT_MINUTES = 60.0
+_DEFAULT_RECIPE = "killekar2022"  # of analysis.training.recipes, known before anything heavy is imported
+_RECIPES = (
+    "convlstm",
+    "denseunet3d",
+    "grodecki2021",
+    "killekar2022",
+    "lungsentry",
+    "lungsentry_crop96",
+    "lungsentry_painted",
+    "lungsentry_refine",
+    "paper_loss_crop96",
+    "unet2d",
+    "unet2d_crop96",
+    "unet3d",
+)
 _SHOWN = ("lesion_dice", "ggo_dice", "high_opacity_dice", "burden_percent", "burden_r2")
 
 
@@ -45,6 +60,7 @@ def register(app: typer.Typer) -> None:
         epilog=epilog(
             "lungsentry train --data ./data --recipe lungsentry --out ./trained --minutes 40",
             "lungsentry train --data ./our-scans --recipe lungsentry --out ./trained --folds all",
+            "lungsentry train --data ./our-scans --recipe lungsentry_refine --start-from ./my-model --out ./trained",
             "lungsentry train --out ./trained --resume",
             codes=_CODES,
         )
@@ -59,7 +75,21 @@ def train(
         typer.Option("--data", metavar="DIR", help="Folder of data sets, or of a hospital's series with masks."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="NAME|TOML", help="A named recipe, or a TOML file of one.")
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|TOML",
+            help=f"A TOML file, or one of {', '.join(_RECIPES)}. The default is that of the paper, and needs --vgg.",
+        ),
+    ] = _DEFAULT_RECIPE,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--start-from",
+            metavar="DIR",
+            help="A model folder whose weights each run goes on from, or a folder with fold0 to fold4 (and foldall, "
+            "for --folds all). Without it the runs begin anew.",
+        ),
     ] = None,
     folds: Annotated[
         str,
@@ -78,7 +108,11 @@ def train(
     ] = _Device.AUTO,
     seed: Annotated[int, typer.Option(min=0, help="What every random choice comes from.")] = 0,
     vgg: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="VGG16's features, for recipes with a perceptual loss.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For recipes with a perceptual loss: VGG16's convolutions up to conv3_3 as an npz file; see above.",
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the model that is made.")] = "local",
     version: Annotated[str | None, typer.Option(help="Its version; without it, the time: 20260131.1200.")] = None,
@@ -102,11 +136,19 @@ def train(
     A healthy control has a lesion mask that is empty. A series without a lesion mask is left out, and told.
 
     Patients are dealt to five folds by a hash of their ID, which is stored nowhere.
+
+    With --start-from the runs go on from a model, as lungsentry_refine and lungsentry_painted are made to. No fold may
+    be measured on cases that its model has seen: the model is of other data than DATA (of covid20, medseg, lctsc, where
+    DATA is a hospital's own), or of the same fold of the same data. A run on every case may go on from any.
+
+    The file of --vgg holds the convolutions conv1_1, conv1_2, conv2_1, conv2_2, conv3_1, conv3_2 and conv3_3 of VGG16
+    as ImageNet taught it, each as two float32 arrays, conv1_1.weight (output, input, row, column) and conv1_1.bias.
+    They are the first seven Conv2d of torchvision's vgg16(weights="IMAGENET1K_V1").features, for numpy.savez.
     """
     _check_extra()
     workflow = _workflow(
         out, data=data, recipe=recipe, folds=folds, steps=steps, minutes=minutes, device=device, seed=seed, vgg=vgg,
-        name=name, version=version, resume=resume,
+        start_from=start_from, name=name, version=version, resume=resume,
     )  # fmt: skip
     print_note(f"reading {workflow.plan.data}")
     cache = workflow.prepare(print_note)
@@ -132,13 +174,14 @@ def _workflow(
     out: Path,
     *,
     data: Path | None,
-    recipe: str | None,
+    recipe: str,
     folds: str,
     steps: int | None,
     minutes: float | None,
     device: _Device,
     seed: int,
     vgg: Path | None,
+    start_from: Path | None,
     name: str,
     version: str | None,
     resume: bool,
@@ -147,8 +190,8 @@ def _workflow(
 
     if resume:
         return Workflow.resume(out)
-    if data is None or recipe is None:
-        raise UsageError("--data and --recipe say what to train, and by what (--resume goes on with what --out holds)")
+    if data is None:
+        raise UsageError("--data says what to train on (--resume goes on with what --out holds)")
     if not data.is_dir():
         raise UsageError(f"there is no folder {data}")
     if steps is not None and minutes is not None:
@@ -167,6 +210,7 @@ def _workflow(
             name=name,
             version=version or datetime.now(UTC).strftime("%Y%m%d.%H%M"),
             vgg=None if vgg is None else vgg.resolve(),
+            start_from=None if start_from is None else start_from.resolve(),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -210,6 +254,10 @@ def _what_will_be_done(workflow: Workflow, cache: Cache) -> Generator[str, None,
     runs = len(workflow.runs(cache))
     length = f"{plan.steps} steps" if plan.steps else f"{(plan.seconds or 0) / 60:g} minutes"
     yield f"{runs} runs of {length} by recipe {workflow.recipe.name} on {plan.device}, and the cases held out measured"
+    if plan.start_from is not None:
+        yield f"each run goes on from the model in {plan.start_from}"
+    elif workflow.recipe.network.kind == "lite" and not workflow.recipe.network.imagenet:
+        yield f"recipe {workflow.recipe.name} begins with random weights, not ImageNet's; --start-from names a model"
     if plan.seconds:
         yield f"that takes {runs * plan.seconds / 60:g} minutes, and some for measuring"
     else:

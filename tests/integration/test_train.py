@@ -11,12 +11,15 @@ import pytest
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+from analysis.errors import AnalysisError
 from analysis.series import assemble, read_series
 from analysis.training.curves import draw_curves, read_curve
 from analysis.training.datasets import load_cache
 from analysis.training.hospital.grid import Grid
-from analysis.training.recipes import load_recipe
+from analysis.training.prepare import build_cache
+from analysis.training.recipes import DEFAULT_RECIPE, load_recipe, recipe_names
 from analysis.training.trainer import RunLimit, Trainer
+from analysis.training.workflow import Plan, Workflow
 from dicom_node.cli import app, train
 from dicom_node.simulator import Phantom, PhantomSpec, build_phantom, header_for, write_series
 
@@ -134,6 +137,69 @@ def test_what_was_trained_is_installed_and_analyses(
     assert series["findings"]["weights_sha256"] == manifest["sha256"]
 
 
+def _as_if_of(model: Path, copy: Path, **training: Any) -> Path:
+    """The model folder again, whose manifest tells another training."""
+    copy.mkdir()
+    for file in model.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["training"] |= training
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return copy
+
+
+def test_a_hospital_goes_on_from_a_model_of_other_data(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    """The new model tells which one it went on from; one of the hospital's own cases is refused for a fold."""
+    whole, _ = trained
+    public = _as_if_of(whole / "model", tmp_path / "public", data=["covid20 (855)", "lctsc (583)"], fold="all")
+    command = [*_command(data, tmp_path / "out"), "--steps", "1", "--start-from"]
+    begun = _run(*command, str(public), "--json")
+    assert "goes on from the model" in begun.stderr
+    manifest = json.loads((tmp_path / "out" / "model" / "manifest.json").read_text())
+    assert manifest["training"]["started_from"].startswith("site 1.0")
+    own = _as_if_of(whole / "model", tmp_path / "own", data=["hospital (12)", "hospital_control (6)"], fold="all")
+    command[command.index("--out") + 1] = str(tmp_path / "refused")
+    refused = " ".join(_run(*command, str(own), code=1).stderr.split())
+    assert "it has seen cases that fold 0 is measured on" in refused
+    assert "no model folder" in _run(*command, str(data), code=1).stderr
+    assert not (tmp_path / "refused").exists()
+
+
+def test_a_start_at_random_is_told(data: Path, tmp_path: Path) -> None:
+    """A network of the shipped kind that begins neither with ImageNet nor with a model: the command says so."""
+    begun = _run(*_command(data, tmp_path / "out"), "--steps", "1", "--json")
+    assert "begins with random weights" in begun.stderr
+
+
+def test_a_cache_without_its_plan_is_not_taken(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped before the cache was whole: the plan is there, and resuming reads the data; of no plan, data count."""
+    plan = Plan(
+        data=data, recipe=str(data / "small.toml"), folds=(0,), steps=1, seconds=None, seed=0, device="cpu",
+        name="site", version="1",
+    )  # fmt: skip
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("analysis.training.workflow.save_cache", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            Workflow.begin(plan, out).prepare(print)
+    assert [file.name for file in out.iterdir()] == ["plan.json"]
+    assert Workflow.resume(out).prepare(print).cases == build_cache(data).cases
+    (out / "plan.json").unlink()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AnalysisError, match="no data set"):
+        Workflow.begin(replace(plan, data=tmp_path / "empty"), out).prepare(print)
+
+
+def test_the_recipes_are_named_and_the_papers_is_the_default() -> None:
+    """The help lists every recipe of the package, and says what the default one needs."""
+    assert recipe_names() == train._RECIPES
+    assert train._DEFAULT_RECIPE == DEFAULT_RECIPE
+    help_text = " ".join(_run("train", "--help").output.split())
+    assert "conv3_3" in help_text
+
+
 def test_mistakes_are_told_before_anything_is_done(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options that are no question, data that is none, a recipe that lacks a file, an extra that is not installed."""
     out = tmp_path / "out"
@@ -143,8 +209,8 @@ def test_mistakes_are_told_before_anything_is_done(data: Path, tmp_path: Path, m
     assert "folds are 0 to 4" in _run(*command, "--folds", "5", code=2).stderr
     assert "My model" in _run(*command, "--name", "My model", code=2).stderr
     assert "holds no training" in _run("train", "--out", str(out), "--resume", code=1).stderr
-    named = [*command[:4], "killekar2022", *command[5:]]
-    assert "--vgg" in _run(*named, "--steps", "1", code=1).stderr
+    default = [*command[:3], *command[5:]]
+    assert "conv3_3 (--vgg" in " ".join(_run(*default, "--steps", "1", code=1).stderr.split())
     assert not out.exists()
     (tmp_path / "empty").mkdir()
     nothing = _run("train", "--data", str(tmp_path / "empty"), *command[3:], "--steps", "1", code=1)

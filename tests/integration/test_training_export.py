@@ -57,9 +57,9 @@ def _train(folder):
     )  # fmt: skip
 
 
-def _export(folder, run, *more: str):
+def _export(folder, run, *more: str, fold="0"):
     return export.main(
-        ["--run", str(run), "--cache", str(folder / "cache.npz"), "--version", "9.8.7", "--out",
+        ["--run", str(run), "--fold", fold, "--cache", str(folder / "cache.npz"), "--version", "9.8.7", "--out",
          str(folder / "model"), *more]
     )  # fmt: skip
 
@@ -100,8 +100,25 @@ def test_cross_validation_to_model(workplace):
     assert "**Interim" in (model / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def test_a_run_is_mixed_with_the_model_that_it_went_on_from(workplace, tmp_path, capsys):
-    """A quarter of the earlier weights and three of the run's; the card says so; another network is refused."""
+def test_figures_of_cases_that_were_seen_are_refused(workplace, tmp_path, capsys):
+    """A checkpoint of another fold than is said, and a run on every case without figures of the folds, are no model."""
+    of_another = torch.load(workplace / "small-0.pt", weights_only=True) | {"fold": "3"}
+    torch.save(of_another, tmp_path / "small-3.pt")
+    empty = tmp_path / "empty.json"
+    empty.write_text(json.dumps({"cases": [], "runs": []}))
+    for run, more, reason in (
+        (tmp_path / "small-3.pt", (), "is of fold 3, not of fold 0"),
+        (workplace / "small-0.pt", ("--evaluation", str(empty)), "holds no case"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            _export(workplace, run, *more, "--out", str(tmp_path / "none"))
+        assert ended.value.code == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_is_mixed_with_the_model_that_it_went_on_from(workplace, tmp_path):
+    """A quarter of the earlier weights and three of the run's; the card says so, and names the whole chain."""
     earlier = tmp_path / "earlier"
     assert _export(workplace, workplace / "small-0.pt", "--interim", "--out", str(earlier)) == 0
     run = torch.load(workplace / "small-0.pt", weights_only=True)
@@ -119,11 +136,33 @@ def test_a_run_is_mixed_with_the_model_that_it_went_on_from(workplace, tmp_path,
     np.testing.assert_allclose(weights, start["lstm.gates.weight"] + 0.75, rtol=1e-5)
     card = (model / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Of that model's weights 25 % are mixed in" in card
-    assert "analysis.training.blend --run RUN.pt --with MODEL --share 0.25" in card
+    assert "analysis.training.blend --run RUNS/small-0.pt --with MODEL --share 0.25" in card
     onward = tmp_path / "onward"
     assert _export(workplace, mixed, "--interim", "--started-from", str(model), "--out", str(onward)) == 0
     begun = [read_manifest(folder).training.started_from or "" for folder in (model, onward)]
     assert begun[0] in begun[1]
+
+
+def test_the_data_and_terms_of_the_model_it_went_on_from_stay(workplace, tmp_path):
+    """A run on other data than its start's names both, so its terms hold, and so does the guard against leakage."""
+    earlier = tmp_path / "earlier"
+    assert _export(workplace, workplace / "small-0.pt", "--interim", "--out", str(earlier)) == 0
+    manifest = json.loads((earlier / "manifest.json").read_text())
+    manifest["training"]["data"] = ["medseg (40)", "covid20 (9)"]
+    (earlier / "manifest.json").write_text(json.dumps(manifest))
+    assert _export(workplace, workplace / "small-0.pt", "--interim", "--started-from", str(earlier)) == 0
+    onward = read_manifest(workplace / "model")
+    assert onward.training.data == ("covid20 (1)", "lctsc (1)", "medseg (40)")
+    assert "medseg (via Inf-Net, non-commercial)" in onward.terms
+
+
+def test_a_blend_is_of_one_network_by_a_share(workplace, tmp_path, capsys):
+    """A share that is none, and weights of another network, are refused."""
+    earlier = tmp_path / "earlier"
+    assert _export(workplace, workplace / "small-0.pt", "--interim", "--out", str(earlier)) == 0
+    run = torch.load(workplace / "small-0.pt", weights_only=True)
+    torch.save(run, tmp_path / "small-0.pt")
+    command = ["--run", str(tmp_path / "small-0.pt"), "--with", str(earlier), "--out", str(tmp_path / "mixed.pt")]
     with pytest.raises(SystemExit):
         blend.main([*command, "--share", "1.5"])
     assert "between 0 and 1" in capsys.readouterr().err
@@ -134,10 +173,11 @@ def test_a_run_is_mixed_with_the_model_that_it_went_on_from(workplace, tmp_path,
     assert "different networks" in capsys.readouterr().err
 
 
-def test_a_fold_without_weights_is_refused(workplace):
+def test_a_fold_without_weights_is_refused(workplace, capsys):
     """A fold that was not trained cannot be exported."""
-    with pytest.raises(ValueError, match="fold 3"):
-        _export(workplace, workplace / "out" / "small.safetensors", "--fold", "3")
+    with pytest.raises(SystemExit):
+        _export(workplace, workplace / "out" / "small.safetensors", fold="3")
+    assert "no weights of fold 3" in capsys.readouterr().err
 
 
 def test_the_lesion_threshold_is_chosen_on_cases_that_a_run_did_not_see(workplace):

@@ -21,6 +21,7 @@ from analysis.training.card_figures import (
     lesion_threshold_section,
     thresholds_section,
 )
+from analysis.training.networks import network_shape
 from analysis.training.recipes import load_recipe
 
 FIGURE = re.compile(r"(?<![\w.@-])-?\d[\d,]*(?:\.\d+)?(?:e-\d+)?(?![\w])")
@@ -165,28 +166,29 @@ def test_the_card_tells_thresholds_by_profile_and_how_they_were_chosen(evaluatio
     assert "none was chosen" in thresholds_section(evaluations[2:])
 
 
-def test_the_whole_card(evaluations, cross_validation):
-    """Use, data and terms, recipe, figures, thresholds, limits and departures from the paper stand in one text."""
-    recipe = load_recipe("lungsentry")
-    manifest = Manifest(
+def _manifest(network, data, **training):
+    return Manifest(
         name="lungsentry-convlstm",
         version="1.2.3",
         sha256="ab" * 32,
-        network=NetworkShape(),
+        network=network,
         mean_hu=-700.0,
         sd_hu=200.0,
-        training=TrainingSummary(recipe=recipe.name, data=("covid20 (4)",), fold="all", steps=7, seconds=60.0),
+        terms=f"Research use only. Trained on {', '.join(data)}: the strictest of their terms holds.",
+        training=TrainingSummary(data=data, fold="all", steps=7, seconds=60.0, **training),
     )
-    card = model_card(
-        manifest,
-        recipe,
-        cross_validation["cases"],
-        device="cpu",
-        highest_burden_percent=40.0,
-        interim=False,
-        evaluations=evaluations,
-        cross_validations=[cross_validation],
-    )
+
+
+def _card(manifest, recipe, cases=(), **more):
+    return model_card(manifest, recipe, cases, device="cpu", highest_burden_percent=40.0, interim=False, **more)
+
+
+def test_the_whole_card(evaluations, cross_validation):
+    """Use, data and terms, recipe, figures, thresholds, limits and departures from the paper stand in one text."""
+    recipe = load_recipe("convlstm")
+    manifest = _manifest(NetworkShape(), ("covid20 (4)",), recipe=recipe.name)
+    more = {"evaluations": evaluations, "cross_validations": [cross_validation]}
+    card = _card(manifest, recipe, cross_validation["cases"], **more)
     for heading in ("Intended use", "Data and their terms", "Figures by", "Networks and recipes", "Input, output"):
         assert f"## {heading}" in card
     for heading in ("Operating threshold for alerts", "Limits", "Departures from the paper"):
@@ -194,3 +196,37 @@ def test_the_whole_card(evaluations, cross_validation):
     assert "non-commercial" in card
     assert manifest.sha256 in card
     assert "788,683 parameters" in card
+    assert "Xavier" in card
+
+
+def test_a_card_tells_of_no_data_and_no_network_but_its_own():
+    """A hospital's own model names no public set; the trunk of another network is told where there is one."""
+    recipe = load_recipe("lungsentry")
+    lite = network_shape(recipe.network)
+    own = _card(_manifest(lite, ("hospital (300)", "hospital_control (90)"), recipe=recipe.name), recipe)
+    assert "lungsentry train --data DATA --recipe lungsentry" in own
+    assert "**Research use only. Trained on hospital (300), hospital_control (90)" in own
+    for foreign in (
+        "| lctsc",
+        "| covid20",
+        "| medseg",
+        "no patient of the hospital",
+        "Xavier",
+        "crossvalidate --recipe",
+    ):
+        assert foreign not in own, foreign
+    assert "EfficientNet-Lite0, with which the trunk began" in own
+
+    refined = load_recipe("lungsentry_refine")
+    chain = {"recipe": refined.name, "started_from": "lungsentry-lite 0.1.0 (7 steps)", "kept_share": 0.25}
+    public = _card(_manifest(lite, ("covid20 (4)", "lctsc (3)"), **chain), refined)
+    assert "It went on from lungsentry-lite 0.1.0 (7 steps). Of that model's weights 25 % are mixed in." in public
+    for command in (
+        "prepare --data",
+        "--start-from MODEL --checkpoints RUNS",
+        "--share 0.25",
+        "export --run BLENDED.pt",
+    ):
+        assert command in public, command
+    assert "| medseg" not in public
+    assert "EfficientNet-Lite0, with which the trunk began" in public

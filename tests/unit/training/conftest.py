@@ -1,9 +1,12 @@
 """A small synthetic cache: lungs with bright blobs that are lesions, of every source and fold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from analysis.training.augment import SliceStore
 from analysis.training.datasets import (
     FOLD_COUNT,
     KNOWN,
@@ -16,6 +19,7 @@ from analysis.training.datasets import (
     encode_hu,
     fold_of,
 )
+from analysis.training.held_out import HeldOutRun
 from analysis.training.recipes import AugmentRecipe, DataRecipe, NetworkRecipe, OptimiserRecipe, Recipe
 
 SLICES_A_CASE = 3
@@ -53,6 +57,24 @@ def cache():
             masks.append(mask)
     assert {case.fold for case in cases} == set(range(FOLD_COUNT))
     return Cache(grey=np.concatenate(greys), mask=np.concatenate(masks), cases=tuple(cases))
+
+
+class _Undecided(torch.nn.Module):
+    """Every class is as likely as the others."""
+
+    def forward(self, windows):
+        """Logits."""
+        return windows.new_zeros(len(windows), 3, SIZE, SIZE)
+
+
+@pytest.fixture
+def hospital_run(cache):
+    """The run of fold 0 of the same scans as a hospital's own; the network calls everything lesion at two thirds."""
+    own = {Source.COVID20: Source.HOSPITAL, Source.LCTSC: Source.HOSPITAL_CONTROL}
+    cases = tuple(replace(case, source=own.get(case.source, case.source)) for case in cache.cases)
+    hospital = Cache(grey=cache.grey, mask=cache.mask, cases=cases)
+    store = SliceStore(hospital, torch.device("cpu"))
+    return HeldOutRun(cache=hospital, store=store, fold=0, network=_Undecided(), slices=3, mean_hu=-700.0, sd_hu=200.0)
 
 
 @pytest.fixture

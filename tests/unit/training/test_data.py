@@ -51,6 +51,19 @@ def test_the_cache_comes_back(cache, tmp_path):
     np.testing.assert_array_equal(read.grey, cache.grey)
 
 
+def test_a_cache_is_there_whole_or_not_at_all(cache, tmp_path, monkeypatch):
+    """A stop in the midst of writing leaves nothing that would be read as a cache."""
+
+    def stopped(stream, **_arrays):
+        stream.write(b"PK")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        save_cache(cache, tmp_path / "cache.npz")
+    assert not (tmp_path / "cache.npz").exists()
+
+
 def test_cases_tile_the_slices(cache):
     """A cache with a slice that belongs to nobody is refused."""
     with pytest.raises(ValueError, match="tile"):
@@ -137,6 +150,22 @@ def test_only_controls_are_put_into_deep_expiration(cache, still):
     }
     assert not drawn[1.0].target.classes.any()
     assert float(drawn[1.0].hu.mean()) > float(drawn[0.0].hu.mean()) + 5
+
+
+def test_controls_of_a_hospital_are_expired_as_those_of_lctsc_are(cache, still):
+    """The same scans as a hospital's controls become denser too; the box of lctsc's lungs is not theirs."""
+    own = tuple(
+        replace(case, source=Source.HOSPITAL_CONTROL) if case.source is Source.LCTSC else case for case in cache.cases
+    )
+    hospital = Cache(grey=cache.grey, mask=cache.mask, cases=own)
+    calm, expired = (
+        _sampler(hospital, replace(still, expired_controls=chance), batch=6, crop=256, controls=1.0, medseg=0.0).draw(
+            torch.Generator().manual_seed(2)
+        )
+        for chance in (0.0, 1.0)
+    )
+    assert float(expired.hu.mean()) > float(calm.hu.mean()) + 5
+    assert expired.target.known.all()
 
 
 def test_the_shares_of_the_sources(cache, still):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.training.datasets import KNOWN, LESION_OF_OPEN_CLASS, LUNG
-from analysis.training.thresholds import CONTROL_LIMIT_PERCENT, GRID, choose, judge, summary
+from analysis.training.thresholds import CONTROL_LIMIT_PERCENT, GRID, choose, judge, judge_run, summary
 
 
 def _case(fold: int, dice: list[float] | None, burden: float) -> dict[str, Any]:
@@ -58,3 +58,10 @@ def test_the_nested_dice_is_at_the_threshold_of_the_other_folds():
     told = summary([_case(0, _peak(0.2), 10.0), _case(1, _peak(0.4), 5.0), _case(1, None, 0.0)])
     assert told["nested_lesion_dice"] == pytest.approx(0.8)
     assert max(row["lesion_dice"] for row in told["grid"]) == pytest.approx(0.9)
+
+
+def test_a_hospitals_own_cases_are_judged(hospital_run):
+    """Its held-out patients and controls count as those of the public sets; single pictures do not."""
+    cases = judge_run(hospital_run)
+    assert [case["set"] for case in cases] == ["hospital", "hospital_control"]
+    assert [case["lesion_dice"] is None for case in cases] == [False, True]

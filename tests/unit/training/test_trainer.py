@@ -1,16 +1,19 @@
 """A run learns, can be resumed to the same end, and its schedule follows the share that is over."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
 from analysis.model.weights import Manifest, TrainingSummary, pack_weights, write_weights
+from analysis.training.curves import read_curve
 from analysis.training.datasets import Source
 from analysis.training.networks import network_shape
 from analysis.training.recipes import DataRecipe, OptimiserRecipe, PlateauRecipe
-from analysis.training.trainer import RunLimit, Trainer
+from analysis.training.starting import UnfitStart
+from analysis.training.trainer import OtherRun, RunLimit, Trainer
 
 
 def _weights(network):
@@ -44,8 +47,16 @@ def test_a_run_goes_on_from_a_model(cache, recipe, tmp_path):
     begun = Trainer(cache, recipe, fold=0, seed=2, start_from=tmp_path)
     assert torch.equal(_weights(begun.network), _weights(Trainer(cache, recipe, fold=0, seed=1).network))
     wider = replace(recipe, network=replace(recipe.network, lstm_maps=3))
-    with pytest.raises(ValueError, match="not the network of this recipe"):
+    with pytest.raises(UnfitStart, match="not the network of this recipe"):
         Trainer(cache, wider, fold=0, start_from=tmp_path)
+
+
+def test_a_run_never_goes_on_from_a_model_that_saw_what_it_holds_out(cache, recipe, tmp_path):
+    """The model of fold 0 was trained on the cases of fold 1: that fold refuses it, a run on every case does not."""
+    _model_folder(Trainer(cache, recipe, fold=0).network, network_shape(recipe.network), tmp_path)
+    with pytest.raises(UnfitStart, match="has seen cases that fold 1 is measured on"):
+        Trainer(cache, recipe, fold=1, start_from=tmp_path)
+    assert Trainer(cache, recipe, fold=None, start_from=tmp_path).step == 0
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(cache, recipe, tmp_path):
@@ -53,8 +64,64 @@ def test_a_checkpoint_of_another_recipe_is_refused(cache, recipe, tmp_path):
     path = tmp_path / "run.pt"
     Trainer(cache, recipe, fold=0).train(RunLimit(steps=1), checkpoint=path)
     other = replace(recipe, optimiser=OptimiserRecipe(learning_rate=1e-4))
-    with pytest.raises(ValueError, match="another recipe"):
+    with pytest.raises(OtherRun, match="another recipe"):
         Trainer(cache, other, fold=0).train(RunLimit(steps=2), checkpoint=path)
+
+
+def test_a_checkpoint_of_another_fold_is_refused(cache, recipe, tmp_path):
+    """It has seen the cases that this fold is judged by; one from before checkpoints told their fold is taken."""
+    path = tmp_path / "run.pt"
+    Trainer(cache, recipe, fold=None).train(RunLimit(steps=1), checkpoint=path)
+    with pytest.raises(OtherRun, match="of fold all, the run of fold 1"):
+        Trainer(cache, recipe, fold=1).train(RunLimit(steps=2), checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    assert state.pop("fold") == "all"
+    torch.save(state, path)
+    assert Trainer(cache, recipe, fold=1).train(RunLimit(steps=2), checkpoint=path).steps == 2
+
+
+def test_a_run_that_is_told_to_stop_saves_the_step_it_is_in(cache, recipe, tmp_path, monkeypatch):
+    """SIGINT in the second step: the checkpoint holds that step, and the run ends as one that was not stopped."""
+    limit, path = RunLimit(steps=4), tmp_path / "run.pt"
+    stopped = Trainer(cache, recipe, fold=0)
+    step = stopped._one_step
+
+    def told(elapsed):
+        if stopped.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(elapsed)
+
+    monkeypatch.setattr(stopped, "_one_step", told)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(limit, checkpoint=path)
+    assert torch.load(path, weights_only=True)["step"] == 2
+    resumed = Trainer(cache, recipe, fold=0).train(limit, checkpoint=path)
+    whole = Trainer(cache, recipe, fold=0).train(limit)
+    assert torch.equal(_weights(whole.network), _weights(resumed.network))
+
+
+def test_a_signal_that_another_handles_still_saves(cache, recipe, tmp_path, monkeypatch):
+    """SIGTERM reaches the handler that was there before, after the checkpoint is written."""
+    trainer, path, saved = Trainer(cache, recipe, fold=0), tmp_path / "run.pt", []
+    before = signal.signal(signal.SIGTERM, lambda *_: saved.append(path.exists()))
+    step = trainer._one_step
+    monkeypatch.setattr(trainer, "_one_step", lambda elapsed: (signal.raise_signal(signal.SIGTERM), step(elapsed))[1])
+    try:
+        assert trainer.train(RunLimit(steps=4), checkpoint=path).steps == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert saved == [True]
+
+
+def test_the_curve_tells_the_first_and_the_last_step(cache, recipe, tmp_path):
+    """However short a run is; what a finished run leaves is not told again."""
+    log, path = tmp_path / "log.jsonl", tmp_path / "run.pt"
+    trained = Trainer(cache, recipe, fold=0, log=log).train(RunLimit(steps=3), checkpoint=path)
+    curve = read_curve(log)
+    assert [(entry["step"], entry["elapsed"]) for entry in curve] == [(1, 0.0), (3, 1.0)]
+    assert curve[-1]["loss"] == trained.final_loss
+    Trainer(cache, recipe, fold=0, log=log).train(RunLimit(steps=3), checkpoint=path)
+    assert len(log.read_text().splitlines()) == 2
 
 
 def test_a_checkpoint_from_before_a_key_is_resumed(cache, recipe, tmp_path):
