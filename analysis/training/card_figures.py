@@ -94,7 +94,8 @@ def lesion_threshold_section(document: Document) -> str:
     controls = len(document["cases"]) - patients
     told = (
         f"Chosen over {patients} patients and {controls} controls, each judged by the run that held it out "
-        f"(`python -m analysis.training.thresholds`): **{document['threshold']:g}**. Each fold at the threshold that "
+        f"(`python -m analysis.training.thresholds`): **{document['threshold']:g}**, the lowest whose mean Dice is the "
+        "best or hardly less. Each fold at the threshold that "
         f"the other folds choose: lesion Dice {_number(document['nested_lesion_dice'], _SHARE)}. "
         "It is chest CT's; on CTAC, where the network is less certain, a lower one is judged by `--set ctac`."
     )

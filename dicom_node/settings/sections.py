@@ -163,10 +163,14 @@ class ProfilePolicy(_Section):
 
 
 class Policy(_Section):
-    """Alert policy by profile."""
+    """Alert policy by profile.
 
-    chest_ct: ProfilePolicy = ProfilePolicy(burden_percent=1.0, lesion_volume_ml=5.0)
-    ctac: ProfilePolicy = ProfilePolicy(burden_percent=2.0, lesion_volume_ml=10.0)
+    The burdens are the operating points of the shipped model's card, rounded down to half a percent: so few patients do
+    not settle a decimal.
+    """
+
+    chest_ct: ProfilePolicy = ProfilePolicy(burden_percent=2.0, lesion_volume_ml=5.0)
+    ctac: ProfilePolicy = ProfilePolicy(burden_percent=0.5, lesion_volume_ml=10.0)
     expected_words: tuple[str, ...] = Field(
         default=("covid", "sars-cov", "pneumonia", "pneumonitis", "corona"),
         description="Words of the request or description that make opacities expected, not incidental.",

@@ -1,6 +1,7 @@
 """What an administrator installs from deploy/ is what the program takes."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -21,6 +22,18 @@ def test_the_example_settings_load() -> None:
     assert settings.node.ae_title == "LUNGSENTRY"
     assert (settings.retention.analysed_days, settings.retention.failed_days) == (30, None)
     assert not settings.receiver.accept_unknown_peers
+
+
+def test_the_default_thresholds_are_the_cards_operating_points() -> None:
+    """What an administrator gets without setting anything is what the shipped model's card derives, rounded down to half a percent."""
+    card = (DEPLOY.parent / "analysis" / "weights" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    derived = {
+        profile: math.floor(2 * float(burden)) / 2
+        for profile, burden in re.findall(r"\*\*(chest_ct|ctac): burden ([\d.]+) %\*\*", card)
+    }
+    for settings in (Settings(), load(DEPLOY / "lungsentry.example.toml")):
+        policy = settings.policy
+        assert {"chest_ct": policy.chest_ct.burden_percent, "ctac": policy.ctac.burden_percent} == derived
 
 
 def test_what_the_example_comments_out_loads_too(tmp_path: Path) -> None:

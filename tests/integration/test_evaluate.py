@@ -286,6 +286,7 @@ def test_dicom_series_through_the_whole_pipeline(tmp_path):
     (case,) = done.document["cases"]
     assert (case["case"], case["status"], case["profile"]) == ("phantom", "analysed", "ctac")
     assert case["burden_percent"] > 1
+    assert case["slice_auroc"] > 0.7
     assert case["slices_with_infection"] + case["slices_without_infection"] == len(positions)
     assert case["lobes_labelled"] == ["RLL"]
     empty = tmp_path / "text"

@@ -47,6 +47,12 @@ def test_the_best_dice_is_chosen_where_controls_allow_it():
     assert GRID[choose([*patients, loud])] == 0.5
 
 
+def test_of_dices_that_are_hardly_less_the_lowest_threshold_is_chosen():
+    """A Dice that is flat from 0.3 to 0.6, with its best at 0.5 by a hair: the one that misses least is taken."""
+    flat = [0.8 + (0.0004 if threshold == 0.5 else 0.0) if 0.3 <= threshold <= 0.6 else 0.7 for threshold in GRID]
+    assert GRID[choose([_case(0, flat, 10.0), _case(1, flat, 5.0)])] == 0.3
+
+
 def test_where_no_threshold_spares_the_controls_the_highest_is_taken():
     """With controls that are alight at every threshold, the one with the fewest false positives is chosen."""
     cases = [_case(0, _peak(0.2), 10.0), _case(0, None, 90.0)]
