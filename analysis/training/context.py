@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from analysis.training.datasets import CODE_HU, CODE_ZERO_HU, LUNG, Source, load_cache
 from analysis.training.held_out import HeldOutRun, held_out_runs
+from analysis.training.trainer import OtherRun
 
 _WITH, _WITHOUT = "with neighbours", "centre slice three times"
 _CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
@@ -105,11 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     pictures = arguments.out / "slices"
     pictures.mkdir(parents=True, exist_ok=True)
-    cases = [
-        compared
-        for run in held_out_runs(load_cache(arguments.cache), arguments.checkpoints, arguments.recipe)
-        for compared in _compare(run, threshold=arguments.threshold, pictures=pictures)
-    ]
+    try:
+        runs = held_out_runs(load_cache(arguments.cache), arguments.checkpoints, arguments.recipe)
+        cases = [
+            compared for run in runs for compared in _compare(run, threshold=arguments.threshold, pictures=pictures)
+        ]
+    except OtherRun as error:
+        parser.error(f"{error}")
     if not cases:
         parser.error(f"{arguments.checkpoints} has no run of {arguments.recipe} that held a control out")
     means = mean_of(cases)

@@ -17,7 +17,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
-from analysis.errors import UntrustedWeights
+from analysis.errors import AnalysisError
 from analysis.findings import Profile
 from analysis.model.designs import network_of as network_of_shape
 from analysis.model.labels import LESION_PROBABILITY
@@ -40,7 +40,7 @@ from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Source, load_cac
 from analysis.training.evaluation import evaluate_cases, summarise
 from analysis.training.networks import network_shape
 from analysis.training.recipes import Recipe
-from analysis.training.trainer import normalisation_of
+from analysis.training.trainer import OtherRun, normalisation_of
 
 EXPORTED_KINDS = ("convlstm", "lite")
 """The networks that the segmenter has; others are measured, not exported."""
@@ -74,7 +74,7 @@ def read_run(path: Path, fold: str, evaluation: Mapping[str, Any] | None) -> Run
         stored = torch.load(path, map_location="cpu", weights_only=True)
         recipe = recipes.validate_json(stored["recipe"])
         if stored.get("fold", fold) != fold:
-            raise ValueError(f"{path.name} is of fold {stored['fold']}, not of fold {fold}")
+            raise OtherRun(f"{path.name} is of fold {stored['fold']}, not of fold {fold}")
         state = stored["average" if recipe.optimiser.keeps_weights else "network"]
         steps, seconds = int(stored["step"]), float(stored["seconds"])
         kept_share = float(stored.get(KEPT_SHARE, 0.0))
@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     evaluation = json.loads(arguments.evaluation.read_text(encoding="utf-8")) if arguments.evaluation else None
     try:
         manifest = _exported(arguments, evaluation)
-    except (ValueError, UntrustedWeights) as error:
+    except (ValueError, AnalysisError) as error:
         parser.error(f"{error}")
     print(f"{manifest.name} {manifest.version}, {manifest.training.steps} steps, SHA-256 {manifest.sha256}")  # noqa: T201
     return 0

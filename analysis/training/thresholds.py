@@ -2,9 +2,9 @@
 
 Each case is predicted once, by the run of a cross-validation that held it out, and judged at every threshold of a grid.
 Of those that keep the false burden of the controls within a limit, and whose mean Dice is the best or hardly less, the
-lowest is chosen: Dice is flat around its best, and the lower threshold misses less. Because the same cases choose and judge, the Dice of each fold at the threshold that the *other* folds choose is told beside it
-(``nested_lesion_dice``): that is the figure to quote; one fold alone has none. One threshold more in the
-grid costs a comparison a pixel.
+lowest is chosen: Dice is flat around its best, and the lower threshold misses less. Because the same cases choose and
+judge, the Dice of each fold at the threshold that the *other* folds choose is told beside it (``nested_lesion_dice``):
+that is the figure to quote; one fold alone has none. One threshold more in the grid costs a comparison a pixel.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.training.datasets import CLASS_BITS, LUNG, Source, load_cache
 from analysis.training.held_out import HeldOutRun, held_out_runs
+from analysis.training.trainer import OtherRun
 
 GRID = tuple(round(0.05 * step, 2) for step in range(1, 15))
 CONTROL_LIMIT_PERCENT = 1.0
@@ -111,8 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
-    runs = held_out_runs(load_cache(arguments.cache), arguments.checkpoints, arguments.recipe)
-    cases = [judged for run in runs for judged in judge_run(run)]
+    try:
+        runs = held_out_runs(load_cache(arguments.cache), arguments.checkpoints, arguments.recipe)
+        cases = [judged for run in runs for judged in judge_run(run)]
+    except OtherRun as error:
+        parser.error(f"{error}")
     if not any(case["lesion_dice"] is not None for case in cases):
         parser.error(f"{arguments.checkpoints} has no run of {arguments.recipe} that held a patient out")
     content: dict[str, Any] = {"set": "thresholds", "model": arguments.recipe, **summary(cases), "cases": cases}

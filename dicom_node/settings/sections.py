@@ -165,7 +165,7 @@ class ProfilePolicy(_Section):
 class Policy(_Section):
     """Alert policy by profile."""
 
-    # The operating points of the shipped model's card, rounded down to half a percent: so few patients settle no decimal.
+    # The operating points of the shipped model's card, rounded down to half a percent: few patients settle no decimal.
     chest_ct: ProfilePolicy = ProfilePolicy(burden_percent=2.0, lesion_volume_ml=5.0)
     ctac: ProfilePolicy = ProfilePolicy(burden_percent=0.5, lesion_volume_ml=10.0)
     expected_words: tuple[str, ...] = Field(

@@ -25,7 +25,7 @@ def test_the_example_settings_load() -> None:
 
 
 def test_the_default_thresholds_are_the_cards_operating_points() -> None:
-    """What an administrator gets without setting anything is what the shipped model's card derives, rounded down to half a percent."""
+    """Without any setting, and as the example has it, they are those of the shipped model, rounded down to a half."""
     card = (DEPLOY.parent / "analysis" / "weights" / "MODEL_CARD.md").read_text(encoding="utf-8")
     derived = {
         profile: math.floor(2 * float(burden)) / 2

@@ -211,3 +211,15 @@ def test_without_a_held_out_case_they_say_so(workplace, tmp_path, capsys):
             command(["--checkpoints", str(tmp_path), "--cache", str(workplace / "cache.npz"), "--out", str(tmp_path)])
         assert ended.value.code == 2
         assert "has no run of lungsentry" in capsys.readouterr().err
+
+
+def test_a_run_under_another_folds_name_is_not_judged(workplace, tmp_path, capsys):
+    """Its held-out cases would be ones that it has seen."""
+    of_another = torch.load(workplace / "small-0.pt", weights_only=True) | {"fold": "3"}
+    torch.save(of_another, tmp_path / "small-0.pt")
+    for command in (thresholds.main, context.main):
+        arguments = ["--checkpoints", str(tmp_path), "--recipe", "small", "--cache", str(workplace / "cache.npz")]
+        with pytest.raises(SystemExit) as ended:
+            command([*arguments, "--out", str(tmp_path / "out")])
+        assert ended.value.code == 2
+        assert "small-0.pt is of fold 3" in capsys.readouterr().err
