@@ -46,12 +46,14 @@ _LIMITS = """
 - Few scanners and patients{hospital}. Figures on so few held-out
   cases swing by 0.1 and more between checkpoints.
 - No real CTAC was in the training data: blur and noise imitate one. Performance on real CTAC is not known.
-- Diffuse disease: the training scans reach a burden of {highest:.0f} %; fuller ones are imitated by pasting lesions.
+- Diffuse disease: the training scans reach a burden of {highest:.0f} %; fuller ones are imitated by pasting and
+  painting lesions.
 - Truth is outlined by hand, now tightly, now widely: the last column of covid20's table tells how much of a labelled
   lesion is as aerated as the rest of its lungs. The model leaves that out, and stays below such a truth.
 - Likely false positives: partial volume at the diaphragm and stomach, dependent and expiratory density, next to the
   heart; tumours and atelectasis are opacities too. No label tells pleural effusion from consolidation.
-- An even, soft-edged opacity, as phantoms have, may be missed or taken for less than it is, wherever it lies.
+- An even, soft-edged opacity, as phantoms have, may be missed or taken for less than it is, wherever it lies: its
+  border is called, its inside left out.
 - Opacity outside the lung mask is not counted: where the mask misses lung, so does the result.
 - HU of covid20 are known to about 50 HU; those of medseg are estimated from soft tissue and aerated lung.
 - Slices less than {nearest:g} mm or more than {farthest:g} mm apart were not trained on; beyond that the neighbours are
