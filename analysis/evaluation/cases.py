@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from analysis.evaluation.errors import NoCases
-from analysis.training.datasets import FOLD_COUNT, Source, fold_of
+from analysis.training.datasets import FOLD_COUNT, Source, fold_of, medseg_pictures
 
 
 class EvaluationSet(StrEnum):
@@ -42,7 +42,6 @@ _LAYOUTS: Mapping[EvaluationSet, str] = {
     EvaluationSet.DICOM: "DICOM files anywhere below it",
     EvaluationSet.CTAC: "covid20/*.zip or lctsc/*.npz, which it is simulated from",
 }
-_PICTURES = {".jpg", ".jpeg", ".png"}
 
 
 def find_cases(data: Path, which: EvaluationSet) -> tuple[CaseFile, ...]:
@@ -98,10 +97,7 @@ def _find_lobes(data: Path) -> Iterator[CaseFile]:
 
 
 def _find_medseg(data: Path) -> Iterator[CaseFile]:
-    folder = _own_or_below(data, EvaluationSet.MEDSEG)
-    patterns = ("Imgs/*",) if (folder / "Imgs").is_dir() else ("*/Imgs/*",)
-    paths = [path for pattern in patterns for path in folder.glob(pattern) if path.suffix.lower() in _PICTURES]
-    paths.sort(key=lambda path: (int(path.stem) if path.stem.isdecimal() else -1, path.parent.parent.name, path.name))
+    paths = medseg_pictures(_own_or_below(data, EvaluationSet.MEDSEG))
     for index, path in enumerate(paths):
         yield CaseFile(
             name=f"{path.parent.parent.name}_{path.stem}",

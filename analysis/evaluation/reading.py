@@ -1,9 +1,5 @@
 """Labelled cases from disk as volumes on the patient's axes, with what is assumed where a file does not tell it."""
 
-import zipfile
-import zlib
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +9,7 @@ import numpy.typing as npt
 from analysis.evaluation.errors import UnreadableCase
 from analysis.series.volume import MINIMUM_HU, NativeGrid, Volume
 from analysis.training.prepare import read_covid20 as read_covid20_labels
-from analysis.training.prepare import read_medseg
+from analysis.training.prepare import read_medseg, readable
 
 ASSUMED_WIDTH_MM = 270.0
 """Width of the lungs' crop of a covid20 case, whose spacing is not known."""
@@ -36,7 +32,6 @@ MEDSEG_ASSUMPTION = (
 
 _DIMENSIONS = 3
 _IN_PLACE = NativeGrid(transposed=False, rows_flipped=False, columns_flipped=False)
-_UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,7 +74,7 @@ def read_covid20(path: Path) -> LabelledScan:
     Raises:
         UnreadableCase: the archive lacks a part, or a part is malformed.
     """
-    with _unreadable(path):
+    with readable(path.name, UnreadableCase):
         scan = read_covid20_labels(path)
         if scan.lung.shape != scan.hu.shape:
             raise ValueError(f"labels of shape {scan.lung.shape} for images of shape {scan.hu.shape}")
@@ -97,7 +92,7 @@ def read_lctsc(path: Path) -> LabelledScan:
     Raises:
         UnreadableCase: an array is missing or malformed.
     """
-    with _unreadable(path), np.load(path, allow_pickle=False) as stored:
+    with readable(path.name, UnreadableCase), np.load(path, allow_pickle=False) as stored:
         hu, lung = stored["hu"].astype(np.int16), stored["lung"].astype(bool)
         return LabelledScan(
             volume=plain_volume(hu, _spacing(stored["spacing_mm"])), lung=lung, lesion=np.zeros_like(lung)
@@ -110,7 +105,7 @@ def read_picture(path: Path) -> LabelledPicture:
     Raises:
         UnreadableCase: picture or truth is missing, malformed or of another size than the other.
     """
-    with _unreadable(path):
+    with readable(path.name, UnreadableCase):
         scan = read_medseg(path, path.parent.parent / "GT" / f"{path.stem}.png")
         if scan.hu.shape != scan.label.shape:
             raise ValueError(f"a picture of shape {scan.hu.shape[1:]} with a truth of shape {scan.label.shape[1:]}")
@@ -123,7 +118,7 @@ def read_lobes(path: Path) -> LabelledLobes:
     Raises:
         UnreadableCase: an array is missing or malformed.
     """
-    with _unreadable(path), np.load(path, allow_pickle=False) as stored:
+    with readable(path.name, UnreadableCase), np.load(path, allow_pickle=False) as stored:
         labels = stored["lobes"]
         if labels.ndim != _DIMENSIONS:
             raise ValueError(f"labels of shape {labels.shape}")
@@ -151,13 +146,3 @@ def _spacing(stored: npt.NDArray[np.generic]) -> tuple[float, float, float]:
     if not min(slice_mm, row_mm, column_mm) > 0:
         raise ValueError(f"spacing_mm is {slice_mm:g}, {row_mm:g}, {column_mm:g}")
     return slice_mm, row_mm, column_mm
-
-
-@contextmanager
-def _unreadable(path: Path) -> Generator[None]:
-    """Whatever a malformed file makes the readers raise, as one error that names the file."""
-    try:
-        yield
-    except _UNREADABLE as error:
-        told = f"missing: {error.args[0]}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise UnreadableCase(f"{path.name}: {told}.".replace("..", ".")) from error

@@ -16,9 +16,11 @@ from analysis.training.datasets import (
     CLASS_BITS,
     CODE_HU,
     CODE_ZERO_HU,
+    CONTROLS,
     KNOWN,
     LESION_OF_OPEN_CLASS,
     LUNG,
+    PATIENTS,
     SIZE,
     Cache,
     Case,
@@ -37,7 +39,6 @@ from analysis.training.variation import (
     vary_image,
 )
 
-_CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
 _AIR_HU = -1000.0
 _SOFT_TISSUE_HU = 40.0
 _DONOR_PIXELS = 200  # a slice with this much lesion is worth pasting from
@@ -94,9 +95,9 @@ class WindowSampler:
         self.split_hu = split_hu
         controls, pictures = round(data.batch * data.controls), round(data.batch * data.medseg)
         wanted = (
-            (_CONTROLS, controls),
+            (CONTROLS, controls),
             ((Source.MEDSEG,), pictures),
-            ((Source.COVID20, Source.HOSPITAL), data.batch - controls - pictures),
+            (PATIENTS, data.batch - controls - pictures),
         )
         present = [([c for c in cases if c.source in sources], count) for sources, count in wanted]
         lacking = sum(count for members, count in present if not members)
@@ -113,7 +114,7 @@ class WindowSampler:
         self._controls = torch.zeros(len(store.first), dtype=torch.bool, device=store.device)
         self._boxed = torch.zeros_like(self._controls)
         for case in cases:
-            self._controls[case.start : case.stop] = case.source in _CONTROLS
+            self._controls[case.start : case.stop] = case.source in CONTROLS
             self._boxed[case.start : case.stop] = case.source is Source.LCTSC
         everything = torch.cat([pool[0] for pool in self._pools])
         lesion = torch.cat([((store.mask[part] & CLASS_BITS) > 0).sum((1, 2)) for part in everything.split(256)])

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from analysis.model.weights import Manifest, TrainingSummary
-from analysis.training.datasets import Source
+from analysis.training.datasets import EVERYTHING, Source, source_told
 from analysis.training.recipes import Recipe
 
 _ROWS = {
@@ -37,7 +37,7 @@ def is_of_a_hospital(training: TrainingSummary) -> bool:
 
 def _lines(manifest: Manifest, recipe: Recipe, device: str | None) -> Iterator[str]:
     training = manifest.training
-    left_out = "every case" if training.fold == "all" else f"every case but those of fold {training.fold}"
+    left_out = "every case" if training.fold == EVERYTHING else f"every case but those of fold {training.fold}"
     begun = f" It went on from {training.started_from}." if training.started_from else ""
     kept = f" Of that model's weights {100 * training.kept_share:g} % are mixed in." if training.kept_share else ""
     yield "\n## Data and their terms"
@@ -79,6 +79,6 @@ def _commands(training: TrainingSummary) -> Iterator[str]:
 
 
 def _sources(training: TrainingSummary) -> list[Source]:
-    """Of what a manifest lists as ``source (slices)``."""
-    names = {entry.partition(" ")[0] for entry in training.data}
+    """Those of the manifest that this version knows."""
+    names = {source_told(told) for told in training.data}
     return [source for source in Source if source.value in names]

@@ -18,12 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.training.datasets import CODE_HU, CODE_ZERO_HU, LUNG, Source, load_cache
+from analysis.training.datasets import CODE_HU, CODE_ZERO_HU, CONTROLS, LUNG, load_cache
 from analysis.training.held_out import HeldOutRun, held_out_runs
 from analysis.training.trainer import OtherRun
 
 _WITH, _WITHOUT = "with neighbours", "centre slice three times"
-_CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
 _SHOWN_SLICES = 3
 _WINDOW_HU = (-1000.0, 200.0)
 _DPI = 110
@@ -43,7 +42,7 @@ def false_burdens_percent(found: Mask, lung: Mask) -> dict[str, float]:
 
 def _compare(run: HeldOutRun, *, threshold: float, pictures: Path) -> list[dict[str, Any]]:
     compared = []
-    for case in run.cases(_CONTROLS):
+    for case in run.cases(CONTROLS):
         lung = (run.cache.mask[case.start : case.stop] & LUNG) > 0
         found = {
             name: (run.lesion_probability(case, context=context) >= threshold) & lung

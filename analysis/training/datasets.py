@@ -38,6 +38,13 @@ class Source(StrEnum):
     """A hospital's own scans in which it marked that there are none."""
 
 
+PATIENTS = (Source.COVID20, Source.HOSPITAL)
+"""Scans with opacities."""
+CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
+"""Scans in which there are none."""
+_PICTURES = {".jpg", ".jpeg", ".png"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """The slices ``start:stop`` of the cache that belong to one patient's scan (medseg: to one picture)."""
@@ -106,6 +113,20 @@ def fold_of(source: Source, index: int, count: int) -> int:
     if source is Source.MEDSEG:
         return min(index * FOLD_COUNT // count, FOLD_COUNT - 1)
     return (index + (2 if source is Source.LCTSC else 0)) % FOLD_COUNT
+
+
+def medseg_pictures(folder: Path) -> list[Path]:
+    """The pictures in medseg's folder, or in that of one of its sets, in the order in which folds are dealt."""
+    pattern = "Imgs/*" if (folder / "Imgs").is_dir() else "*/Imgs/*"
+    paths = [path for path in folder.glob(pattern) if path.suffix.lower() in _PICTURES]
+    return sorted(
+        paths, key=lambda path: (int(path.stem) if path.stem.isdecimal() else -1, path.parent.parent.name, path.name)
+    )
+
+
+def source_told(told: str) -> str:
+    """The source in an entry of :meth:`Cache.trained_on`, which a manifest keeps; it may be of another version's."""
+    return told.partition(" (")[0]
 
 
 def save_cache(cache: Cache, path: Path) -> None:

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from analysis.model.labels import LESION_PROBABILITY, labels_of
 from analysis.model.network import GROUND_GLASS, HIGH_OPACITY
 from analysis.training.augment import SliceStore
-from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Case, Source
+from analysis.training.datasets import CLASS_BITS, CONTROLS, LUNG, PATIENTS, Cache, Case, Source
 
 _CEILING_HU = 600.0
 _GPU_BATCH = 32  # on a CPU one window at a time is fastest
-_MARKED = (Source.COVID20, Source.HOSPITAL)
-_CONTROLS = (Source.LCTSC, Source.HOSPITAL_CONTROL)
 _CLASS_NAMES = {GROUND_GLASS: "ggo", HIGH_OPACITY: "high_opacity"}
 
 
@@ -83,7 +81,7 @@ def evaluate_case(probability: NDArray[np.float32], mask: NDArray[np.uint8], cas
     result["true_burden_percent"] = 100.0 * int((classes > 0).sum()) / lung_pixels
     result["high_opacity_percent"] = 100.0 * int(((labels == HIGH_OPACITY) & lung).sum()) / lung_pixels
     result["outside_lung_percent"] = 100.0 * int((found & ~lung).sum()) / lung_pixels
-    if case.source in _MARKED:
+    if case.source in PATIENTS:
         result["lesion_dice"] = _counts(clipped, classes > 0).dice
         result["lesion_dice_unclipped"] = _counts(found, classes > 0).dice
         for kind, name in _CLASS_NAMES.items():
@@ -122,9 +120,9 @@ def evaluate_cases(
 def summarise(results: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Means over cases by set, burden's Pearson R², and medseg's Dice per slice and pooled."""
     summary: dict[str, float] = {}
-    for source in _MARKED:
+    for source in PATIENTS:
         summary |= _of_marked(source.value, [r for r in results if r["set"] == source])
-    for source in _CONTROLS:
+    for source in CONTROLS:
         controls = [r for r in results if r["set"] == source]
         for key in ("burden_percent", "burden_percent_no_context"):
             if values := _numbers(controls, key):

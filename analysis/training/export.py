@@ -36,7 +36,7 @@ from analysis.model.weights import (
 from analysis.training.augment import SliceStore
 from analysis.training.blend import KEPT_SHARE
 from analysis.training.card import anatomy_figures, model_card
-from analysis.training.datasets import CLASS_BITS, LUNG, Cache, Source, load_cache
+from analysis.training.datasets import CLASS_BITS, EVERYTHING, LUNG, PATIENTS, Cache, Source, load_cache, source_told
 from analysis.training.evaluation import evaluate_cases, summarise
 from analysis.training.networks import network_shape
 from analysis.training.recipes import Recipe
@@ -44,7 +44,6 @@ from analysis.training.trainer import OtherRun, normalisation_of
 
 EXPORTED_KINDS = ("convlstm", "lite")
 """The networks that the segmenter has; others are measured, not exported."""
-_EVERYTHING = "all"
 _TERMS: dict[str, str] = {
     Source.COVID20: "covid20 (via Inf-Net, non-commercial)",
     Source.MEDSEG: "medseg (via Inf-Net, non-commercial)",
@@ -127,7 +126,7 @@ def export(
     profile (without one: 0.5), ``evaluations`` and ``cross_validations`` what the card shows beside the run's own
     figures (:func:`.card.model_card`).
     """
-    fold = None if run.fold == _EVERYTHING else int(run.fold)
+    fold = None if run.fold == EVERYTHING else int(run.fold)
     mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
     if evaluation is not None:
         cases = list(evaluation["cases"])
@@ -195,25 +194,21 @@ def export(
 
 def _data(own: Sequence[str], earlier: Manifest | None) -> tuple[str, ...]:
     """What the run was trained on, and what the model that it went on from was: its data and their terms stay."""
-    sources = {_source(told) for told in own}
+    sources = {source_told(told) for told in own}
     inherited = () if earlier is None else earlier.training.data
-    return (*own, *(told for told in inherited if _source(told) not in sources))
+    return (*own, *(told for told in inherited if source_told(told) not in sources))
 
 
 def _terms(data: Sequence[str]) -> str:
     """The terms of use that follow from the data, each told as ``source (slices)``."""
-    named = [_TERMS.get(_source(told), f"{_source(told)} (the terms of whoever gave it)") for told in data]
+    named = [_TERMS.get(source_told(told), f"{source_told(told)} (the terms of whoever gave it)") for told in data]
     return f"Research use only. Trained on {', '.join(named)}: the strictest of their terms holds."
-
-
-def _source(told: str) -> str:
-    return told.partition(" ")[0]
 
 
 def _highest_burden_percent(cache: Cache, fold: int | None) -> float:
     burdens = [0.0]
     for case in cache.training(fold):
-        if case.source in (Source.COVID20, Source.HOSPITAL):
+        if case.source in PATIENTS:
             mask = cache.mask[case.start : case.stop]
             burdens.append(100.0 * int(((mask & CLASS_BITS) > 0).sum()) / max(1, int(((mask & LUNG) > 0).sum())))
     return max(burdens)
@@ -227,7 +222,7 @@ def _threshold(given: str) -> tuple[Profile, float]:
 def _described(manifest: Manifest) -> str:
     """A model in a sentence of another one's card, with all that it went on from itself."""
     training = manifest.training
-    left_out = "on every case" if training.fold == _EVERYTHING else f"without the cases of fold {training.fold}"
+    left_out = "on every case" if training.fold == EVERYTHING else f"without the cases of fold {training.fold}"
     before = f"; it went on from {training.started_from}" if training.started_from else ""
     kept = f", {100 * training.kept_share:g} % of whose weights are in it" if training.kept_share else ""
     return (

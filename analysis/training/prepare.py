@@ -36,13 +36,13 @@ from analysis.training.datasets import (
     Source,
     encode_hu,
     fold_of,
+    medseg_pictures,
     save_cache,
 )
 
 _SOFT_TISSUE_HU = 40.0
 _AERATED_HU = -930.0  # the darkest lung and the airways
 _SATURATED = 250
-_PICTURES = {".jpg", ".jpeg", ".png"}
 _MALFORMED = (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -137,23 +137,14 @@ def _scans(data: Path) -> Iterator[tuple[Source, int, int, _Scan]]:
     found: tuple[tuple[Source, list[Path], Callable[[Path], _Scan]], ...] = (
         (Source.COVID20, sorted((data / "covid20").glob("*.zip")), read_covid20),
         (Source.LCTSC, sorted((data / "lctsc").glob("*.npz")), read_lctsc),
-        (Source.MEDSEG, _pictures(data / "medseg"), _read_pair),
+        (Source.MEDSEG, medseg_pictures(data / "medseg"), _read_pair),
     )
     for source, paths, read in found:
         for index, path in enumerate(paths):
-            with _unreadable(path):
+            with readable(f"{path}", UnreadableData):
                 scan = read(path)
                 _check(scan, source)
             yield source, index, len(paths), scan
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """The pictures of medseg in the order of the folds, which is that of ``analysis.evaluation.cases``."""
-    pattern = "Imgs/*" if (folder / "Imgs").is_dir() else "*/Imgs/*"
-    paths = [path for path in folder.glob(pattern) if path.suffix.lower() in _PICTURES]
-    return sorted(
-        paths, key=lambda path: (int(path.stem) if path.stem.isdecimal() else -1, path.parent.parent.name, path.name)
-    )
 
 
 def _read_pair(picture: Path) -> _Scan:
@@ -169,13 +160,13 @@ def _check(scan: _Scan, source: Source) -> None:
 
 
 @contextmanager
-def _unreadable(path: Path) -> Generator[None]:
-    """Whatever a malformed file makes the readers raise, as one error that names the file."""
+def readable(told: str, error: type[AnalysisError]) -> Generator[None]:
+    """Whatever a malformed file makes the readers raise becomes this error, which names the file as it is told."""
     try:
         yield
-    except _MALFORMED as error:
-        told = f"it lacks {error.args[0]}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise UnreadableData(f"{path}: {told.removesuffix('.')}.") from error
+    except _MALFORMED as cause:
+        why = f"it lacks {cause.args[0]}" if isinstance(cause, KeyError) else str(cause) or type(cause).__name__
+        raise error(f"{told}: {why.removesuffix('.')}.") from cause
 
 
 def _hospital_scans(data: Path, tell: Callable[[str], None]) -> Iterator[tuple[Source, int, int, _Scan]]:

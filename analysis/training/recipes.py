@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_type_hints
 
-from analysis.training.datasets import SIZE, Source
+from analysis.training.datasets import CONTROLS, SIZE, Source
 from analysis.training.tables import UnusableRecipe, from_table, nearest
 
 DEFAULT_RECIPE = "killekar2022"
@@ -151,7 +151,7 @@ class DataRecipe:
 
     def share(self, source: Source) -> float:
         """The share of a source in a batch."""
-        if source in (Source.LCTSC, Source.HOSPITAL_CONTROL):
+        if source in CONTROLS:
             return self.controls
         return self.medseg if source is Source.MEDSEG else 1 - self.controls - self.medseg
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from analysis.errors import AnalysisError
 from analysis.model.weights import MANIFEST_NAME, Manifest
-from analysis.training.datasets import EVERYTHING, Cache, fold_name
+from analysis.training.datasets import EVERYTHING, Cache, fold_name, source_told
 
 __all__ = ["UnfitStart", "check_start", "start_folder"]
 
@@ -45,7 +45,7 @@ def check_start(manifest: Manifest, fold: int | None, cache: Cache) -> None:
         return
     model, training = f"{manifest.name} {manifest.version}", manifest.training
     sources = {case.source.value for case in cache.cases}
-    shared = {told for told in training.data if told.rpartition(" (")[0] in sources}
+    shared = {told for told in training.data if source_told(told) in sources}
     if training.data and not shared:
         return
     of = f"on {', '.join(training.data) or 'data that it does not name'}"

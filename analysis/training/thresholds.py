@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.training.datasets import CLASS_BITS, LUNG, Source, load_cache
+from analysis.training.datasets import CLASS_BITS, CONTROLS, LUNG, PATIENTS, load_cache
 from analysis.training.held_out import HeldOutRun, held_out_runs
 from analysis.training.trainer import OtherRun
 
@@ -26,7 +26,6 @@ CONTROL_LIMIT_PERCENT = 1.0
 """Mean false burden of the controls above which a threshold is not chosen."""
 DICE_TOLERANCE = 0.001
 """Mean Dice that is not told from the best: few cases move it by more."""
-_JUDGED = (Source.COVID20, Source.HOSPITAL, Source.LCTSC, Source.HOSPITAL_CONTROL)
 
 
 def judge(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def judge_run(run: HeldOutRun) -> list[dict[str, Any]]:
             "fold": run.fold,
             **judge(run.lesion_probability(case), run.cache.mask[case.start : case.stop]),
         }
-        for case in run.cases(_JUDGED)
+        for case in run.cases(PATIENTS + CONTROLS)
     ]
 
 

@@ -57,6 +57,12 @@ def test_a_model_of_unknown_data_counts_as_one_of_these(cache):
         check_start(_model("all", []), 0, _of_hospital(cache))
 
 
+def test_a_source_without_its_count_is_still_that_source(cache):
+    """A manifest of another hand may name its data barely: a fold of these data refuses it all the same."""
+    with pytest.raises(UnfitStart, match="fold 0 is measured on"):
+        check_start(_model("all", ["covid20"]), 0, cache)
+
+
 def test_a_run_on_every_case_goes_on_from_any(cache):
     """Nothing is measured on it."""
     check_start(_model("2", cache.trained_on(2)), None, cache)
