@@ -7,13 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.uid import UID, Comprehensive3DSRStorage
 
-from dicom_node import tls
-from dicom_node.archive import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.commitment.errors import ActionRefused
 from dicom_node.commitment.judgement import CLASS_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
-from dicom_node.mpps import StepRefused
-from dicom_node.peers import Refusal
-from dicom_node.receiver.contexts import (
+from dicom_node.completion.mpps import StepRefused
+from dicom_node.network import tls
+from dicom_node.network.contexts import (
     PERFORMED_PROCEDURE_STEP,
     STORAGE_COMMITMENT_PUSH_MODEL,
     STORAGE_SOP_CLASSES,
@@ -21,11 +19,13 @@ from dicom_node.receiver.contexts import (
     VERIFICATION_SOP_CLASS,
     supported_contexts,
 )
-from dicom_node.receiver.errors import Refused
-from dicom_node.retention import STEPS_KEPT_DAYS
+from dicom_node.network.errors import Refused
+from dicom_node.peers.admission import Refusal
 from dicom_node.retrieval.fetch import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.storage.retention import STEPS_KEPT_DAYS
 
 __all__ = ["statement"]
 

@@ -87,7 +87,7 @@ def _receiver(settings: Settings, stop: threading.Event) -> None:
 
 
 def _worker(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.worker import build_worker  # noqa: PLC0415 - loads the model: never in another role's process
+    from dicom_node.work.worker import build_worker  # noqa: PLC0415 - loads the model: never in another role's process
 
     worker = build_worker(settings)
     report_ready()

@@ -11,21 +11,21 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from db import Store
-from dicom_node.archive import Archive
 from dicom_node.backoff import is_transient
 from dicom_node.clock_step import StepWatch
 from dicom_node.commitment import Reporter
+from dicom_node.completion.pacs_counts import PacsCounts
+from dicom_node.completion.triage import Triage
 from dicom_node.delivery.sender import Sender
-from dicom_node.disk_space import DiskSpace
-from dicom_node.leases import Leases
 from dicom_node.logs import cause_of
-from dicom_node.pacs_counts import PacsCounts
-from dicom_node.retention import Retention
+from dicom_node.network.tls import expiry_units
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.disk_space import DiskSpace
+from dicom_node.storage.retention import Retention
+from dicom_node.storage.verification import verify_sample
 from dicom_node.sweep import Sweep, Unit
-from dicom_node.tls import expiry_units
-from dicom_node.triage import Triage
-from dicom_node.verification import verify_sample
+from dicom_node.work.leases import Leases
 
 __all__ = ["Sweeps", "node_sweeps", "run_scheduler"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from db import SchemaOutOfDate, StoreError
 from dicom_node.cli.invocation import is_sqlite, open_store, sqlite_file
-from dicom_node.disk_space import Room, room_of
+from dicom_node.storage.disk_space import Room, room_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,7 +224,7 @@ def tls(settings: Settings) -> Iterator[Check]:
     """The certificates can be used, and hold for longer than the warning asks for."""
     if settings.tls.certificates is None:
         return
-    from dicom_node.tls import CertificateFolder, TlsError  # noqa: PLC0415
+    from dicom_node.network.tls import CertificateFolder, TlsError  # noqa: PLC0415
 
     folder, now = CertificateFolder(settings.tls.certificates), datetime.now(UTC)
     try:

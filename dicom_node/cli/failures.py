@@ -56,7 +56,7 @@ _BASES = (
     ("dicom_node.settings", "SettingsError"),
     ("dicom_node.retrieval.errors", "RetrievalError"),
     ("dicom_node.simulator.errors", "SimulatorError"),
-    ("dicom_node.tls", "TlsError"),
+    ("dicom_node.network.tls", "TlsError"),
 )
 
 

@@ -107,8 +107,8 @@ def _day(given: str | None) -> date | None:
 def _remote(
     invocation: Invocation, settings: Settings, ae_title: str, host: str | None, port: int | None
 ) -> RemotePeer:
+    from dicom_node.network.tls import certificate_folder  # noqa: PLC0415
     from dicom_node.retrieval import RemotePeer  # noqa: PLC0415
-    from dicom_node.tls import certificate_folder  # noqa: PLC0415
 
     address = find_address(invocation, ae_title, host, port)
     certificates = certificate_folder(settings.tls) if ae_title in settings.tls.outgoing else None

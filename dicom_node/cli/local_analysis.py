@@ -12,7 +12,7 @@ from analysis.errors import AnalysisError
 from analysis.pipeline import AnalysedSeries, analyse
 from analysis.series import choose_reconstruction, group_acquisitions, screen_headers
 from dicom_node.cli.failures import UsageError
-from dicom_node.publishing import alert_policy, publish, quality_limits, request_context
+from dicom_node.work.publishing import alert_policy, publish, quality_limits, request_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -139,7 +139,7 @@ def refused(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 def allowing(refusal: RefusedAssociation, own_ae_title: str) -> str | None:
     """The one command that would have let this association in; None where it failed at TLS, before any AE title."""
-    from dicom_node.peers import BY_TLS  # noqa: PLC0415
+    from dicom_node.peers.admission import BY_TLS  # noqa: PLC0415
 
     if refusal.reason.startswith(BY_TLS):
         return None

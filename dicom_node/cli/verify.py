@@ -15,7 +15,7 @@ from dicom_node.cli.output import console, print_json, print_table, say
 from dicom_node.cli.uids import resolve_series, shortened
 
 if TYPE_CHECKING:
-    from dicom_node.verification import Fault, Progress
+    from dicom_node.storage.verification import Fault, Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +42,9 @@ def verify(
     from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
     from rich.progress import Progress as Bars  # noqa: PLC0415
 
-    from dicom_node.archive import Archive  # noqa: PLC0415
-    from dicom_node.verification import Progress  # noqa: PLC0415
-    from dicom_node.verification import verify as faults_of  # noqa: PLC0415
+    from dicom_node.storage.archive import Archive  # noqa: PLC0415
+    from dicom_node.storage.verification import Progress  # noqa: PLC0415
+    from dicom_node.storage.verification import verify as faults_of  # noqa: PLC0415
 
     last = Progress(series=0, of_series=0, files=0, bytes_read=0)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total} series"))

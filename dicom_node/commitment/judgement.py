@@ -8,8 +8,8 @@ from typing import Final
 import structlog
 
 from db import Store
-from dicom_node.archive import Archive
-from dicom_node.verification import examine
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.verification import examine
 
 __all__ = ["CLASS_CONFLICT", "NO_SUCH_INSTANCE", "PROCESSING_FAILURE", "Judgement", "judge"]
 

@@ -19,11 +19,11 @@ from pynetdicom.pdu import P_DATA_TF
 
 from dicom_node.commitment.errors import BadRequest, NoSuchAction, NoSuchObject
 from dicom_node.commitment.judgement import Judgement, Reference
-from dicom_node.receiver.contexts import STORAGE_COMMITMENT_PUSH_MODEL
-from dicom_node.receiver.dataset_check import walk_elements
-from dicom_node.receiver.errors import UnparsableDataset
-from dicom_node.receiver.header import is_usable_uid
-from dicom_node.receiver.protocol import Message
+from dicom_node.network.contexts import STORAGE_COMMITMENT_PUSH_MODEL
+from dicom_node.network.dataset_check import walk_elements
+from dicom_node.network.errors import UnparsableDataset
+from dicom_node.network.protocol import Message
+from dicom_node.storage.header import is_usable_uid
 
 __all__ = [
     "PUSH_MODEL",

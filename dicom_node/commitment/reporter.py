@@ -12,15 +12,15 @@ from pynetdicom import AE
 from pynetdicom.presentation import build_role
 
 from db import Store, StoredCommitment
-from dicom_node.archive import Archive
 from dicom_node.backoff import retry_delay_s
 from dicom_node.commitment.errors import ReportFailed
 from dicom_node.commitment.judgement import Judgement, judge
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, event_information, event_type
+from dicom_node.network.tls import TlsError, certificate_folder
+from dicom_node.peers.addresses import locate
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import Archive
 from dicom_node.sweep import Unit
-from dicom_node.tls import TlsError, certificate_folder
-from dicom_node.whereabouts import locate
 
 __all__ = ["Reporter", "Target", "report"]
 

@@ -11,9 +11,9 @@ from db import Store, StoredDelivery
 from dicom_node.backoff import retry_delay_s
 from dicom_node.delivery.dicom import Receipt, store
 from dicom_node.delivery.errors import DeliveryError, Undeliverable, Unreachable
+from dicom_node.network.tls import TlsError, certificate_folder
 from dicom_node.settings import Destination, Settings
 from dicom_node.sweep import Unit
-from dicom_node.tls import TlsError, certificate_folder
 
 __all__ = ["Sender"]
 

@@ -10,22 +10,22 @@ from typing import Final
 
 import structlog
 
-from dicom_node.receiver.contexts import VERIFICATION_SOP_CLASS
-from dicom_node.receiver.dimse import C_ECHO_RQ, C_STORE_RQ, UNRECOGNISED_OPERATION, Command, read_command, reply
-from dicom_node.receiver.errors import ConnectionEnded, InvalidPdu, PeerGone
-from dicom_node.receiver.protocol import (
+from dicom_node.network.contexts import VERIFICATION_SOP_CLASS
+from dicom_node.network.dimse import C_ECHO_RQ, C_STORE_RQ, UNRECOGNISED_OPERATION, Command, read_command, reply
+from dicom_node.network.errors import ConnectionEnded, InvalidPdu, PeerGone
+from dicom_node.network.protocol import (
     AssociationInfo,
     Limits,
     Message,
     MessageService,
     Reception,
     Service,
+    Slots,
     StoreCommand,
-    Turnstile,
 )
-from dicom_node.receiver.upper_layer import AcceptedContext, Agreement, Negotiator, read_proposal, rejection
-from dicom_node.receiver.wire import PduType, Piece, Wire
-from dicom_node.tls import TlsError
+from dicom_node.network.tls import TlsError
+from dicom_node.network.upper_layer import AcceptedContext, Agreement, Negotiator, read_proposal, rejection
+from dicom_node.network.wire import PduType, Piece, Wire
 
 __all__ = ["Association", "Phase"]
 
@@ -64,7 +64,7 @@ class Association:
         service: Service,
         negotiator: Negotiator,
         limits: Limits,
-        turnstile: Turnstile,
+        slots: Slots,
         others: Mapping[str, MessageService] = MappingProxyType({}),
         secure: Callable[[socket.socket], socket.socket] | None = None,
         on_end: Callable[["Association"], None] | None = None,
@@ -75,7 +75,7 @@ class Association:
         self._service: Final = service
         self._negotiator: Final = negotiator
         self._limits: Final = limits
-        self._turnstile: Final = turnstile
+        self._slots: Final = slots
         self._others: Final = others
         self._secure: Final = secure
         self._on_end: Final = on_end
@@ -124,7 +124,7 @@ class Association:
                     for other in self._others.values():
                         other.ended(self._info)
             finally:
-                self._turnstile.leave(self._number)
+                self._slots.leave(self._number)
                 if self._on_end is not None:
                     self._on_end(self)
 
@@ -144,7 +144,7 @@ class Association:
     def _negotiate(self) -> bool:
         """The peer asks, and is answered; whether there is an association."""
         encoded = self._wire.read_request(self._limits.acse_timeout_s)
-        if not self._turnstile.enter(self._number):
+        if not self._slots.enter(self._number):
             return self._reject(NO_ROOM)
         proposal = read_proposal(encoded)
         if proposal.refusal is not None:

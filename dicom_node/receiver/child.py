@@ -11,12 +11,12 @@ import threading
 
 from db import Store
 from dicom_node.logs import configure, log_uncaught
-from dicom_node.receiver.control import Control, Word
+from dicom_node.receiver.control import Control, Verb
 from dicom_node.receiver.engine import Engine, share_the_interpreter
 from dicom_node.settings import Settings
 
 
-class _Turnstile:
+class _Slots:
     """Asks the parent, which counts for all processes."""
 
     def __init__(self, control: Control) -> None:
@@ -27,14 +27,14 @@ class _Turnstile:
     def enter(self, number: int) -> bool:
         """Is there room? No, if there is no parent either."""
         answered, answer = self._answers.setdefault(number, (threading.Event(), []))
-        self._say(Word.ENTER, number)
+        self._say(Verb.ENTER, number)
         answered.wait()
         del self._answers[number]
         return bool(answer and answer[0])
 
     def leave(self, number: int) -> None:
         """The connection is over."""
-        self._say(Word.LEAVE, number)
+        self._say(Verb.LEAVE, number)
 
     def answer(self, number: int, *, room: bool) -> None:
         """The parent answered."""
@@ -47,10 +47,10 @@ class _Turnstile:
         for answered, _ in tuple(self._answers.values()):
             answered.set()
 
-    def _say(self, word: Word, number: int) -> None:
+    def _say(self, verb: Verb, number: int) -> None:
         try:
             with self._speaking:
-                self._control.say(word, number)
+                self._control.say(verb, number)
         except OSError:  # the parent is gone, and this process is about to end
             self.answer_all()
 
@@ -65,17 +65,17 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # whoever stops the node tells the parent, which then hangs up
     share_the_interpreter()
     store = Store.open(settings.database_url)
-    turnstile = _Turnstile(control)
-    engine = Engine(settings, store, turnstile=turnstile)
+    slots = _Slots(control)
+    engine = Engine(settings, store, slots=slots)
     gc.freeze()  # what was imported stays: no collection walks it any more
-    control.say(Word.READY)
+    control.say(Verb.READY)
     while (message := control.hear()) is not None:
         if message.descriptor is not None:
             connection = socket.socket(fileno=message.descriptor)
-            engine.take(connection, message.number, secure=message.word is Word.TAKE_SECURE)
+            engine.take(connection, message.number, secure=message.verb is Verb.TAKE_SECURE)
         else:
-            turnstile.answer(message.number, room=message.word is Word.ROOM)
-    turnstile.answer_all()
+            slots.answer(message.number, room=message.verb is Verb.ROOM)
+    slots.answer_all()
     engine.stop()
     store.close()
     return 0

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from dicom_node.receiver.control import Control, Message, Word
+from dicom_node.receiver.connections import Connections
+from dicom_node.receiver.control import Control, Message, Verb
 from dicom_node.receiver.engine import GRACE_S
-from dicom_node.receiver.lobby import Lobby
 from dicom_node.settings import Settings
 
 __all__ = ["Children", "NoChild"]
@@ -33,9 +33,9 @@ class NoChild(Exception):  # noqa: N818 - errors are named by what happened
 class Children:
     """As many processes as asked for; a connection goes to the one that has the fewest."""
 
-    def __init__(self, settings: Settings, lobby: Lobby, *, on_death: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, connections: Connections, *, on_death: Callable[[], None]) -> None:
         self._settings = settings
-        self._lobby = lobby
+        self._connections = connections
         self._on_death = on_death
         self._children = [_Child(number) for number in range(settings.receiver.processes)]
         self._stopping = threading.Event()
@@ -65,7 +65,7 @@ class Children:
             NoChild: none runs, nor begins to in time.
         """
         deadline = time.monotonic() + TAKE_TIMEOUT_S
-        word = Word.TAKE_SECURE if secure else Word.TAKE
+        verb = Verb.TAKE_SECURE if secure else Verb.TAKE
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
             with self._changed:
                 self._changed.wait_for(self._any_ready, left)
@@ -73,7 +73,7 @@ class Children:
                 if child is None:
                     continue
                 child.held.add(number)
-            if child.say(word, number, connection):
+            if child.say(verb, number, connection):
                 return
             with self._changed:
                 child.held.discard(number)
@@ -128,20 +128,20 @@ class Children:
         status = process.wait()
         child.forget()
         for number in held:
-            self._lobby.leave(number)
+            self._connections.leave(number)
         return status
 
     def _obey(self, child: "_Child", message: Message) -> None:
-        if message.word is Word.READY:
+        if message.verb is Verb.READY:
             with self._changed:
                 child.ready = True
                 self._changed.notify_all()
-        elif message.word is Word.ENTER:
-            child.say(Word.ROOM if self._lobby.enter(message.number) else Word.NO_ROOM, message.number)
-        elif message.word is Word.LEAVE:
+        elif message.verb is Verb.ENTER:
+            child.say(Verb.ROOM if self._connections.enter(message.number) else Verb.NO_ROOM, message.number)
+        elif message.verb is Verb.LEAVE:
             with self._changed:
                 child.held.discard(message.number)
-            self._lobby.leave(message.number)
+            self._connections.leave(message.number)
 
 
 class _Child:
@@ -170,13 +170,13 @@ class _Child:
             process.stdin.write(settings.model_dump_json().encode())
         return process
 
-    def say(self, word: Word, number: int, connection: socket.socket | None = None) -> bool:
+    def say(self, verb: Verb, number: int, connection: socket.socket | None = None) -> bool:
         """Whether it could be said."""
         with self._speaking:
             if self._control is None:
                 return False
             try:
-                self._control.say(word, number, connection)
+                self._control.say(verb, number, connection)
             except OSError:
                 return False
             return True

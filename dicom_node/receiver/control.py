@@ -5,12 +5,12 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["Control", "Message", "Word"]
+__all__ = ["Control", "Message", "Verb"]
 
 _MESSAGE = struct.Struct(">BQ")
 
 
-class Word(IntEnum):
+class Verb(IntEnum):
     """What is said of a connection."""
 
     TAKE = 1
@@ -30,9 +30,9 @@ class Word(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A word about a connection, and the connection itself where it is handed over."""
+    """A verb about a connection, and the connection itself where it is handed over."""
 
-    word: Word
+    verb: Verb
     number: int
     descriptor: int | None
 
@@ -43,13 +43,13 @@ class Control:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
 
-    def say(self, word: Word, number: int = 0, connection: socket.socket | None = None) -> None:
+    def say(self, verb: Verb, number: int = 0, connection: socket.socket | None = None) -> None:
         """Send a message; whole, as it is far smaller than what a local socket takes at once.
 
         Raises:
             OSError: the other is gone.
         """
-        message = _MESSAGE.pack(word, number)
+        message = _MESSAGE.pack(verb, number)
         if connection is None:
             self._end.sendall(message)
         else:
@@ -68,8 +68,8 @@ class Control:
             return None
         if not data:
             return None
-        word, number = _MESSAGE.unpack(data)
-        return Message(word=Word(word), number=number, descriptor=descriptors[0] if descriptors else None)
+        verb, number = _MESSAGE.unpack(data)
+        return Message(verb=Verb(verb), number=number, descriptor=descriptors[0] if descriptors else None)
 
     def hang_up(self) -> None:
         """Say that this was all."""

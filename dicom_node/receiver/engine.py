@@ -10,20 +10,20 @@ import structlog
 from pydicom import config as pydicom_config
 
 from db import Store
-from dicom_node.archive import Archive
-from dicom_node.receiver.association import Association
-from dicom_node.receiver.contexts import (
+from dicom_node.network.contexts import (
     PERFORMED_PROCEDURE_STEP,
     STORAGE_COMMITMENT_PUSH_MODEL,
     supported_contexts,
 )
-from dicom_node.receiver.incoming import Incoming
-from dicom_node.receiver.indexer import CommitLock
-from dicom_node.receiver.intake import Intake
-from dicom_node.receiver.protocol import Limits, MessageService, Turnstile
-from dicom_node.receiver.upper_layer import Negotiator
+from dicom_node.network.protocol import Limits, MessageService, Slots
+from dicom_node.network.tls import TlsError, certificate_folder, handshake
+from dicom_node.network.upper_layer import Negotiator
+from dicom_node.receiver.association import Association
 from dicom_node.settings import Settings
-from dicom_node.tls import TlsError, certificate_folder, handshake
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.incoming import Incoming
+from dicom_node.storage.indexer import CommitLock
+from dicom_node.storage.service import Intake
 
 __all__ = ["GRACE_S", "Engine", "share_the_interpreter"]
 
@@ -38,9 +38,9 @@ _SWITCH_INTERVAL_S = 0.001
 class Engine:
     """Serves the connections that it is given, a thread each, until it is stopped."""
 
-    def __init__(self, settings: Settings, store: Store, *, turnstile: Turnstile) -> None:
+    def __init__(self, settings: Settings, store: Store, *, slots: Slots) -> None:
         pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE  # odd UIDs are judged by the intake
-        self._turnstile = turnstile
+        self._slots = slots
         archive = Archive(settings.archive_dir)
         self._incoming = Incoming(archive, f"{socket.gethostname()}-{secrets.token_hex(8)}")
         self._commit_lock = (
@@ -72,13 +72,13 @@ class Engine:
         self._keeper.start()
 
     def take(self, connection: socket.socket, number: int, *, secure: bool) -> None:
-        """Serve a connection; on an end, however it comes, the turnstile is told."""
+        """Serve a connection; on an end, however it comes, its slot is given back."""
         try:
             address = connection.getpeername()[0]
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # the peer is gone already
             connection.close()
-            self._turnstile.leave(number)
+            self._slots.leave(number)
             return
         association = Association(
             connection,
@@ -87,7 +87,7 @@ class Engine:
             service=self._intake,
             negotiator=self._negotiator,
             limits=self._limits,
-            turnstile=self._turnstile,
+            slots=self._slots,
             others=self._others,
             secure=self._handshake if secure else None,
             on_end=self._forget,
@@ -133,14 +133,14 @@ class Engine:
 
 
 def _other_services(settings: Settings, store: Store, archive: Archive) -> dict[str, MessageService]:
-    from dicom_node.commitment.desk import CommitmentDesk  # noqa: PLC0415 - the desks know the receiver's protocol
-    from dicom_node.mpps import PerformedStepDesk  # noqa: PLC0415
+    from dicom_node.commitment.service import CommitmentService  # noqa: PLC0415 - the services know the receiver's protocol
+    from dicom_node.completion.mpps import PerformedStepService  # noqa: PLC0415
 
     services: dict[str, MessageService] = {}
     if settings.commitment.enabled:
-        services[STORAGE_COMMITMENT_PUSH_MODEL] = CommitmentDesk(settings=settings, store=store, archive=archive)
+        services[STORAGE_COMMITMENT_PUSH_MODEL] = CommitmentService(settings=settings, store=store, archive=archive)
     if settings.completion.mpps:
-        services[PERFORMED_PROCEDURE_STEP] = PerformedStepDesk(store)
+        services[PERFORMED_PROCEDURE_STEP] = PerformedStepService(store)
     return services
 
 

@@ -11,15 +11,15 @@ from collections.abc import Callable
 import structlog
 
 from db import Store
-from dicom_node.archive import Archive
+from dicom_node.network.tls import certificate_folder, warn_of_expiry
+from dicom_node.receiver.acceptor import Acceptor, listen
 from dicom_node.receiver.children import Children
-from dicom_node.receiver.door import Door, listen
+from dicom_node.receiver.connections import ConnectionLimits, Connections
 from dicom_node.receiver.engine import GRACE_S, Engine
-from dicom_node.receiver.lobby import Lobby, Room
-from dicom_node.receiver.recovery import end_dead_receivers
-from dicom_node.receiver.undertaker import CLOCK_LOOK_S, Undertaker
 from dicom_node.settings import Settings, Tls
-from dicom_node.tls import certificate_folder, warn_of_expiry
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.dead_receivers import CLOCK_LOOK_S, Recovery
+from dicom_node.storage.recovery import end_dead_receivers
 
 __all__ = ["run_receiver"]
 
@@ -53,8 +53,8 @@ def _run(
 ) -> None:
     receiver = settings.receiver
     _check_certificates(settings.tls)
-    lobby = Lobby(
-        Room(
+    connections = Connections(
+        ConnectionLimits(
             associations=receiver.max_associations,
             silent=receiver.max_silent,
             silent_per_address=receiver.max_silent_per_address,
@@ -63,17 +63,17 @@ def _run(
     plain = listen(receiver.host, receiver.port)
     secure = None if settings.tls.port is None else listen(receiver.host, settings.tls.port)
     port = plain.getsockname()[1]
-    undertaker = Undertaker(store, archive, stop, max_instance_bytes=receiver.max_instance_bytes)
+    recovery = Recovery(store, archive, stop, max_instance_bytes=receiver.max_instance_bytes)
     rooms = (
-        _Alone(settings, store, lobby)
+        _Alone(settings, store, connections)
         if receiver.processes == 1
-        else Children(settings, lobby, on_death=undertaker.bury)
+        else Children(settings, connections, on_death=recovery.recover)
     )
-    door = Door(lobby, rooms.take, plain=plain, secure=secure)
-    rebuilder = threading.Thread(target=undertaker.rebuild, name="index-rebuilder", daemon=True)
+    acceptor = Acceptor(connections, rooms.take, plain=plain, secure=secure)
+    rebuilder = threading.Thread(target=recovery.rebuild, name="index-rebuilder", daemon=True)
     try:
         rooms.start()
-        door.open()
+        acceptor.open()
         rebuilder.start()
         _log.info(
             "receiver.started",
@@ -84,10 +84,10 @@ def _run(
         )
         ready(port)
         while not stop.wait(CLOCK_LOOK_S):
-            undertaker.look_at_clock()
+            recovery.look_at_clock()
     finally:
         stop.set()
-        door.close()
+        acceptor.close()
         rooms.stop()
     rebuilder.join(GRACE_S)
 
@@ -103,8 +103,8 @@ def _check_certificates(tls: Tls) -> None:
 class _Alone:
     """The one process serves what it accepts."""
 
-    def __init__(self, settings: Settings, store: Store, lobby: Lobby) -> None:
-        self._engine = Engine(settings, store, turnstile=lobby)
+    def __init__(self, settings: Settings, store: Store, connections: Connections) -> None:
+        self._engine = Engine(settings, store, slots=connections)
 
     def start(self) -> None:
         """It serves already."""

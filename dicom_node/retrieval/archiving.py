@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from db import Store
-from dicom_node.archive import Archive
-from dicom_node.receiver.incoming import Incoming
-from dicom_node.receiver.intake import Intake
-from dicom_node.receiver.protocol import AssociationInfo, StoreCommand
-from dicom_node.retrieval.peer import RemotePeer
+from dicom_node.network.protocol import AssociationInfo, StoreCommand
+from dicom_node.peers.scu import RemotePeer
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.incoming import Incoming
+from dicom_node.storage.service import Intake
 
 __all__ = ["Taker", "archiving"]
 

@@ -13,10 +13,10 @@ from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
 
 from db import Store
-from dicom_node.receiver.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
+from dicom_node.network.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
+from dicom_node.peers.scu import RemotePeer, connected
 from dicom_node.retrieval.archiving import Taker
 from dicom_node.retrieval.errors import RetrievalError, Unreachable
-from dicom_node.retrieval.peer import RemotePeer, connected
 from dicom_node.retrieval.query import FoundSeries
 
 __all__ = ["STUDY_ROOT_GET", "STUDY_ROOT_MOVE", "Fetched", "Method", "Outcome", "fetch", "held_instances"]

@@ -9,9 +9,9 @@ from pydicom.dataset import Dataset
 from pynetdicom import build_context
 from pynetdicom.association import Association
 
-from dicom_node.receiver.contexts import UNCOMPRESSED
+from dicom_node.network.contexts import UNCOMPRESSED
+from dicom_node.peers.scu import RemotePeer, connected
 from dicom_node.retrieval.errors import Refused, Unreachable
-from dicom_node.retrieval.peer import RemotePeer, connected
 
 __all__ = ["STUDY_ROOT_FIND", "Criteria", "FoundSeries", "find_series"]
 

@@ -22,6 +22,7 @@ from pynetdicom import (
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.peers.reactor import held_reactor, is_open
 from dicom_node.simulator.errors import (
     AssociationAbortedError,
     AssociationRejectedError,
@@ -29,7 +30,6 @@ from dicom_node.simulator.errors import (
     PeerUnreachableError,
 )
 from dicom_node.simulator.meta import with_whole_meta
-from dicom_node.simulator.reactor import held_reactor, is_open
 from dicom_node.simulator.rejection import explain_rejection
 
 DEFAULT_CALLING_AE_TITLE = "SIMSCANNER"

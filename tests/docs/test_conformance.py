@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from dicom_node.cli.app import app
 from dicom_node.conformance import statement
-from dicom_node.receiver.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, supported_contexts
+from dicom_node.network.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, supported_contexts
 
 FILE = Path(__file__).resolve().parents[2] / "deploy" / "conformance.md"
 

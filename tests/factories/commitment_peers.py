@@ -11,7 +11,7 @@ from pynetdicom.dsutils import decode, encode
 from pynetdicom.pdu import P_DATA_TF
 
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
-from dicom_node.receiver.protocol import AssociationInfo, Message
+from dicom_node.network.protocol import AssociationInfo, Message
 
 CT, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
 SCANNER = AssociationInfo(association_id="a", calling_ae_title="CT1", called_ae_title="LUNGSENTRY", address="127.0.0.1")

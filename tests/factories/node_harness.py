@@ -20,10 +20,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from db import Job, ReceivedInstance, SeriesState, Store
+from dicom_node.completion.triage import Triage
+from dicom_node.peers.reactor import held_reactor
 from dicom_node.settings import Completion, Database, Logging, Node, Receiver, Settings, Worker
-from dicom_node.simulator.reactor import held_reactor
-from dicom_node.triage import Triage
-from dicom_node.worker import Worker as AnalysisWorker
+from dicom_node.work.worker import Worker as AnalysisWorker
 
 FACTORIES = Path(__file__).resolve().parent
 REPOSITORY = FACTORIES.parent.parent

@@ -17,7 +17,7 @@ from analysis.series import Outcome, RuleResult, Screening, Series
 from db import Store
 from dicom_node.node import report_ready, run_child
 from dicom_node.settings import Settings
-from dicom_node.worker import Worker
+from dicom_node.work.worker import Worker
 
 
 def run(settings: Settings, stop: threading.Event) -> None:

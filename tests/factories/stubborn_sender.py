@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from dicom_node.simulator.reactor import held_reactor
+from dicom_node.peers.reactor import held_reactor
 
 PATIENCE_S = 3.0
 

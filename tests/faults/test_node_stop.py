@@ -17,8 +17,8 @@ from pydicom.filewriter import write_dataset
 from raw_sender import ABORTED, RawSender
 
 from db import Store
-from dicom_node.disk_space import LOW_FACTOR
 from dicom_node.settings import Settings
+from dicom_node.storage.disk_space import LOW_FACTOR
 
 pytestmark = pytest.mark.slow
 

@@ -27,9 +27,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from db import Peer, Store, upgrade
-from dicom_node.archive import Archive
+from dicom_node.peers.reactor import held_reactor, is_open
 from dicom_node.settings import Settings
-from dicom_node.simulator.reactor import held_reactor, is_open
+from dicom_node.storage.archive import Archive
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 KILLS = int(os.environ.get("LUNGSENTRY_KILLS", "20"))

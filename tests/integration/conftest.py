@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from db import ReceivedInstance, Store, upgrade
-from dicom_node.archive import Archive, FileMeta, content_digest
 from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings
 from dicom_node.simulator import PeerUnreachableError, echo
+from dicom_node.storage.archive import Archive, FileMeta, content_digest
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 

@@ -12,11 +12,11 @@ from threshold_segmenter import ThresholdSegmenter
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
 from db import Store, StoredResult
+from dicom_node.completion.triage import Triage
 from dicom_node.node import prepare
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, header_for, write_series
-from dicom_node.triage import Triage
-from dicom_node.worker import Worker
+from dicom_node.work.worker import Worker
 
 
 @pytest.fixture

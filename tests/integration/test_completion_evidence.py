@@ -15,13 +15,13 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from db import Peer, SeriesState, StepState, Store
-from dicom_node.pacs_counts import PacsCounts
-from dicom_node.receiver.contexts import PERFORMED_PROCEDURE_STEP
+from dicom_node.completion.pacs_counts import PacsCounts
+from dicom_node.completion.triage import Triage
+from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP
+from dicom_node.peers.reactor import held_reactor
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
 from dicom_node.settings import Completion, Settings
 from dicom_node.simulator import send_files
-from dicom_node.simulator.reactor import held_reactor
-from dicom_node.triage import Triage
 
 pytestmark = [
     pytest.mark.usefixtures("dropped_sockets"),

@@ -27,7 +27,7 @@ from dicom_node.simulator import (
     write_series,
     write_variant,
 )
-from dicom_node.worker import Worker
+from dicom_node.work.worker import Worker
 
 SEGMENTER = ThresholdSegmenter()
 

@@ -16,11 +16,11 @@ from analysis.model.registry import Registry
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
 from db import JobState, ModelAssignment, ModelRole, RequeueFilter, SeriesState, Store, StoredShadowResult
-from dicom_node.archived import read_archived
 from dicom_node.settings import Settings
-from dicom_node.shadow import RecordedCase, Shadow, lesion_dice
 from dicom_node.simulator import Phantom, PhantomSpec, build_phantom, write_series
-from dicom_node.worker import EXIT_GIVEN_UP, Worker, build_worker
+from dicom_node.storage.series import read_archived
+from dicom_node.work.shadow import RecordedCase, Shadow, lesion_dice
+from dicom_node.work.worker import EXIT_GIVEN_UP, Worker, build_worker
 
 Progress = Callable[[str], None]
 Analysed = AnalysedSeries | ExcludedSeries

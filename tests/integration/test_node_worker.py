@@ -12,7 +12,7 @@ from analysis.pipeline import ExcludedSeries
 from analysis.series import Outcome, RuleResult, Screening, Series
 from db import Job, JobState, SeriesState, Store
 from dicom_node.settings import Settings
-from dicom_node.worker import EXIT_GIVEN_UP, Worker
+from dicom_node.work.worker import EXIT_GIVEN_UP, Worker
 
 PATIENT = "Doe^Jane"
 Progress = Callable[[str], None]

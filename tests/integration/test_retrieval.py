@@ -13,7 +13,6 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittle
 from typer.testing import CliRunner
 
 from db import Peer, Store
-from dicom_node.archive import Archive
 from dicom_node.cli.app import app
 from dicom_node.retrieval import (
     Criteria,
@@ -28,6 +27,7 @@ from dicom_node.retrieval import (
 )
 from dicom_node.settings import Settings
 from dicom_node.simulator import send_files
+from dicom_node.storage.archive import Archive
 
 pytestmark = [
     pytest.mark.usefixtures("dropped_sockets"),

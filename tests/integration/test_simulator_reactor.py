@@ -7,7 +7,7 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
-from dicom_node.simulator.reactor import held_reactor, is_open
+from dicom_node.peers.reactor import held_reactor, is_open
 
 
 def test_no_reply_is_taken_while_the_reactor_is_held() -> None:

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from analysis.series.verdicts import Screening
 from db import SeriesState, Store
-from dicom_node.archive import Archive
 from dicom_node.cli.app import app
 from dicom_node.settings import Settings
-from dicom_node.verification import Fault, FaultKind, verify, verify_sample
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.verification import Fault, FaultKind, verify, verify_sample
 
 AN_HOUR_AGO = 3600
 

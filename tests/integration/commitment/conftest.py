@@ -1,13 +1,13 @@
-"""The desk that takes requests."""
+"""The service that takes requests."""
 
 import pytest
 
 from db import Store
-from dicom_node.archive import Archive
-from dicom_node.commitment import CommitmentDesk
+from dicom_node.commitment import CommitmentService
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import Archive
 
 
 @pytest.fixture
-def desk(settings: Settings, store: Store, archive: Archive) -> CommitmentDesk:
-    return CommitmentDesk(settings=settings, store=store, archive=archive)
+def service(settings: Settings, store: Store, archive: Archive) -> CommitmentService:
+    return CommitmentService(settings=settings, store=store, archive=archive)

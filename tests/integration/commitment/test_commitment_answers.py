@@ -9,12 +9,12 @@ from commitment_peers import CT, PET, SCANNER, Line, action, asking, confirmatio
 from typer.testing import CliRunner
 
 from db import CommitmentState, Store
-from dicom_node.archive import Archive
 from dicom_node.cli.app import app
-from dicom_node.commitment import CommitmentDesk, judge
+from dicom_node.commitment import CommitmentService, judge
 from dicom_node.commitment.messages import PUSH_MODEL_INSTANCE
-from dicom_node.receiver.protocol import Message
+from dicom_node.network.protocol import Message
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import Archive
 
 pytestmark = [
     pytest.mark.usefixtures("dropped_sockets"),
@@ -47,15 +47,15 @@ def test_the_newest_version_is_judged(store: Store, archive: Archive, keep: Call
     assert not judge(store, archive, [(CT, "1.2.1")]).committed
 
 
-def test_answer_on_the_same_association(desk: CommitmentDesk, store: Store, keep: Callable[..., Path]) -> None:
+def test_answer_on_the_same_association(service: CommitmentService, store: Store, keep: Callable[..., Path]) -> None:
     """The response comes first, then the report with what is safe and what is not; confirmed, it is over."""
     keep("1.2.1", b"a" * 64)
     line = Line()
 
-    desk.serve(SCANNER, action(asking((CT, "1.2.1"), (CT, "1.2.404"))), line.send)
+    service.serve(SCANNER, action(asking((CT, "1.2.1"), (CT, "1.2.404"))), line.send)
     (response, _), (report, information) = line.heard
-    desk.serve(SCANNER, confirmation(report.MessageID), line.send)
-    desk.ended(SCANNER)
+    service.serve(SCANNER, confirmation(report.MessageID), line.send)
+    service.ended(SCANNER)
 
     assert (response.CommandField, response.Status, response.MessageIDBeingRespondedTo) == (0x8130, 0, 7)
     assert (report.CommandField, report.EventTypeID, report.AffectedSOPInstanceUID) == (0x0100, 2, PUSH_MODEL_INSTANCE)
@@ -67,14 +67,16 @@ def test_answer_on_the_same_association(desk: CommitmentDesk, store: Store, keep
     assert (kept.state, kept.committed_count, kept.failed_count) == (CommitmentState.ANSWERED, 1, 1)
 
 
-def test_all_safe_is_event_one_and_a_long_answer_is_fragmented(desk: CommitmentDesk, keep: Callable[..., Path]) -> None:
+def test_all_safe_is_event_one_and_a_long_answer_is_fragmented(
+    service: CommitmentService, keep: Callable[..., Path]
+) -> None:
     """Two hundred instances, all safe: event type 1, no failed sequence, in PDUs that every peer takes."""
     uids = [f"1.2.3.{number}" for number in range(200)]
     for uid in uids:
         keep(uid, uid.encode())
     line = Line()
 
-    desk.serve(SCANNER, action(asking(*((CT, uid) for uid in uids))), line.send)
+    service.serve(SCANNER, action(asking(*((CT, uid) for uid in uids))), line.send)
 
     report, information = line.heard[1]
     assert report.EventTypeID == 1
@@ -94,27 +96,29 @@ def test_all_safe_is_event_one_and_a_long_answer_is_fragmented(desk: CommitmentD
         (action(b""), 0x0115),
     ],
 )
-def test_what_is_no_request_is_refused(desk: CommitmentDesk, store: Store, request_: Message, status: int) -> None:
+def test_what_is_no_request_is_refused(
+    service: CommitmentService, store: Store, request_: Message, status: int
+) -> None:
     """Another action or object, no transaction, no references, an impossible UID, garbage: a status, and no row."""
     line = Line()
-    desk.serve(SCANNER, request_, line.send)
+    service.serve(SCANNER, request_, line.send)
     assert line.statuses == [status]
     assert not store.commitments.list()
 
 
-def test_a_transaction_for_other_instances_is_refused(desk: CommitmentDesk) -> None:
+def test_a_transaction_for_other_instances_is_refused(service: CommitmentService) -> None:
     """The second use of a Transaction UID with other instances is answered 0x0115."""
     line = Line()
     for uid in ("1.2.1", "1.2.2"):
-        desk.serve(SCANNER, action(asking((CT, uid))), line.send)
+        service.serve(SCANNER, action(asking((CT, uid))), line.send)
     assert line.statuses == [0, 0x0115]
 
 
-def test_the_command_lists_who_asked(settings: Settings, desk: CommitmentDesk) -> None:
+def test_the_command_lists_who_asked(settings: Settings, service: CommitmentService) -> None:
     """``lungsentry commitments list`` names the peer, its state and its counts; a state narrows."""
     line = Line()
-    desk.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
-    desk.serve(SCANNER, confirmation(line.heard[1][0].MessageID), line.send)
+    service.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
+    service.serve(SCANNER, confirmation(line.heard[1][0].MessageID), line.send)
     variables = {"LUNGSENTRY_NODE__DATA_DIR": str(settings.node.data_dir)}
 
     listed = CliRunner().invoke(app, ["commitments", "list", "--json"], env=variables)

@@ -17,12 +17,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from db import CommitmentState, Peer, Store
-from dicom_node.archive import Archive
-from dicom_node.commitment import CommitmentDesk, Reporter
+from dicom_node.commitment import CommitmentService, Reporter
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from dicom_node.peers.reactor import held_reactor
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
-from dicom_node.simulator.reactor import held_reactor
+from dicom_node.storage.archive import Archive
 
 pytestmark = [
     pytest.mark.usefixtures("dropped_sockets"),
@@ -61,12 +61,12 @@ def at(port: int) -> Peer:
 
 
 def test_answer_on_a_new_association_when_the_first_has_ended(
-    desk: CommitmentDesk, settings: Settings, store: Store, keep: Callable[..., Path]
+    service: CommitmentService, settings: Settings, store: Store, keep: Callable[..., Path]
 ) -> None:
     """The scanner hung up before it confirmed: the node calls it, offers itself as SCP, and is heard, once."""
     keep("1.2.1", b"a" * 64)
-    desk.serve(SCANNER, action(asking((CT, "1.2.1"))), Line().send)
-    desk.ended(SCANNER)
+    service.serve(SCANNER, action(asking((CT, "1.2.1"))), Line().send)
+    service.ended(SCANNER)
     with listening("CT1") as (port, got, roles):
         store.peers.allow(at(port))
 
@@ -88,9 +88,9 @@ def test_a_peer_that_is_not_there_is_tried_again_later(
     settings = settings.model_copy(
         update={"commitment": settings.commitment.model_copy(update={"same_association": False})}
     )
-    desk = CommitmentDesk(settings=settings, store=store, archive=archive)
+    service = CommitmentService(settings=settings, store=store, archive=archive)
     line = Line()
-    desk.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
+    service.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
     assert len(line.heard) == 1
     if known:
         with listening("CT1") as (port, _, _):
@@ -105,11 +105,11 @@ def test_a_peer_that_is_not_there_is_tried_again_later(
     assert ("took no association" if known else "is not known") in kept.cause
 
 
-def test_a_report_that_is_refused_is_tried_again(settings: Settings, store: Store, desk: CommitmentDesk) -> None:
+def test_a_report_that_is_refused_is_tried_again(settings: Settings, store: Store, service: CommitmentService) -> None:
     """A failure status, on either association, is no confirmation."""
     line = Line()
-    desk.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
-    desk.serve(SCANNER, confirmation(line.heard[1][0].MessageID, status=0x0110), line.send)
+    service.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
+    service.serve(SCANNER, confirmation(line.heard[1][0].MessageID, status=0x0110), line.send)
     with listening("CT1", status=0x0110) as (port, got, _):
         store.peers.allow(at(port))
         sweep(settings, store)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tls_peers import Authority, openssl
 
-from dicom_node.tls import CertificateFolder
+from dicom_node.network.tls import CertificateFolder
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from tls_peers import Authority, Caller, client_context, openssl
 
 from dicom_node.cli.checks import Level, tls
+from dicom_node.network.tls import CertificateFolder, HandshakeFailed, UnusableCertificates, handshake, warn_of_expiry
 from dicom_node.settings import Settings
-from dicom_node.tls import CertificateFolder, HandshakeFailed, UnusableCertificates, handshake, warn_of_expiry
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),

@@ -17,10 +17,10 @@ from db import Peer, RefusedAssociation, Store
 from dicom_node.cli import app
 from dicom_node.delivery import Unreachable
 from dicom_node.delivery import store as store_object
+from dicom_node.network.tls import CertificateFolder, UnusableCertificates
 from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings, Tls
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
-from dicom_node.tls import CertificateFolder, UnusableCertificates
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from dicom_node.clock_step import StepWatch
-from dicom_node.leases import Leases
 from dicom_node.scheduler import Sweeps
 from dicom_node.settings import Settings
 from dicom_node.sweep import Sweep, Unit
+from dicom_node.work.leases import Leases
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

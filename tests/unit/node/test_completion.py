@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db import SeriesEvidence
-from dicom_node.completion import judge, missing_slices
-from dicom_node.pacs_counts import PacsAnswer
+from dicom_node.completion.evidence import judge, missing_slices
+from dicom_node.completion.pacs_counts import PacsAnswer
 from dicom_node.settings import Completion
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from dicom_node.disk_space import DiskSpace, Room, room_of
 from dicom_node.settings import Receiver, Settings
+from dicom_node.storage.disk_space import DiskSpace, Room, room_of
 
 WATERMARK = 1000
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from db import Peer, SeriesEvidence
-from dicom_node.pacs_counts import AGAIN_S, AWAY_S, PacsAnswer, PacsCounts
+from dicom_node.completion.pacs_counts import AGAIN_S, AWAY_S, PacsAnswer, PacsCounts
 from dicom_node.retrieval import Criteria, FoundSeries, RemotePeer, Unreachable
 from dicom_node.settings import Completion, Settings
 

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 
 from analysis.measure import QUALITY_LIMITS
-from dicom_node.publishing import quality_limits
 from dicom_node.settings import Quality, Settings
+from dicom_node.work.publishing import quality_limits
 
 
 def test_the_settings_hold_every_limit_with_the_analysis_own_default() -> None:

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from db import SeriesState, StaleState
-from dicom_node.retention import Retention
 from dicom_node.settings import Node, Settings
 from dicom_node.settings import Retention as RetentionSettings
+from dicom_node.storage.retention import Retention
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LONG_AGO = 1_000_000_000.0

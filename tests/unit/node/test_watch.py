@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from db import DatabaseUnavailable, StaleState
-from dicom_node.watch import JobGone, Watch
+from dicom_node.work.watch import JobGone, Watch
 
 
 class _Beats:

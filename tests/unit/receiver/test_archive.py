@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from dicom_node.archive import Archive, FileMeta, content_digest
-from dicom_node.receiver.incoming import Incoming, StagedFile
+from dicom_node.storage.archive import Archive, FileMeta, content_digest
+from dicom_node.storage.incoming import Incoming, StagedFile
 
 META = FileMeta(
     sop_class_uid="1.2.840.10008.5.1.4.1.1.2",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.receiver.block_file import BLOCK_BYTES, BlockFile, Blocks
+from dicom_node.storage.block_file import BLOCK_BYTES, BlockFile, Blocks
 
 PREAMBLE = b"preamble"
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset
-from dicom_node.receiver.errors import UnparsableDataset
-from dicom_node.receiver.header import WANTED
+from dicom_node.network.dataset_check import DatasetOutline, walk_dataset
+from dicom_node.network.errors import UnparsableDataset
+from dicom_node.storage.header import WANTED
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

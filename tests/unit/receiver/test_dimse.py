@@ -10,8 +10,8 @@ from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu import P_DATA_TF
 
-from dicom_node.receiver import dimse
-from dicom_node.receiver.errors import InvalidPdu
+from dicom_node.network import dimse
+from dicom_node.network.errors import InvalidPdu
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset
-from dicom_node.receiver.header import WANTED, IndexedHeader, is_conformant_uid, is_usable_uid, read_header
+from dicom_node.network.dataset_check import DatasetOutline, walk_dataset
+from dicom_node.storage.header import WANTED, IndexedHeader, is_conformant_uid, is_usable_uid, read_header
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

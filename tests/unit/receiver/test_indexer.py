@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from db import DatabaseUnavailable, ReceivedInstance, Recorded, RecordedKind, StoreError
-from dicom_node.receiver.errors import OutOfResources
-from dicom_node.receiver.indexer import Indexer
-from dicom_node.receiver.protocol import AssociationInfo
+from dicom_node.network.errors import OutOfResources
+from dicom_node.network.protocol import AssociationInfo
+from dicom_node.storage.indexer import Indexer
 
 if TYPE_CHECKING:
-    from dicom_node.receiver.ledger import AssociationLedger
+    from dicom_node.storage.associations import AssociationRecords
 
 INFO = AssociationInfo(association_id="a", calling_ae_title="CT", called_ae_title="NODE", address="10.0.0.1")
 
@@ -89,7 +89,7 @@ def make_indexer(index: Index) -> Iterator[Callable[[], Indexer]]:
     made: list[Indexer] = []
 
     def make() -> Indexer:
-        made.append(Indexer(index.record, cast("AssociationLedger", Associations())))
+        made.append(Indexer(index.record, cast("AssociationRecords", Associations())))
         return made[-1]
 
     yield make

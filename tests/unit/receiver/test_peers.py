@@ -3,7 +3,7 @@
 import pytest
 
 from db import Peer
-from dicom_node.peers import Refusal, RefusalBook, judge
+from dicom_node.peers.admission import Refusal, RefusalBook, judge
 
 
 def peer(ae_title: str = "CT1", called_ae_title: str | None = None, cidr: str | None = None) -> Peer:

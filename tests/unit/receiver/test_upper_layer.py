@@ -13,9 +13,9 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.presentation import build_context
 
-from dicom_node.receiver.contexts import supported_contexts
-from dicom_node.receiver.errors import InvalidPdu
-from dicom_node.receiver.upper_layer import Agreement, Negotiator, read_proposal, rejection
+from dicom_node.network.contexts import supported_contexts
+from dicom_node.network.errors import InvalidPdu
+from dicom_node.network.upper_layer import Agreement, Negotiator, read_proposal, rejection
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT, RLE, PRIVATE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", "1.2.3.4"

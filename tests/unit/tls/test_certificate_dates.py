@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dicom_node.tls import read_certificates
+from dicom_node.network.tls import read_certificates
 
 PEM = """-----BEGIN CERTIFICATE-----
 MIIBbzCCARWgAwIBAgIURf/JBXGVHVegRKlKcNVhvNynj9owCgYIKoZIzj0EAwIw

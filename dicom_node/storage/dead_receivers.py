@@ -7,11 +7,11 @@ from collections.abc import Callable
 import structlog
 
 from db import Store, StoreError
-from dicom_node.archive import Archive
 from dicom_node.clock_step import StepWatch
-from dicom_node.receiver.recovery import end_dead_receivers, rebuild_index
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.recovery import end_dead_receivers, rebuild_index
 
-__all__ = ["CLOCK_LOOK_S", "Undertaker"]
+__all__ = ["CLOCK_LOOK_S", "Recovery"]
 
 _log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ CLOCK_LOOK_S = 60.0
 """How often the wall clock is to be looked at, so that a step back and one forward do not cancel out unseen."""
 
 
-class Undertaker:
+class Recovery:
     """Closes a dead process's associations, removes its drafts, and indexes what it had not.
 
     ``wall`` and ``monotonic`` give seconds. Several threads may bury at once.
@@ -51,14 +51,14 @@ class Undertaker:
         with self._looking:
             self._stepped_forward_s += max(0.0, self._watch.look())
 
-    def bury(self) -> None:
+    def recover(self) -> None:
         """Leave nothing undone that a dead process acknowledged, however the wall clock was stepped since."""
         self.look_at_clock()
         self.rebuild(since=self._wall() - _UNINDEXED_S - self._stepped_forward_s)
         try:
             end_dead_receivers(self._store, self._archive)
         except (StoreError, OSError) as error:
-            _log.error("receiver.unburied", error=type(error).__name__)
+            _log.error("receiver.unrecovered", error=type(error).__name__)
 
     def rebuild(self, *, since: float = 0.0) -> None:
         """Index what has no row, in series that got a file after ``since`` (seconds since 1970); an error is logged."""

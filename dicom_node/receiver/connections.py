@@ -8,13 +8,13 @@ from itertools import count
 
 import structlog
 
-__all__ = ["Lobby", "Room"]
+__all__ = ["ConnectionLimits", "Connections"]
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class ConnectionLimits:
     """The most there may be: associations; connections that have not asked for one, in total and from one address."""
 
     associations: int
@@ -28,14 +28,14 @@ class _Waiting:
     connection: socket.socket
 
 
-class Lobby:
+class Connections:
     """Counts connections. Where the silent ones are too many, the oldest that has sent nothing makes way.
 
     A peer that asks at once is never kept out by peers that only connect; one whose request lies unread is not
-    shown the door for a newer one.
+    closed for a newer one.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ConnectionLimits) -> None:
         self._room = room
         self._numbers = count(1)
         self._waiting: dict[int, _Waiting] = {}
@@ -46,7 +46,7 @@ class Lobby:
     def arrive(self, connection: socket.socket, address: str) -> int | None:
         """A connection came: its number, or None where even the silent ones may not make way.
 
-        The lobby keeps a descriptor of its own until the connection asks or is over.
+        The connections keeps a descriptor of its own until the connection asks or is over.
         """
         with self._mutex:
             own = self._per_address.get(address, {})

@@ -12,14 +12,14 @@ import structlog
 from pydicom.dataset import Dataset
 
 from db import CommitmentRequest, CommitmentState, StaleState, Store, StoredCommitment, StoreError
-from dicom_node.archive import Archive
 from dicom_node.commitment.errors import ActionRefused, BadRequest, Unavailable
 from dicom_node.commitment.judgement import judge
 from dicom_node.commitment.messages import action_response, event_report, read_command, read_request
-from dicom_node.receiver.protocol import AssociationInfo, Message
+from dicom_node.network.protocol import AssociationInfo, Message
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import Archive
 
-__all__ = ["CommitmentDesk"]
+__all__ = ["CommitmentService"]
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class _Sent:
     failed: int
 
 
-class CommitmentDesk:
+class CommitmentService:
     """Storage commitment on the associations of one receiver process."""
 
     def __init__(self, *, settings: Settings, store: Store, archive: Archive) -> None:

@@ -18,9 +18,9 @@ from typing import Final
 import structlog
 
 from db import ReceivedInstance, Recorded, StoreError
-from dicom_node.receiver.errors import OutOfResources
-from dicom_node.receiver.ledger import AssociationLedger
-from dicom_node.receiver.protocol import AssociationInfo
+from dicom_node.network.errors import OutOfResources
+from dicom_node.network.protocol import AssociationInfo
+from dicom_node.storage.associations import AssociationRecords
 
 __all__ = ["CommitLock", "Indexer"]
 
@@ -69,7 +69,7 @@ class _Row:
 class Indexer:
     """Records rows in the order in which they came, on one thread."""
 
-    def __init__(self, record: _Record, associations: AssociationLedger, *, lock: CommitLock | None = None) -> None:
+    def __init__(self, record: _Record, associations: AssociationRecords, *, lock: CommitLock | None = None) -> None:
         self._record: Final = record
         self._associations: Final = associations
         self._lock: Final = lock

@@ -6,15 +6,15 @@ from typing import Final
 import structlog
 
 from db import Store, StoreError
-from dicom_node.archive import Archive
-from dicom_node.peers import Refusal, RefusalBook, judge
-from dicom_node.receiver.incoming import Incoming
-from dicom_node.receiver.indexer import CommitLock, Indexer
-from dicom_node.receiver.ledger import AssociationLedger
-from dicom_node.receiver.protocol import AssociationInfo, Reception, StoreCommand
-from dicom_node.receiver.publisher import Publisher
-from dicom_node.receiver.reception import InstanceReception, Means
+from dicom_node.network.protocol import AssociationInfo, Reception, StoreCommand
+from dicom_node.peers.admission import Refusal, RefusalBook, judge
 from dicom_node.settings import Settings
+from dicom_node.storage.archive import Archive
+from dicom_node.storage.associations import AssociationRecords
+from dicom_node.storage.incoming import Incoming
+from dicom_node.storage.indexer import CommitLock, Indexer
+from dicom_node.storage.publisher import Publisher
+from dicom_node.storage.reception import InstanceReception, ReceptionContext
 
 __all__ = ["Intake"]
 
@@ -40,10 +40,10 @@ class Intake:
         self._store: Final = store
         self._publisher = Publisher(incoming)
         self._refusals = RefusalBook(store.peers.record_refusal)
-        self._associations = AssociationLedger(store, incoming.folder.name)
+        self._associations = AssociationRecords(store, incoming.folder.name)
         self._indexer = Indexer(store.intake.record_instances, self._associations, lock=commit_lock)
         self._stopping = threading.Event()
-        self._means = Means(
+        self._context = ReceptionContext(
             archive=archive,
             incoming=incoming,
             publisher=self._publisher,
@@ -78,7 +78,7 @@ class Intake:
 
     def begin(self, info: AssociationInfo, command: StoreCommand) -> Reception:
         """An instance is about to come."""
-        return InstanceReception(self._means, info, command)
+        return InstanceReception(self._context, info, command)
 
     def settle(self, info: AssociationInfo) -> None:
         """Before the association is released: what it brought is in the index."""

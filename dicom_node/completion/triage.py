@@ -25,10 +25,10 @@ from analysis.series import (
     screen_headers,
 )
 from db import CompleteSeries, SeriesRecord, SeriesState, StaleState, Store
-from dicom_node.archived import read_archived
-from dicom_node.completion import judge
-from dicom_node.pacs_counts import PacsCounts
+from dicom_node.completion.evidence import judge
+from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.settings import Settings
+from dicom_node.storage.series import read_archived
 from dicom_node.sweep import Unit
 
 __all__ = ["Triage"]

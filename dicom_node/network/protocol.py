@@ -11,8 +11,8 @@ __all__ = [
     "MessageService",
     "Reception",
     "Service",
+    "Slots",
     "StoreCommand",
-    "Turnstile",
 ]
 
 
@@ -117,7 +117,7 @@ class MessageService(Protocol):
         ...
 
 
-class Turnstile(Protocol):
+class Slots(Protocol):
     """Where connections are counted, over all processes."""
 
     def enter(self, number: int) -> bool:

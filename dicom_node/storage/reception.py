@@ -9,17 +9,17 @@ from typing import Final
 
 import structlog
 
-from dicom_node.archive import Archive, FileMeta
-from dicom_node.receiver.dataset_check import DatasetOutline, walk_dataset, walk_head
-from dicom_node.receiver.errors import IdentityMismatch, InstanceTooLarge, OutOfResources, Refused, UnparsableDataset
-from dicom_node.receiver.header import WANTED, IndexedHeader, is_usable_uid, read_header
-from dicom_node.receiver.incoming import Draft, Incoming
-from dicom_node.receiver.indexer import Indexer
-from dicom_node.receiver.protocol import AssociationInfo, StoreCommand
-from dicom_node.receiver.publisher import Publisher
-from dicom_node.receiver.rows import Sender, received_instance
+from dicom_node.network.dataset_check import DatasetOutline, walk_dataset, walk_head
+from dicom_node.network.errors import IdentityMismatch, InstanceTooLarge, OutOfResources, Refused, UnparsableDataset
+from dicom_node.network.protocol import AssociationInfo, StoreCommand
+from dicom_node.storage.archive import Archive, FileMeta
+from dicom_node.storage.header import WANTED, IndexedHeader, is_usable_uid, read_header
+from dicom_node.storage.incoming import Draft, Incoming
+from dicom_node.storage.indexer import Indexer
+from dicom_node.storage.publisher import Publisher
+from dicom_node.storage.rows import Sender, received_instance
 
-__all__ = ["SUCCESS", "UNABLE_TO_PROCESS", "InstanceReception", "Means", "checked_header"]
+__all__ = ["SUCCESS", "UNABLE_TO_PROCESS", "InstanceReception", "ReceptionContext", "checked_header"]
 
 SUCCESS = 0x0000
 UNABLE_TO_PROCESS = 0xC000
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class ReceptionContext:
     """What every instance is taken in with."""
 
     archive: Archive
@@ -81,8 +81,8 @@ class _Stored:
 class InstanceReception:
     """One instance on its way in. Once it is refused its bytes are counted and forgotten, up to the reply."""
 
-    def __init__(self, means: Means, info: AssociationInfo, command: StoreCommand) -> None:
-        self._means: Final = means
+    def __init__(self, context: ReceptionContext, info: AssociationInfo, command: StoreCommand) -> None:
+        self._context: Final = context
         self._info: Final = info
         self._command: Final = command
         self._started = time.perf_counter()
@@ -101,8 +101,8 @@ class InstanceReception:
             InstanceTooLarge: more than one instance may have.
         """
         self._bytes += sum(map(len, parts))
-        if self._bytes > self._means.max_instance_bytes:
-            raise InstanceTooLarge(f"({self._means.max_instance_bytes} bytes)")
+        if self._bytes > self._context.max_instance_bytes:
+            raise InstanceTooLarge(f"({self._context.max_instance_bytes} bytes)")
         if self._draft is not None:
             self._guard(lambda: self._append(parts))
 
@@ -154,11 +154,11 @@ class InstanceReception:
 
     def _begin(self) -> None:
         self._check_resources()
-        self._means.indexer.check()
+        self._context.indexer.check()
         command = self._command
         if command.sop_class_uid != command.context_sop_class_uid:
             raise IdentityMismatch("the command's SOP class is not its presentation context's")
-        self._draft = self._means.incoming.draft(
+        self._draft = self._context.incoming.draft(
             FileMeta(
                 sop_class_uid=command.sop_class_uid,
                 sop_instance_uid=command.sop_instance_uid,
@@ -181,14 +181,14 @@ class InstanceReception:
             raise UnparsableDataset("it is empty")
         self._check_resources()
         header = checked_header(self._walk(draft), self._command)
-        path = self._means.archive.relative_path(
+        path = self._context.archive.relative_path(
             series_instance_uid=header.series_instance_uid,
             sop_instance_uid=header.sop_instance_uid,
             digest=draft.digest,
         )
         staged = draft.finish(path)
         self._draft = None  # what is staged is the publisher's
-        self._means.publisher.publish(staged)
+        self._context.publisher.publish(staged)
         self._stored = _Stored(
             header=header,
             path=path,
@@ -208,7 +208,7 @@ class InstanceReception:
                 encoded,
                 syntax,
                 wanted=WANTED,
-                max_inflated_bytes=self._means.max_instance_bytes,
+                max_inflated_bytes=self._context.max_instance_bytes,
                 scratch=draft.folder,
             )
 
@@ -228,7 +228,7 @@ class InstanceReception:
             ),
             received_at=stored.at,
         )
-        self._means.indexer.add(self._info, instance)
+        self._context.indexer.add(self._info, instance)
         _log.info(
             "instance.stored",
             association_id=self._info.association_id,
@@ -240,8 +240,8 @@ class InstanceReception:
         )
 
     def _check_resources(self) -> None:
-        if self._means.stopping.is_set() and not self._bytes:
+        if self._context.stopping.is_set() and not self._bytes:
             raise OutOfResources("the receiver is stopping")
-        free = self._means.archive.free_bytes()
-        if free < self._means.disk_watermark_bytes:
-            raise OutOfResources(f"{free} bytes are free, the watermark is {self._means.disk_watermark_bytes}")
+        free = self._context.archive.free_bytes()
+        if free < self._context.disk_watermark_bytes:
+            raise OutOfResources(f"{free} bytes are free, the watermark is {self._context.disk_watermark_bytes}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db import ReceivedInstance
-from dicom_node.receiver.header import IndexedHeader, is_conformant_uid
+from dicom_node.storage.header import IndexedHeader, is_conformant_uid
 
 __all__ = ["Sender", "has_uid_warning", "received_instance"]
 

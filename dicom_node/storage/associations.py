@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 import structlog
 
 from db import AssociationRecord, Store, StoreError
-from dicom_node.receiver.protocol import AssociationInfo
+from dicom_node.network.protocol import AssociationInfo
 
-__all__ = ["AssociationLedger"]
+__all__ = ["AssociationRecords"]
 
 _log = structlog.get_logger(__name__)
 
 
-class AssociationLedger:
+class AssociationRecords:
     """Which associations the index knows as open. One that sends no instance is never written."""
 
     def __init__(self, store: Store, receiver_id: str, *, clock: Callable[[], datetime] | None = None) -> None:

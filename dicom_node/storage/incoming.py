@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from dicom_node.archive import LOCK_NAME, Archive, FileMeta
-from dicom_node.receiver.block_file import BlockFile, Blocks
+from dicom_node.storage.archive import LOCK_NAME, Archive, FileMeta
+from dicom_node.storage.block_file import BlockFile, Blocks
 
 __all__ = ["HEAD_BYTES", "Draft", "Incoming", "StagedFile"]
 

@@ -4,8 +4,8 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-from dicom_node.receiver.errors import OutOfResources
-from dicom_node.receiver.incoming import Incoming, StagedFile
+from dicom_node.network.errors import OutOfResources
+from dicom_node.storage.incoming import Incoming, StagedFile
 
 __all__ = ["Publisher"]
 

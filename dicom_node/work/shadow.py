@@ -16,8 +16,8 @@ from analysis.findings import Findings, Profile
 from analysis.pipeline import AnalysedSeries, ExcludedSeries
 from analysis.series import Series
 from db import ModelAssignment, ModelRole, ShadowResult, Store
-from dicom_node.publishing import alert_policy, request_context
 from dicom_node.settings import Settings
+from dicom_node.work.publishing import alert_policy, request_context
 
 __all__ = ["AnalyseInShadow", "RecordedCase", "Shadow", "lesion_dice"]
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from statistics import median
 
 from db import SeriesEvidence
-from dicom_node.pacs_counts import PacsAnswer
+from dicom_node.completion.pacs_counts import PacsAnswer
 from dicom_node.settings import Completion
 
 __all__ = ["CompletionDecision", "judge"]

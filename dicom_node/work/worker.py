@@ -16,13 +16,13 @@ import structlog
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Outcome, Screening, Series, screen_headers
 from db import Job, ModelAssignment, StaleState, Store, StoreError
-from dicom_node.archived import read_archived
 from dicom_node.backoff import is_transient, retry_delay_s
 from dicom_node.logs import cause_of
-from dicom_node.publishing import publish, quality_limits
 from dicom_node.settings import Settings
-from dicom_node.shadow import RecordedCase, Shadow
-from dicom_node.watch import JobGone, Watch
+from dicom_node.storage.series import read_archived
+from dicom_node.work.publishing import publish, quality_limits
+from dicom_node.work.shadow import RecordedCase, Shadow
+from dicom_node.work.watch import JobGone, Watch
 
 __all__ = ["Analyse", "Worker", "build_worker"]
 
@@ -38,7 +38,7 @@ Analyse = Callable[[Series, Callable[[str], None]], AnalysedSeries | ExcludedSer
 
 def build_worker(settings: Settings) -> "Worker":
     """The worker of this process, its models loaded once."""
-    from dicom_node.models import ModelBench  # noqa: PLC0415 - torch is loaded where a model is
+    from dicom_node.work.models import ModelBench  # noqa: PLC0415 - torch is loaded where a model is
 
     store = Store.open(settings.database_url)
     bench = ModelBench(settings, store)

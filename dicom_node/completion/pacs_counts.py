@@ -15,11 +15,11 @@ from functools import partial
 import structlog
 
 from db import SeriesEvidence, Store
+from dicom_node.network.tls import TlsError, certificate_folder
+from dicom_node.peers.addresses import locate
 from dicom_node.retrieval import Criteria, FoundSeries, RemotePeer, RetrievalError, Unreachable, find_series
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
-from dicom_node.tls import TlsError, certificate_folder
-from dicom_node.whereabouts import locate
 
 __all__ = ["PacsAnswer", "PacsCounts"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from dicom_node.receiver.errors import InvalidPdu, Overdue, PeerGone
-from dicom_node.receiver.protocol import Limits
+from dicom_node.network.errors import InvalidPdu, Overdue, PeerGone
+from dicom_node.network.protocol import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from db import Store, StoredInstance
-from dicom_node.archive import Archive, content_digest
+from dicom_node.storage.archive import Archive, content_digest
 
 __all__ = ["Fault", "FaultKind", "Progress", "examine", "verify", "verify_sample"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pydicom._dicom_dict import DicomDictionary
 
-from dicom_node.receiver.errors import UnparsableDataset
+from dicom_node.network.errors import UnparsableDataset
 
 __all__ = ["DatasetOutline", "walk_dataset", "walk_elements", "walk_head"]
 

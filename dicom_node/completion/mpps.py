@@ -18,13 +18,13 @@ from pynetdicom.dsutils import decode
 
 from db import PerformedSeries, StaleState, StepEvent, StepState, Store, StoreError
 from dicom_node.commitment.messages import pdus, read_command
-from dicom_node.receiver.contexts import PERFORMED_PROCEDURE_STEP
-from dicom_node.receiver.dataset_check import walk_elements
-from dicom_node.receiver.errors import UnparsableDataset
-from dicom_node.receiver.header import is_usable_uid
-from dicom_node.receiver.protocol import AssociationInfo, Message
+from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP
+from dicom_node.network.dataset_check import walk_elements
+from dicom_node.network.errors import UnparsableDataset
+from dicom_node.network.protocol import AssociationInfo, Message
+from dicom_node.storage.header import is_usable_uid
 
-__all__ = ["PerformedStepDesk", "StepRefused"]
+__all__ = ["PerformedStepService", "StepRefused"]
 
 _log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class StepNotWritten(StepRefused):
     status = 0x0213
 
 
-class PerformedStepDesk:
+class PerformedStepService:
     """Takes the performed procedure steps that come on associations."""
 
     def __init__(self, store: Store) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydicom import charset
 
-from dicom_node.receiver.dataset_check import (
+from dicom_node.network.dataset_check import (
     BITS_ALLOCATED,
     COLUMNS,
     NUMBER_OF_FRAMES,

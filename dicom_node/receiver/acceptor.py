@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import structlog
 
 from dicom_node.receiver.children import NoChild
-from dicom_node.receiver.lobby import Lobby
+from dicom_node.receiver.connections import Connections
 
-__all__ = ["Door", "listen"]
+__all__ = ["Acceptor", "listen"]
 
 _log = structlog.get_logger(__name__)
 
@@ -45,11 +45,13 @@ class _Listener:
     secure: bool
 
 
-class Door:
+class Acceptor:
     """Accepts on each of its sockets, plain or secure, and hands connections on."""
 
-    def __init__(self, lobby: Lobby, take: _Take, *, plain: socket.socket, secure: socket.socket | None = None) -> None:
-        self._lobby = lobby
+    def __init__(
+        self, connections: Connections, take: _Take, *, plain: socket.socket, secure: socket.socket | None = None
+    ) -> None:
+        self._connections = connections
         self._take = take
         self._listeners = [_Listener(socket=plain, secure=False)]
         if secure is not None:
@@ -91,7 +93,7 @@ class Door:
 
     def _admit(self, connection: socket.socket, address: str, *, secure: bool) -> None:
         try:
-            number = self._lobby.arrive(connection, address)
+            number = self._connections.arrive(connection, address)
             if number is None:
                 _log.info("connection.turned_away", address=address)
                 return
@@ -102,4 +104,4 @@ class Door:
             self._take(connection, number, secure=secure)
         except (NoChild, OSError) as error:
             _log.warning("connection.lost", address=address, error=type(error).__name__)
-            self._lobby.leave(number)
+            self._connections.leave(number)

@@ -7,11 +7,11 @@ from pathlib import Path
 import structlog
 
 from db import ReceivedInstance, Store
-from dicom_node.archive import Archive, content_digest
-from dicom_node.receiver.dataset_check import walk_dataset, walk_elements
-from dicom_node.receiver.errors import UnparsableDataset
-from dicom_node.receiver.header import WANTED, read_header
-from dicom_node.receiver.rows import Sender, received_instance
+from dicom_node.network.dataset_check import walk_dataset, walk_elements
+from dicom_node.network.errors import UnparsableDataset
+from dicom_node.storage.archive import Archive, content_digest
+from dicom_node.storage.header import WANTED, read_header
+from dicom_node.storage.rows import Sender, received_instance
 
 __all__ = ["end_dead_receivers", "read_archived", "rebuild_index"]
 
@@ -31,7 +31,9 @@ def end_dead_receivers(store: Store, archive: Archive) -> None:
         for abandoned in archive.abandoned():
             store.intake.close_associations_of(abandoned.receiver_id)
             archive.remove_abandoned(abandoned)
-            _log.info("receiver.buried", receiver_id=abandoned.receiver_id, temporary_files=abandoned.temporary_files)
+            _log.info(
+                "receiver.recovered", receiver_id=abandoned.receiver_id, temporary_files=abandoned.temporary_files
+            )
 
 
 def rebuild_index(

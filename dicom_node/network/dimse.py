@@ -3,8 +3,8 @@
 import struct
 from dataclasses import dataclass, field
 
-from dicom_node.receiver.dataset_check import walk_elements
-from dicom_node.receiver.errors import InvalidPdu, UnparsableDataset
+from dicom_node.network.dataset_check import walk_elements
+from dicom_node.network.errors import InvalidPdu, UnparsableDataset
 
 __all__ = ["C_ECHO_RQ", "C_STORE_RQ", "UNRECOGNISED_OPERATION", "Command", "read_command", "reply"]
 

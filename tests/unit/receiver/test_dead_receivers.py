@@ -11,8 +11,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from db import ReceivedInstance
-from dicom_node.archive import Archive, FileMeta, content_digest
-from dicom_node.receiver.undertaker import Undertaker
+from dicom_node.storage.archive import Archive, FileMeta, content_digest
+from dicom_node.storage.dead_receivers import Recovery
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 NOON = 1_772_366_400.0
@@ -26,7 +26,7 @@ class _Scene:
         self.wall_s, self.monotonic_s = NOON, 100.0
         self.indexed: list[str] = []
         archive = Archive(root)
-        self.undertaker = Undertaker(
+        self.recovery = Recovery(
             SimpleNamespace(  # pyright: ignore[reportArgumentType] - only its intake is asked
                 intake=SimpleNamespace(
                     series_paths=lambda _uid: (), find_versions=lambda _uid: (), record_instances=self._record
@@ -80,31 +80,31 @@ def test_acknowledged_before_a_step_is_indexed_after_it(scene: _Scene, step_s: f
     """The process dies a minute after the clock was stepped by a day: its file gets its row at once."""
     scene.wall_s += step_s
     scene.run(60)
-    scene.undertaker.bury()
+    scene.recovery.recover()
     assert scene.indexed == ["1.2.3.4"]
 
 
 def test_step_is_remembered_past_the_first_burial(scene: _Scene) -> None:
     """Another process died just after the step; what this one acknowledged before it still counts as recent."""
     scene.wall_s += 24 * HOUR_S
-    scene.undertaker.look_at_clock()
+    scene.recovery.look_at_clock()
     scene.run(60)
-    scene.undertaker.bury()
+    scene.recovery.recover()
     assert scene.indexed == ["1.2.3.4"]
 
 
 def test_step_back_does_not_hide_the_one_forward(scene: _Scene) -> None:
     """A day back, a file, a day forward: the file seems a day old, and is indexed."""
     scene.wall_s -= 24 * HOUR_S
-    scene.undertaker.look_at_clock()
+    scene.recovery.look_at_clock()
     scene.acknowledge()
     scene.wall_s += 24 * HOUR_S
-    scene.undertaker.bury()
+    scene.recovery.recover()
     assert scene.indexed == ["1.2.3.4"]
 
 
 def test_series_long_at_rest_is_left_alone(scene: _Scene) -> None:
     """Two hours that only ran are no step: a series that got nothing since then costs one look at its folder."""
     scene.run(2 * HOUR_S)
-    scene.undertaker.bury()
+    scene.recovery.recover()
     assert scene.indexed == []

@@ -1,0 +1,1 @@
+"""Where instances lie: the archive, reception into it, its index, recovery, retention, verification."""

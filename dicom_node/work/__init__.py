@@ -1,0 +1,1 @@
+"""Jobs at work: the worker, its watch and its models, the model in shadow, and what is published."""
