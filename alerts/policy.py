@@ -23,7 +23,7 @@ class ProfileThresholds:
     lesion_volume_ml: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.burden_percent <= 100:  # noqa: PLR2004 - a percentage
+        if not 0 < self.burden_percent <= 100:
             raise ValueError(f"a burden threshold lies in (0, 100] percent, not {self.burden_percent}")
         if not self.lesion_volume_ml > 0:
             raise ValueError(f"a volume threshold is positive, not {self.lesion_volume_ml} mL")

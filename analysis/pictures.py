@@ -185,7 +185,7 @@ def _overlay(plain: Image, sides: _Labels, classes: _Labels) -> Image:
 def _enlarged(mask: npt.NDArray[np.bool_], like: Image) -> Image:
     share = mask.astype(np.uint8) * 255
     enlarged = cv2.resize(share, (like.shape[1], like.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return (enlarged > 127).astype(np.uint8)  # noqa: PLR2004 - half of 255
+    return (enlarged > 127).astype(np.uint8)
 
 
 def _contours(mask: Image) -> list[npt.NDArray[np.int32]]:

@@ -166,8 +166,8 @@ def check_schema(engine: Engine) -> None:
 
 def upgrade(url: str) -> None:
     """Bring the schema to this version, in one transaction; several processes at once do it once."""
-    from alembic import command  # noqa: PLC0415 - only who upgrades loads Alembic
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command
+    from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "db:migrations")

@@ -12,6 +12,8 @@ from dicom_node.commitment.judgement import CLASS_CONFLICT, NO_SUCH_INSTANCE, PR
 from dicom_node.completion.mpps import StepRefused
 from dicom_node.network import tls
 from dicom_node.network.contexts import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
     PERFORMED_PROCEDURE_STEP,
     STORAGE_COMMITMENT_PUSH_MODEL,
     STORAGE_SOP_CLASSES,
@@ -24,7 +26,6 @@ from dicom_node.peers.admission import Refusal
 from dicom_node.retrieval.fetch import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
 from dicom_node.settings import Settings
-from dicom_node.storage.archive import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.storage.retention import STEPS_KEPT_DAYS
 
 __all__ = ["statement"]

@@ -53,7 +53,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
 def prepare(settings: Settings) -> None:
     """Make the folders, and bring the database's schema to this version."""
-    from db import upgrade  # noqa: PLC0415 - a child that never prepares need not load the migrations
+    from db import upgrade
 
     for folder in (settings.node.data_dir, settings.archive_dir, settings.results_dir):
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,13 +81,13 @@ def report_ready(**details: object) -> None:
 
 
 def _receiver(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.receiver import run_receiver  # noqa: PLC0415 - one role a process, and only what it needs
+    from dicom_node.receiver import run_receiver
 
     run_receiver(settings, ready=lambda port: report_ready(port=port), stop=stop)
 
 
 def _worker(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.work.worker import build_worker  # noqa: PLC0415 - loads the model: never in another role's process
+    from dicom_node.work.worker import build_worker
 
     worker = build_worker(settings)
     report_ready()
@@ -95,7 +95,7 @@ def _worker(settings: Settings, stop: threading.Event) -> None:
 
 
 def _scheduler(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.scheduler import run_scheduler  # noqa: PLC0415
+    from dicom_node.scheduler import run_scheduler
 
     run_scheduler(settings, stop, ready=report_ready)
 

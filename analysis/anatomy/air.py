@@ -77,7 +77,7 @@ def fill_holes(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Fill what one slice's mask (row, column; 0 and 1) encloses."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cv2.floodFill(padded, None, (0, 0), 2)
-    return (padded[1:-1, 1:-1] != 2).astype(np.uint8)  # noqa: PLR2004 - the flood's mark
+    return (padded[1:-1, 1:-1] != 2).astype(np.uint8)
 
 
 def _cut_off_lung(pixels: npt.NDArray[np.float32], filled: npt.NDArray[np.uint8]) -> Mask:

@@ -202,9 +202,9 @@ def _logits(
     left: npt.NDArray[np.float32],
     imaged: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float32]:
-    import torch  # noqa: PLC0415 - see the top
+    import torch
 
-    from analysis.anatomy.lobe_network import network_inputs  # noqa: PLC0415 - see the top
+    from analysis.anatomy.lobe_network import network_inputs
 
     with torch.inference_mode():
         inputs = network_inputs(right, left, imaged, stride=network.stride)
@@ -274,7 +274,7 @@ def _told(labels: Labels, certainties: Mapping[int, float], seen: "Mapping[int, 
 @cache
 def _load(directory: Path) -> "tuple[UNet, LobeShape, float]":
     """Read network and linear model of a folder, if its weights are those of the manifest; also the grid in mm."""
-    from analysis.anatomy.lobe_network import build  # noqa: PLC0415 - see the top
+    from analysis.anatomy.lobe_network import build
 
     manifest, state = read_weights(directory, WEIGHTS_NAME)
     try:

@@ -90,7 +90,7 @@ def tell_lungs(
     network: "UNet", grid: Grid, positions_mm: npt.NDArray[np.float64], classical: ClassicalLungs
 ) -> LungField:
     """Ask the network about a scan on the working grid; what lies outside the body or in its airways is no lung."""
-    from analysis.anatomy.lung_network import GRID_MM, lung_logits  # noqa: PLC0415 - see the top
+    from analysis.anatomy.lung_network import GRID_MM, lung_logits
 
     plane = (grid.hu.shape[1], grid.hu.shape[2])
     coarse = CoarseGrid.over(positions_mm, plane, (grid.row_mm, grid.column_mm), GRID_MM)
@@ -113,7 +113,7 @@ def _ruled_out(coarse: CoarseGrid, classical: ClassicalLungs) -> Mask:
     """Where the body ends, or holds bare gas, on the grid, (level, row, column)."""
     looked = replace(coarse, positions_mm=coarse.positions_mm[classical.indices])
     allowed = classical.body & ~classical.gas
-    return looked.gather(plane * np.uint8(255) for plane in allowed) < 127.5  # noqa: PLR2004 - half of 255
+    return looked.gather(plane * np.uint8(255) for plane in allowed) < 127.5
 
 
 def _body_box(hu: npt.NDArray[np.float32]) -> tuple[slice, slice, slice] | None:

@@ -163,7 +163,7 @@ def load_lungs(directory: Path) -> "tuple[UNet, Border]":
     Raises:
         UntrustedWeights: see above.
     """
-    from analysis.anatomy.lung_network import build  # noqa: PLC0415 - see the top
+    from analysis.anatomy.lung_network import build
 
     manifest, state = read_weights(directory, WEIGHTS_NAME)
     try:

@@ -178,7 +178,7 @@ def _costal_fill(
             continue
         points = contour[:, 0, :]
         hull = np.sort(cv2.convexHull(contour, returnPoints=False), axis=0)
-        defects = cv2.convexityDefects(contour, hull) if len(hull) > 3 else None  # noqa: PLR2004 - OpenCV's least
+        defects = cv2.convexityDefects(contour, hull) if len(hull) > 3 else None
         if defects is None:
             continue
         left, right = int(points[:, 0].min()), int(points[:, 0].max())

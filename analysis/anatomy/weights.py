@@ -26,7 +26,7 @@ def read_weights(directory: Path, file: str) -> "tuple[dict[str, Any], dict[str,
     Raises:
         UntrustedWeights: a file is missing or malformed, or the SHA-256 is not the manifest's.
     """
-    from safetensors.torch import load  # noqa: PLC0415 - torch takes seconds to load; only an analysis needs it
+    from safetensors.torch import load
 
     try:
         manifest = json.loads((directory / MANIFEST_NAME).read_text())
@@ -49,7 +49,7 @@ def write_weights(
     evaluation: Mapping[str, object],
 ) -> None:
     """Write a folder; the manifest goes last, so that half a folder is refused."""
-    from safetensors.torch import save  # noqa: PLC0415 - see above
+    from safetensors.torch import save
 
     content = save({key: value.detach().cpu().contiguous() for key, value in state.items()})
     directory.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from analysis.evaluation.document import MAIN_FIGURES
 _PAIRED = ("burden_percent", "burden_error_percent")
 
 
-class NotComparable(AnalysisError):  # noqa: N818 - errors are named by what happened
+class NotComparable(AnalysisError):
     """The two evaluations have no case in common."""
 
 

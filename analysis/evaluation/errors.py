@@ -3,13 +3,13 @@
 from analysis.errors import AnalysisError
 
 
-class NoCases(AnalysisError):  # noqa: N818 - errors are named by what happened
+class NoCases(AnalysisError):
     """There is no case of the set in the folder."""
 
 
-class UnreadableCase(AnalysisError):  # noqa: N818
+class UnreadableCase(AnalysisError):
     """The case cannot be read."""
 
 
-class NoFold(AnalysisError):  # noqa: N818
+class NoFold(AnalysisError):
     """The folder of a cross-validation lacks the model of a fold."""

@@ -113,7 +113,7 @@ def _grey(plane: npt.NDArray[np.int16], spacing_mm: tuple[float, float]) -> Imag
 
 def _sized(mask: Mask, like: Image) -> Image:
     share = cv2.resize(mask.astype(np.uint8) * 255, (like.shape[1], like.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return (np.asarray(share) > 127).astype(np.uint8)  # noqa: PLR2004 - half of 255
+    return (np.asarray(share) > 127).astype(np.uint8)
 
 
 def _outline(panel: Image, mask: Mask, colour: tuple[int, int, int], *, width: int = 1) -> None:

@@ -122,7 +122,7 @@ def read_lobes(path: Path) -> LabelledLobes:
         labels = stored["lobes"]
         if labels.ndim != _DIMENSIONS:
             raise ValueError(f"labels of shape {labels.shape}")
-        lobes = np.where((labels >= 4) & (labels <= 8), labels, 0).astype(np.uint8)  # noqa: PLR2004 - LOBE_LABELS
+        lobes = np.where((labels >= 4) & (labels <= 8), labels, 0).astype(np.uint8)
         return LabelledLobes(lobes=lobes, spacing_mm=_spacing(stored["spacing_mm"]))
 
 

@@ -15,11 +15,11 @@ __all__ = ["Manifest", "Segmenter", "default_directory"]
 def __getattr__(name: str) -> Any:
     """Import what is asked for (PEP 562)."""
     if name == "Segmenter":
-        from analysis.model.segmenter import Segmenter  # noqa: PLC0415 - see the module
+        from analysis.model.segmenter import Segmenter
 
         return Segmenter
     if name in {"Manifest", "default_directory"}:
-        from analysis.model import weights  # noqa: PLC0415
+        from analysis.model import weights
 
         return getattr(weights, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

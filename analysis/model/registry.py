@@ -19,11 +19,11 @@ SHIPPED = "shipped"
 """The reference of the package's own model, whatever its version; an upgrade of the software changes it."""
 
 
-class UnknownModel(AnalysisError):  # noqa: N818 - errors are named by what happened
+class UnknownModel(AnalysisError):
     """There is no such model."""
 
 
-class ModelRefused(AnalysisError):  # noqa: N818
+class ModelRefused(AnalysisError):
     """The model is not installed."""
 
 

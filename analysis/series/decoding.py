@@ -71,7 +71,7 @@ def decode_frames(header: InstanceHeader, matrix: tuple[int, int]) -> Frames:
 def _uncompressed(dataset: Dataset, header: InstanceHeader, matrix: tuple[int, int]) -> npt.NDArray[np.integer] | None:
     """Stored values without a copy where they are plain 16-bit words; None where a decoder is needed."""
     syntax = UID(header.transfer_syntax_uid)
-    if not header.transfer_syntax_uid or syntax.is_compressed or dataset.BitsAllocated != 16:  # noqa: PLR2004 - bits
+    if not header.transfer_syntax_uid or syntax.is_compressed or dataset.BitsAllocated != 16:
         return None
     order = "<" if syntax.is_little_endian else ">"
     kind = "i2" if dataset.PixelRepresentation else "u2"

@@ -158,7 +158,7 @@ def _of_marked(name: str, cases: Sequence[Mapping[str, object]]) -> dict[str, fl
         if values := _numbers(cases, key):
             summary[f"{name}_{key}"] = float(np.mean(values))
             summary[f"{name}_{key}_worst"] = min(values)
-    if len(cases) > 2:  # noqa: PLR2004 - a correlation of two points says nothing
+    if len(cases) > 2:
         pairs = np.array([[float(str(r["burden_percent"])), float(str(r["true_burden_percent"]))] for r in cases])
         spread = pairs.std(axis=0).min() > 0
         summary[f"{name}_burden_r2"] = float(np.corrcoef(pairs.T)[0, 1] ** 2) if spread else 0.0

@@ -21,7 +21,7 @@ _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-class NoImageNetWeights(AnalysisError):  # noqa: N818 - errors are named by what happened
+class NoImageNetWeights(AnalysisError):
     """The weights of ImageNet are not at hand."""
 
 

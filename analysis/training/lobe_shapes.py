@@ -46,9 +46,7 @@ def _form_and_lobes(shares: NDArray[np.float32]) -> tuple[Fields, Fields]:
     box = box_of(lung)
     form = boxed(lung, box)
     parts = np.stack([boxed(share, box, blurred=False) for share in shares])
-    nearest = np.asarray(
-        distance_transform_edt(parts.sum(axis=0) <= 0.5, return_distances=False, return_indices=True)  # noqa: PLR2004
-    )
+    nearest = np.asarray(distance_transform_edt(parts.sum(axis=0) <= 0.5, return_distances=False, return_indices=True))
     likeliest = parts.argmax(axis=0)[tuple(nearest)]
     lobes = np.stack([_distance(likeliest == index) for index in range(len(shares))])
     return form.reshape(-1), lobes.reshape(len(shares), -1)

@@ -41,8 +41,8 @@ class LungExample:
 def example(case: LungCase, random: np.random.Generator) -> LungExample:
     """A random piece of a case."""
     hu, right, left, known = _piece(case, random)
-    outside = known < 0.5  # noqa: PLR2004 - the larger part of the voxel
-    hu = np.where(outside, np.float32(_TISSUE_HU if random.random() < 0.8 else _AIR_HU), hu)  # noqa: PLR2004
+    outside = known < 0.5
+    hu = np.where(outside, np.float32(_TISSUE_HU if random.random() < 0.8 else _AIR_HU), hu)
     if random.random() < _FLIP_SHARE:
         # a mirrored chest has its heart on the right; what is called right stays on the image's left
         hu, right, left, known = (np.ascontiguousarray(item[:, :, ::-1]) for item in (hu, left, right, known))
@@ -50,7 +50,7 @@ def example(case: LungCase, random: np.random.Generator) -> LungExample:
         hu, right, left, known = (np.ascontiguousarray(item[::-1]) for item in (hu, right, left, known))
     lung = right + left
     if random.random() < _EXPIRED_SHARE:
-        hu = hu + lung * np.float32(random.uniform(20, 250)) * (hu < -500)  # noqa: PLR2004 - aerated lung
+        hu = hu + lung * np.float32(random.uniform(20, 250)) * (hu < -500)
     if random.random() < _PATCHY_SHARE:
         hu = _with_patches(hu, lung, random)
     if random.random() < _LOBAR_SHARE:
@@ -102,13 +102,13 @@ def _with_patches(
     """Patches of any density between a haze and consolidation, many or few, which keep some of the lung's texture."""
     field = _field(hu.shape, int(random.integers(4, 12)), random)
     patch = 1 / (1 + np.exp(-_EDGE * (field - random.uniform(-0.5, 1.5))))
-    dense = random.uniform(*_DENSE_HU) if random.random() < 0.6 else random.uniform(-600, 0)  # noqa: PLR2004
+    dense = random.uniform(*_DENSE_HU) if random.random() < 0.6 else random.uniform(-600, 0)
     return _laid(hu, np.asarray(lung * patch, np.float32), dense, random.uniform(0.7, 1.0))
 
 
 def _half_space(side: NDArray[np.float32], random: np.random.Generator, *, backward: float) -> NDArray[np.float32]:
     """A share of a lung on one side of a wavy plane, soft at the plane; ``backward`` makes it the back more often."""
-    places = np.argwhere(side > 0.5)  # noqa: PLR2004 - the larger part of the voxel
+    places = np.argwhere(side > 0.5)
     if not len(places):
         return np.zeros_like(side)
     normal = random.normal((0, backward, 0), 1, 3)
@@ -145,6 +145,6 @@ def _imaged(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.
         blurred = (np.concatenate([image[:1], image[:-1]]) + image + np.concatenate([image[1:], image[-1:]])) / 3
         image = image + np.float32(random.uniform(0.3, 1.0)) * (blurred - image)
     noise = random.normal(0, abs(random.normal(0, 35)), hu.shape).astype(np.float32)
-    if random.random() < 0.5:  # noqa: PLR2004 - as often smooth as not
+    if random.random() < 0.5:
         noise = 2 * functional.avg_pool3d(torch.from_numpy(noise)[None, None], 3, stride=1, padding=1)[0, 0].numpy()
     return (image * np.float32(random.normal(1, 0.02)) + np.float32(random.normal(0, 15)) + noise).astype(np.float32)

@@ -119,7 +119,7 @@ def _reduced(mask: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray
         return mask
     size = (shape[2], shape[1])
     planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in mask.astype(np.float32)]
-    return np.stack(planes) >= 0.5  # noqa: PLR2004 - the larger part
+    return np.stack(planes) >= 0.5
 
 
 def score(network: UNet, border: Border, scan: LungScan) -> dict[str, float | str | None]:

@@ -46,7 +46,7 @@ _SATURATED = 250
 _MALFORMED = (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
-class UnreadableData(AnalysisError):  # noqa: N818 - errors are named by what happened
+class UnreadableData(AnalysisError):
     """A file of the training data cannot be read."""
 
 
@@ -127,9 +127,9 @@ def _resampled(scan: _Scan, box: LungBox) -> tuple[NDArray[np.uint8], NDArray[np
     for k, plane in enumerate(scan.hu):
         grey[k] = encode_hu(crop(np.clip(plane, FLOOR_HU, CEILING_HU), OUTSIDE_HU))
         for value in np.unique(scan.label[k][scan.label[k] > 0]):
-            mask[k][crop((scan.label[k] == value).astype(np.float32), 0) >= 0.5] = value  # noqa: PLR2004 - the majority
+            mask[k][crop((scan.label[k] == value).astype(np.float32), 0) >= 0.5] = value
         for bit, region in ((LUNG, scan.lung[k]), (KNOWN, scan.known[k])):
-            mask[k][crop(region.astype(np.float32), 0) >= 0.5] |= np.uint8(bit)  # noqa: PLR2004
+            mask[k][crop(region.astype(np.float32), 0) >= 0.5] |= np.uint8(bit)
     return grey, mask
 
 
@@ -173,7 +173,7 @@ def _hospital_scans(data: Path, tell: Callable[[str], None]) -> Iterator[tuple[S
     """A hospital's scans; the place of a patient is that of the digest of the ID among all."""
     if not data.is_dir():
         return
-    from analysis.training.hospital import find_cases, read_case  # noqa: PLC0415 - nibabel, only where it is needed
+    from analysis.training.hospital import find_cases, read_case
 
     cases = find_cases(data, tell)
     patients = sorted({case.patient for case in cases})

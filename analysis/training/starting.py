@@ -18,7 +18,7 @@ from analysis.training.datasets import EVERYTHING, Cache, fold_name, source_told
 __all__ = ["UnfitStart", "check_start", "start_folder"]
 
 
-class UnfitStart(AnalysisError):  # noqa: N818 - errors are named by what happened
+class UnfitStart(AnalysisError):
     """The run cannot go on from this model."""
 
 

@@ -10,7 +10,7 @@ from analysis.errors import AnalysisError
 _Value = TypeVar("_Value")
 
 
-class UnusableRecipe(AnalysisError, ValueError):  # noqa: N818 - errors are named by what happened
+class UnusableRecipe(AnalysisError, ValueError):
     """The recipe cannot be used."""
 
 

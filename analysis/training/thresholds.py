@@ -93,7 +93,7 @@ def summary(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "lesion_dice": float(dice[:, k].mean()),
                 "lesion_dice_worst": float(dice[:, k].min()),
                 "burden_bias_points": float((burden[:, k] - true).mean()),
-                "burden_r2": float(np.corrcoef(burden[:, k], true)[0, 1] ** 2) if len(patients) > 2 else None,  # noqa: PLR2004
+                "burden_r2": float(np.corrcoef(burden[:, k], true)[0, 1] ** 2) if len(patients) > 2 else None,
                 "control_burden_percent": float(controls[:, k].mean()) if len(controls) else None,
             }
             for k, threshold in enumerate(GRID)

@@ -42,7 +42,7 @@ _SAVE_EVERY_S = 60.0  # a run that is killed loses at most this much
 _HU_RANGE = (-1024.0, 600.0)  # of the segmenter's input; minmax puts it on 0 to 1
 
 
-class OtherRun(AnalysisError):  # noqa: N818 - errors are named by what happened
+class OtherRun(AnalysisError):
     """The checkpoint is of another run: name another file, or remove it."""
 
 
@@ -357,7 +357,7 @@ def _trains_in_bfloat16(network: nn.Module, device: torch.device) -> bool:
 def _channels_last(network: nn.Module) -> nn.Module:
     """The same network with its kernels laid out as fast convolutions want them."""
     for parameter in network.parameters():
-        if parameter.ndim == 4:  # noqa: PLR2004 - a kernel
+        if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
 

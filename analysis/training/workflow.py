@@ -32,11 +32,11 @@ _POLL_S = 0.5
 _STOP_S = 30.0
 
 
-class TrainingFailed(AnalysisError):  # noqa: N818 - errors are named by what happened
+class TrainingFailed(AnalysisError):
     """A training run ended with an error."""
 
 
-class UnusableData(AnalysisError):  # noqa: N818
+class UnusableData(AnalysisError):
     """The data cannot be trained on."""
 
 

@@ -53,7 +53,7 @@ class Waiter:
             time.sleep(min(_LOOK_EVERY_S, left))
 
     def _wait_postgresql(self, timeout_s: float) -> bool:
-        import psycopg  # noqa: PLC0415 - only an installation on PostgreSQL has it
+        import psycopg
 
         raw, fresh = self._own()
         try:

@@ -38,7 +38,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List flagged cases, the newest first."""
-    from alerts.alert import AlertState  # noqa: PLC0415
+    from alerts.alert import AlertState
 
     states = chosen(AlertState, state)
     with Invocation.of(ctx).store() as store:

@@ -66,14 +66,14 @@ def analyze(
     with _progress() as progress:
         progress("reading headers")
         invocation.configure_logs()
-        from analysis.series import read_series  # noqa: PLC0415 - heavy imports, only for this command
+        from analysis.series import read_series
 
         reading = read_series(paths)
         for path, why in reading.unreadable[:_MOST_NOTES]:
             print_note(f"{path}: {why}")
         if len(reading.unreadable) > _MOST_NOTES:
             print_note(f"... and {len(reading.unreadable) - _MOST_NOTES} more files that are not DICOM instances")
-        from dicom_node.cli.local_analysis import FAILED, analyse_locally  # noqa: PLC0415
+        from dicom_node.cli.local_analysis import FAILED, analyse_locally
 
         results = list(analyse_locally(reading.series, settings, out=out, progress=progress, model=model))
     if as_json:
@@ -93,7 +93,7 @@ def _document(result: LocalResult, *, with_files: bool) -> dict[str, object]:
 def _print(results: Sequence[LocalResult]) -> None:
     names = shortened([result.series_instance_uid for result in results])
     print_table(_COLUMNS, [_row(result, names) for result in results], numeric=_NUMERIC, caption=RESEARCH_USE)
-    from alerts import describe  # noqa: PLC0415 - heavy, and only for people
+    from alerts import describe
 
     for result in results:
         if result.findings is not None and result.decision is not None:

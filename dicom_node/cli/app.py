@@ -46,7 +46,7 @@ class _ReportingGroup(TyperGroup):
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version  # noqa: PLC0415 - only this option needs it
+        from importlib.metadata import version
 
         typer.echo(f"lungsentry {version('lungsentry')}")
         raise typer.Exit

@@ -91,8 +91,8 @@ def python_version(_settings: Settings) -> Iterator[Check]:
 
 def codecs(_settings: Settings) -> Iterator[Check]:
     """Pixels can be decoded in every transfer syntax that the receiver accepts."""
-    import pydicom.uid  # noqa: PLC0415
-    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
+    import pydicom.uid
+    from pydicom.pixels.decoders.base import get_decoder
 
     for keyword in _SYNTAXES:
         syntax: pydicom.uid.UID = getattr(pydicom.uid, keyword)
@@ -158,9 +158,9 @@ def _clock_against(last_received_at: datetime | None) -> Iterator[Check]:
 
 def weights(settings: Settings) -> Iterator[Check]:
     """The shipped weights and those in use are there, with the SHA-256 that was named for them."""
-    from analysis.errors import AnalysisError  # noqa: PLC0415
-    from analysis.model.registry import SHIPPED, Registry  # noqa: PLC0415 - torch, only here
-    from analysis.model.weights import read_weights  # noqa: PLC0415
+    from analysis.errors import AnalysisError
+    from analysis.model.registry import SHIPPED, Registry
+    from analysis.model.weights import read_weights
 
     registry = Registry(directory=settings.models_dir)
     wanted = {SHIPPED: None, **_in_use(settings)}
@@ -184,7 +184,7 @@ def _in_use(settings: Settings) -> dict[str, str]:
     """Reference and SHA-256 of the models in use, as far as the database tells; another check speaks of that."""
     if is_sqlite(settings) and not sqlite_file(settings).exists():
         return {}
-    from db import StoreError  # noqa: PLC0415
+    from db import StoreError
 
     try:
         with open_store(settings) as store:
@@ -224,7 +224,7 @@ def tls(settings: Settings) -> Iterator[Check]:
     """The certificates can be used, and hold for longer than the warning asks for."""
     if settings.tls.certificates is None:
         return
-    from dicom_node.network.tls import CertificateFolder, TlsError  # noqa: PLC0415
+    from dicom_node.network.tls import CertificateFolder, TlsError
 
     folder, now = CertificateFolder(settings.tls.certificates), datetime.now(UTC)
     try:

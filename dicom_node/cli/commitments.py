@@ -24,7 +24,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List requests for storage commitment, the newest first; a failed one names why its answer did not arrive."""
-    from db import CommitmentState  # noqa: PLC0415
+    from db import CommitmentState
 
     states = chosen(CommitmentState, state)
     with Invocation.of(ctx).store() as store:

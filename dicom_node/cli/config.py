@@ -20,7 +20,7 @@ def check(ctx: typer.Context) -> None:
     """Read the settings as the node would, and say whether it could use them."""
     invocation = Invocation.of(ctx)
     invocation.settings()
-    from dicom_node.settings import find_file  # noqa: PLC0415
+    from dicom_node.settings import find_file
 
     file = find_file(invocation.config_file)
     say(
@@ -33,7 +33,7 @@ def check(ctx: typer.Context) -> None:
 def show(ctx: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show every setting in force, from the file, the environment and the defaults; passwords are hidden."""
     settings = Invocation.of(ctx).settings()
-    from dicom_node.settings import shown  # noqa: PLC0415
+    from dicom_node.settings import shown
 
     values = shown(settings)
     if as_json:
@@ -49,7 +49,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a settings file with every field, its default and what it is for."""
-    from dicom_node.settings import document  # noqa: PLC0415
+    from dicom_node.settings import document
 
     try:
         with file.open("w" if force else "x", encoding="utf-8") as out:

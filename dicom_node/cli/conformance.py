@@ -12,6 +12,6 @@ def register(app: typer.Typer) -> None:
 
 def conformance() -> None:
     """Print the DICOM conformance statement, in Markdown: what this version negotiates, with its default settings."""
-    from dicom_node.conformance import statement  # noqa: PLC0415
+    from dicom_node.conformance import statement
 
     typer.echo(statement(), nl=False)

@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="The database: its schema and a cop
 def upgrade(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Make the database if there is none, and bring its schema to this version. Stop the node before, on PostgreSQL."""
     settings = Invocation.of(ctx).settings()
-    import db  # noqa: PLC0415
+    import db
 
     if is_sqlite(settings):
         sqlite_file(settings).parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def backup(
 ) -> None:
     """Copy a SQLite database, consistent and while the node runs. For PostgreSQL: says which pg_dump does it."""
     settings = Invocation.of(ctx).settings()
-    import db  # noqa: PLC0415
+    import db
 
     if file.exists():
         raise CommandError(f"{file} exists; name a new file")

@@ -62,8 +62,8 @@ def demo(
     if series is not None and not series.is_dir():
         raise UsageError(f"there is no folder {series}")
     settings = Invocation.of(ctx).settings()
-    from dicom_node.cli.demo_node import demo_settings, running_node, wait_for_series  # noqa: PLC0415
-    from dicom_node.cli.sending import send_with_progress, tell_not_stored  # noqa: PLC0415
+    from dicom_node.cli.demo_node import demo_settings, running_node, wait_for_series
+    from dicom_node.cli.sending import send_with_progress, tell_not_stored
 
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lungsentry-demo-") as name:
@@ -103,7 +103,7 @@ def _phantoms(folder: Path) -> list[_Case]:
 
 
 def _folder(folder: Path) -> list[_Case]:
-    from analysis.series import read_series  # noqa: PLC0415
+    from analysis.series import read_series
 
     reading = read_series([folder])
     if not reading.series:

@@ -63,8 +63,8 @@ def running_node(settings: Settings, folder: Path, peer_ae_title: str) -> Genera
     Raises:
         CommandError: it did not start, or did not stop by itself.
     """
-    from db import Peer, upgrade  # noqa: PLC0415
-    from dicom_node.settings import document  # noqa: PLC0415
+    from db import Peer, upgrade
+    from dicom_node.settings import document
 
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     file, log = folder / "lungsentry.toml", folder / _LOG_NAME
@@ -104,7 +104,7 @@ def wait_for_series(node: DemoNode, awaited: Collection[str], timeout_s: float) 
     Raises:
         CommandError: the node died, or the time is up.
     """
-    from db import SeriesState  # noqa: PLC0415
+    from db import SeriesState
 
     ended_states = {SeriesState.ANALYSED, SeriesState.EXCLUDED, SeriesState.FAILED}
     deadline = time.monotonic() + timeout_s

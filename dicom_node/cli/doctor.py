@@ -21,9 +21,9 @@ def doctor(ctx: typer.Context, *, as_json: Annotated[bool, typer.Option("--json"
     """Check Python, codecs, weights, disk, database, peers, port, TLS and clock; say what to do about each."""
     invocation = Invocation.of(ctx)
     settings = invocation.settings()
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
-    from dicom_node.cli.checks import CHECKS, Level  # noqa: PLC0415
+    from dicom_node.cli.checks import CHECKS, Level
 
     results = [result for check in CHECKS for result in check(settings)]
     failed = any(result.level is Level.FAIL for result in results)

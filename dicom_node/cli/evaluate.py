@@ -111,7 +111,7 @@ def evaluate(
     settings = Invocation.of(ctx).settings()
     if not data.is_dir():
         raise UsageError(f"there is no folder {data}")
-    from analysis.evaluation.models import ModelSource  # noqa: PLC0415 - heavy imports, only for this command
+    from analysis.evaluation.models import ModelSource
 
     if cross_validated is None:
         source = ModelSource(directory=_model_folder(model, settings))
@@ -128,7 +128,7 @@ def evaluate(
     document: dict[str, Any] = plain(content)
     written: list[Path] = []
     if report is not None:
-        from analysis.evaluation.report import write_report  # noqa: PLC0415
+        from analysis.evaluation.report import write_report
 
         written.append(write_report(report, document, pictures))
     if json_file == _STANDARD_OUTPUT:
@@ -156,10 +156,10 @@ class _Run:
 
     def document(self, source: ModelSource, progress: Progress) -> tuple[dict[str, Any], tuple[Picture, ...]]:
         """The figures of a model as a document, and the pictures of its cases."""
-        from analysis.evaluation.cases import EvaluationSet  # noqa: PLC0415
-        from analysis.evaluation.document import document  # noqa: PLC0415
-        from analysis.evaluation.harness import evaluate_set  # noqa: PLC0415
-        from analysis.evaluation.models import Models  # noqa: PLC0415
+        from analysis.evaluation.cases import EvaluationSet
+        from analysis.evaluation.document import document
+        from analysis.evaluation.harness import evaluate_set
+        from analysis.evaluation.models import Models
 
         models = Models(source=source, load=self._load)
         evaluation = evaluate_set(
@@ -177,7 +177,7 @@ class _Run:
         self, content: dict[str, Any], other: ModelSource | dict[str, Any], progress: Progress
     ) -> dict[str, Any]:
         """The comparison with another model, or with the JSON of its evaluation."""
-        from analysis.evaluation.comparison import compare  # noqa: PLC0415
+        from analysis.evaluation.comparison import compare
 
         if not isinstance(other, dict):
             other, _ = replace(self, pictures=False).document(other, progress)
@@ -190,7 +190,7 @@ class _Run:
         return (policy.ctac if self.which is _Set.CTAC else policy.chest_ct).burden_percent
 
     def _load(self, directory: Path | None) -> LesionModel:
-        from analysis.model import Segmenter  # noqa: PLC0415
+        from analysis.model import Segmenter
 
         try:
             return Segmenter.load(directory, device=self.settings.worker.device, threads=self.settings.worker.threads)
@@ -199,7 +199,7 @@ class _Run:
 
 
 def _check_extra() -> None:
-    from analysis.evaluation import missing_packages  # noqa: PLC0415
+    from analysis.evaluation import missing_packages
 
     if missing := missing_packages():
         raise CommandError(f"evaluation needs {', '.join(missing)}: pip install 'lungsentry[train]'")
@@ -209,14 +209,14 @@ def _model_folder(named: str | None, settings: Settings) -> Path | None:
     """The folder of a model that is named by its folder, or as ``lungsentry model list`` names it."""
     if named is None or Path(named).is_dir():
         return None if named is None else Path(named)
-    from analysis.model.registry import Registry  # noqa: PLC0415
+    from analysis.model.registry import Registry
 
     return Registry(directory=settings.models_dir).find(named).directory
 
 
 def _other(against: Path, which: _Set, settings: Settings) -> ModelSource | dict[str, Any]:
     """The model to compare with, or its figures: looked for before the first case is measured."""
-    from analysis.evaluation.models import ModelSource  # noqa: PLC0415
+    from analysis.evaluation.models import ModelSource
 
     if against.is_file():
         try:
@@ -243,8 +243,8 @@ def _write_json(path: Path, document: dict[str, Any]) -> Path:
 
 def _print(document: dict[str, Any]) -> None:
     """Every case, then means; of figures those that the set is judged by."""
-    from analysis.evaluation.cases import EvaluationSet  # noqa: PLC0415
-    from analysis.evaluation.document import MAIN_FIGURES  # noqa: PLC0415
+    from analysis.evaluation.cases import EvaluationSet
+    from analysis.evaluation.document import MAIN_FIGURES
 
     cases = [*document["cases"], *document.get("controls", [])]
     wanted = dict.fromkeys((*MAIN_FIGURES[EvaluationSet(document["set"])], "burden_percent", "true_burden_percent"))
@@ -304,7 +304,7 @@ def _progress() -> Generator[Progress, None, None]:
     if not sys.stderr.isatty():
         yield lambda _name, _done, _count: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:

@@ -54,7 +54,7 @@ _BASES = (
     ("analysis.errors", "AnalysisError"),
     ("db", "StoreError"),
     ("dicom_node.settings", "SettingsError"),
-    ("dicom_node.retrieval.errors", "RetrievalError"),
+    ("dicom_node.peers.errors", "PeerError"),
     ("dicom_node.simulator.errors", "SimulatorError"),
     ("dicom_node.network.tls", "TlsError"),
 )
@@ -66,22 +66,22 @@ def _domain_errors() -> tuple[type[Exception], ...]:
 
 
 def _told(error: Exception) -> tuple[str, ExitCode]:
-    from dicom_node.settings import SettingsError  # noqa: PLC0415
+    from dicom_node.settings import SettingsError
 
     if isinstance(error, SettingsError):
         return str(error), ExitCode.USAGE
     if "dicom_node.simulator.errors" in sys.modules:
-        from dicom_node.simulator.errors import AssociationAbortedError, PeerUnreachableError  # noqa: PLC0415
+        from dicom_node.simulator.errors import AssociationAbortedError, PeerUnreachableError
 
         if isinstance(error, PeerUnreachableError | AssociationAbortedError):
             return str(error), ExitCode.UNREACHABLE
-    if "dicom_node.retrieval.errors" in sys.modules:
-        from dicom_node.retrieval.errors import Unreachable  # noqa: PLC0415
+    if "dicom_node.peers.errors" in sys.modules:
+        from dicom_node.peers.errors import Unreachable
 
         if isinstance(error, Unreachable):
             return str(error), ExitCode.UNREACHABLE
     if "db" in sys.modules:
-        from db import DatabaseUnavailable, SchemaOutOfDate  # noqa: PLC0415
+        from db import DatabaseUnavailable, SchemaOutOfDate
 
         if isinstance(error, SchemaOutOfDate):
             return f"{error} Run `lungsentry db upgrade`.", ExitCode.FAILED

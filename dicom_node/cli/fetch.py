@@ -68,7 +68,7 @@ def fetch(
     node's AE title and address, and the node has to allow the PACS. What was analysed before is analysed again by
     `lungsentry requeue`.
     """
-    from dicom_node.retrieval import Method, find_series  # noqa: PLC0415
+    from dicom_node.retrieval import Method, find_series
 
     if method not in set(Method):
         raise UsageError(f"there is no method {method!r}; methods are get and move")
@@ -92,7 +92,7 @@ def fetch(
 
 
 def _criteria(study: str | None, patient: str | None, since: str | None, until: str | None) -> Criteria:
-    from dicom_node.retrieval import Criteria  # noqa: PLC0415
+    from dicom_node.retrieval import Criteria
 
     try:
         return Criteria(study_instance_uid=study, patient_id=patient, since=_day(since), until=_day(until))
@@ -107,8 +107,8 @@ def _day(given: str | None) -> date | None:
 def _remote(
     invocation: Invocation, settings: Settings, ae_title: str, host: str | None, port: int | None
 ) -> RemotePeer:
-    from dicom_node.network.tls import certificate_folder  # noqa: PLC0415
-    from dicom_node.retrieval import RemotePeer  # noqa: PLC0415
+    from dicom_node.network.tls import certificate_folder
+    from dicom_node.retrieval import RemotePeer
 
     address = find_address(invocation, ae_title, host, port)
     certificates = certificate_folder(settings.tls) if ae_title in settings.tls.outgoing else None
@@ -124,10 +124,10 @@ def _remote(
 def _fetch_all(
     found: Sequence[FoundSeries], settings: Settings, store: Store, remote: RemotePeer, method: str, *, hidden: bool
 ) -> list[Fetched]:
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
-    from dicom_node.retrieval import Method, archiving  # noqa: PLC0415
-    from dicom_node.retrieval import fetch as fetch_series  # noqa: PLC0415
+    from dicom_node.retrieval import Method, archiving
+    from dicom_node.retrieval import fetch as fetch_series
 
     instances = sum(one.instance_count or 0 for one in found)
     done: list[Fetched] = []
@@ -153,7 +153,7 @@ def _fetch_all(
 
 
 def _list(found: Sequence[FoundSeries], store: Store, *, as_json: bool) -> None:
-    from dicom_node.retrieval import held_instances  # noqa: PLC0415
+    from dicom_node.retrieval import held_instances
 
     held = {one.series_instance_uid: held_instances(store, one.series_instance_uid) for one in found}
     if as_json:

@@ -36,14 +36,14 @@ class Invocation:
         Raises:
             SettingsError: names the field and what would do.
         """
-        from dicom_node.settings import load  # noqa: PLC0415
+        from dicom_node.settings import load
 
         return load(self.config_file)
 
     def configure_logs(self, role: str = "cli") -> None:
         """Log to standard error as far as ``-v`` asks: not at all, what is done, with ``-vv`` all of it."""
-        from dicom_node import logs  # noqa: PLC0415
-        from dicom_node.settings import Logging  # noqa: PLC0415
+        from dicom_node import logs
+        from dicom_node.settings import Logging
 
         level = ("ERROR", "INFO", "DEBUG")[min(self.verbosity, 2)]
         logs.configure(Logging.model_validate({"level": level}), role=role)
@@ -70,8 +70,8 @@ def open_store(settings: Settings) -> Generator[Store, None, None]:
     Raises:
         NotThereError: the file is missing; the message says what makes it.
     """
-    from db import Store  # noqa: PLC0415
-    from dicom_node.cli.failures import NotThereError  # noqa: PLC0415
+    from db import Store
+    from dicom_node.cli.failures import NotThereError
 
     if is_sqlite(settings) and not (file := sqlite_file(settings)).exists():
         raise NotThereError(
@@ -92,8 +92,8 @@ def is_sqlite(settings: Settings) -> bool:
 
 def sqlite_file(settings: Settings) -> Path:
     """The SQLite file of settings for which ``is_sqlite`` holds."""
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
-    from sqlalchemy import make_url  # noqa: PLC0415
+    from sqlalchemy import make_url
 
     return Path(make_url(settings.database_url).database or "")

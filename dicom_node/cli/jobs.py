@@ -35,7 +35,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List jobs, the newest first; `failed` are the dead letters."""
-    from db import JobState  # noqa: PLC0415
+    from db import JobState
 
     states = chosen(JobState, state)
     with Invocation.of(ctx).store() as store:

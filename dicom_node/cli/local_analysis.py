@@ -100,8 +100,8 @@ def load_segmenter(settings: Settings, model: str | None) -> Segmenter:
         UntrustedWeights: its weights are missing or are not those that the manifest names.
         UsageError: this machine has no such device.
     """
-    from analysis.model import Segmenter  # noqa: PLC0415 - torch, only where a series is eligible
-    from analysis.model.registry import SHIPPED, Registry  # noqa: PLC0415
+    from analysis.model import Segmenter
+    from analysis.model.registry import SHIPPED, Registry
 
     folder = Path(model or "")
     if model is None or not folder.is_dir():

@@ -157,8 +157,8 @@ def activate(ctx: typer.Context, model: _Model, *, profile: _For = _Profiles.BOT
     The choice is held in the database, so that all machines of the node follow it at once and an event says who made
     it. `shipped` returns to the model that comes with the software, whatever its version.
     """
-    from analysis.model.self_check import self_check  # noqa: PLC0415
-    from db import ModelRole  # noqa: PLC0415
+    from analysis.model.self_check import self_check
+    from db import ModelRole
 
     found = _registry(ctx).find(model)
     self_check(found.directory)
@@ -197,8 +197,8 @@ def shadow(
 
     What it finds is kept beside the result (`series show`, `model show`) and logged. A job takes about twice as long.
     """
-    from analysis.model.self_check import self_check  # noqa: PLC0415
-    from db import ModelRole  # noqa: PLC0415
+    from analysis.model.self_check import self_check
+    from db import ModelRole
 
     decided = who or this_user()
     if model == _NOTHING:
@@ -224,7 +224,7 @@ def shadow(
 
 
 def _registry(ctx: typer.Context) -> Registry:
-    from analysis.model.registry import Registry  # noqa: PLC0415 - torch, only for this command
+    from analysis.model.registry import Registry
 
     return Registry(directory=Invocation.of(ctx).settings().models_dir)
 
@@ -247,15 +247,15 @@ def _use(ctx: typer.Context, reference: str | None = None) -> _Use:
 
 
 def _profiles(chosen: _Profiles) -> tuple[Profile, ...]:
-    from analysis.findings import Profile  # noqa: PLC0415
+    from analysis.findings import Profile
 
     return tuple(Profile) if chosen is _Profiles.BOTH else (Profile(chosen.value),)
 
 
 def _checked(registry: Registry, wanted: str) -> dict[str, object]:
     """What became of the check of a model or a folder."""
-    from analysis.errors import UntrustedWeights  # noqa: PLC0415
-    from analysis.model.self_check import self_check  # noqa: PLC0415 - torch, only here
+    from analysis.errors import UntrustedWeights
+    from analysis.model.self_check import self_check
 
     folder = Path(wanted) if Path(wanted).is_dir() else registry.find(wanted).directory
     try:

@@ -140,7 +140,7 @@ def _print_shadows(shadows: Sequence[StoredShadowResult]) -> None:
 
 def _profiles(model: InstalledModel, assignments: Sequence[ModelAssignment], role: str) -> list[str]:
     """The profiles for which the model has this role."""
-    from analysis.findings import Profile  # noqa: PLC0415
+    from analysis.findings import Profile
 
     told = {one.profile: one.reference for one in assignments if one.role.value == role}
     unassigned = model.reference if model.shipped and role == "active" else None
@@ -156,7 +156,7 @@ def _thresholds(manifest: Manifest) -> dict[str, object]:
 
 def _figures(model: InstalledModel) -> dict[str, float]:
     """The means of the model's own evaluation; none where it brought no figures that can be read."""
-    from analysis.model.weights import EVALUATION_NAME  # noqa: PLC0415
+    from analysis.model.weights import EVALUATION_NAME
 
     try:
         means = json.loads((model.directory / EVALUATION_NAME).read_text(encoding="utf-8"))["mean"]

@@ -22,7 +22,7 @@ _WIDTH_OF_A_PIPE = 220
 
 def console(*, stderr: bool = False) -> Console:
     """A console on the stream as it is now; wide where it is no terminal."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
@@ -31,21 +31,21 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_error(message: str) -> None:
     """One red line on standard error."""
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
     console(stderr=True).print(Text(f"error: {' '.join(message.split())}", style="bold red"), soft_wrap=True)
 
 
 def print_note(message: str) -> None:
     """One line on standard error that is no error; standard output stays what was asked for."""
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
     console(stderr=True).print(Text(message, style="yellow"), soft_wrap=True)
 
 
 def say(message: str, *, style: str = "") -> None:
     """One line on standard output, never read as markup."""
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
     console().print(Text(message, style=style), soft_wrap=True)
 
@@ -118,9 +118,9 @@ def print_table(
     empty: str = "nothing to list",
 ) -> None:
     """A table for people; where there are no rows, the sentence ``empty`` instead."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
     listed = [[Text(cell) for cell in row] for row in rows]
     if not listed:
@@ -147,8 +147,8 @@ def fields_of(value: Any) -> dict[str, object]:
 
 def print_fields(fields: Mapping[str, object], *, title: str | None = None) -> None:
     """Name and value a line, for one thing that is shown."""
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)

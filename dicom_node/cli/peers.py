@@ -70,7 +70,7 @@ def allow(
     role: Annotated[str, typer.Option(help="What it is, for your own list: scanner, pacs, router.")] = "scanner",
 ) -> None:
     """Let a peer send to the node; what was allowed for the same AE title and address before is replaced."""
-    from db import Peer  # noqa: PLC0415
+    from db import Peer
 
     peer = Peer(
         ae_title=_checked_title(ae_title),
@@ -139,7 +139,7 @@ def refused(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 def allowing(refusal: RefusedAssociation, own_ae_title: str) -> str | None:
     """The one command that would have let this association in; None where it failed at TLS, before any AE title."""
-    from dicom_node.peers.admission import BY_TLS  # noqa: PLC0415
+    from dicom_node.peers.admission import BY_TLS
 
     if refusal.reason.startswith(BY_TLS):
         return None

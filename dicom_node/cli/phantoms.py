@@ -64,7 +64,7 @@ def write_phantom(kind: Kind, folder: Path, changes: Mapping[str, object] | None
     Raises:
         UsageError: such a phantom cannot be built.
     """
-    from dicom_node.simulator import LesionTooLargeError, build_phantom, header_for, write_series  # noqa: PLC0415
+    from dicom_node.simulator import LesionTooLargeError, build_phantom, header_for, write_series
 
     try:
         phantom = build_phantom(_specification(kind, changes or {}))
@@ -80,7 +80,7 @@ def write_phantom(kind: Kind, folder: Path, changes: Mapping[str, object] | None
 
 
 def _specification(kind: Kind, changes: Mapping[str, object]) -> PhantomSpec:
-    from dicom_node.simulator import PhantomSpec  # noqa: PLC0415
+    from dicom_node.simulator import PhantomSpec
 
     make = {
         Kind.NORMAL: PhantomSpec.normal,

@@ -60,7 +60,7 @@ def requeue(
         raise UsageError(
             "say which series: --study, --series, --patient, --failed, --since, --model-version or --not-model-version"
         )
-    from db import RequeueFilter  # noqa: PLC0415
+    from db import RequeueFilter
 
     since_moment = moment(since)
     with Invocation.of(ctx).store() as store:

@@ -44,7 +44,7 @@ def serve(ctx: typer.Context, *, as_json: _Json = False) -> None:
         settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     else:
         _check_schema(settings)
-    from dicom_node.node import run_node  # noqa: PLC0415
+    from dicom_node.node import run_node
 
     run_node(settings, stop_on(signal.SIGTERM, signal.SIGINT), _telling(settings, as_json=as_json))
 
@@ -54,7 +54,7 @@ def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
     settings = _begin(ctx, "receiver")
     _claim_port(settings)
     _check_schema(settings)
-    from dicom_node.receiver import run_receiver  # noqa: PLC0415
+    from dicom_node.receiver import run_receiver
 
     run_receiver(settings, ready=_telling(settings, as_json=as_json), stop=stop_on(signal.SIGTERM, signal.SIGINT))
 
@@ -63,7 +63,7 @@ def worker(ctx: typer.Context) -> None:
     """Run one worker alone: it takes jobs from the queue and analyses series. Start as many as the machine bears."""
     settings = _begin(ctx, "worker")
     _check_schema(settings)
-    from dicom_node.node import run_worker  # noqa: PLC0415
+    from dicom_node.node import run_worker
 
     run_worker(settings, stop_on(signal.SIGTERM, signal.SIGINT))
 
@@ -72,13 +72,13 @@ def scheduler(ctx: typer.Context) -> None:
     """Run the scheduler alone: completion, lapsed leases, deliveries, retention. One leads, others wait."""
     settings = _begin(ctx, "scheduler")
     _check_schema(settings)
-    from dicom_node.scheduler import run_scheduler  # noqa: PLC0415
+    from dicom_node.scheduler import run_scheduler
 
     run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def _begin(ctx: typer.Context, role: str) -> Settings:
-    from dicom_node import logs  # noqa: PLC0415
+    from dicom_node import logs
 
     invocation = Invocation.of(ctx)
     settings = invocation.settings()

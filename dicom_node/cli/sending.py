@@ -26,7 +26,7 @@ def echo_peer(address: Address, calling_ae_title: str) -> float:
         SimulatorError: it does not answer, or rejects the association.
         CommandError: it answers with a failure.
     """
-    from dicom_node.simulator import echo  # noqa: PLC0415
+    from dicom_node.simulator import echo
 
     answer = echo(
         host=address.host,
@@ -46,9 +46,9 @@ def send_with_progress(paths: Sequence[Path], address: Address, calling_ae_title
     Raises:
         SimulatorError: no association came about, or there is no DICOM file.
     """
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
-    from dicom_node.simulator import send_files  # noqa: PLC0415
+    from dicom_node.simulator import send_files
 
     with Progress(console=console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task(f"sending to {address.ae_title}", total=len(paths))

@@ -40,7 +40,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List series, the last received first, with what became of each."""
-    from db import SeriesState  # noqa: PLC0415
+    from db import SeriesState
 
     states = chosen(SeriesState, state)
     with Invocation.of(ctx).store() as store:

@@ -90,7 +90,7 @@ def simulate(
 
 
 def _replayed(source: Path | None, folder: Path) -> Sequence[Path]:
-    from dicom_node.simulator import replay  # noqa: PLC0415
+    from dicom_node.simulator import replay
 
     if source is None or not source.exists():
         raise UsageError(f"there is no folder {source}")
@@ -98,7 +98,7 @@ def _replayed(source: Path | None, folder: Path) -> Sequence[Path]:
 
 
 def _series_uids(paths: Sequence[Path]) -> set[str]:
-    from analysis.series import read_series  # noqa: PLC0415
+    from analysis.series import read_series
 
     reading = read_series(paths)
     if not reading.series:

@@ -22,7 +22,7 @@ def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     invocation = Invocation.of(ctx)
     with invocation.store() as store:
         standing = store.status()
-    from dicom_node.cli.checks import Level, disk, tls  # noqa: PLC0415
+    from dicom_node.cli.checks import Level, disk, tls
 
     settings = invocation.settings()
     warnings = [found for check in (disk, tls) for found in check(settings) if found.level is not Level.OK]

@@ -186,7 +186,7 @@ def _workflow(
     version: str | None,
     resume: bool,
 ) -> Workflow:
-    from analysis.training.workflow import Plan, Workflow  # noqa: PLC0415 - torch, only for this command
+    from analysis.training.workflow import Plan, Workflow
 
     if resume:
         return Workflow.resume(out)
@@ -218,7 +218,7 @@ def _workflow(
 
 
 def _folds(given: str) -> tuple[int | None, ...]:
-    from analysis.training.datasets import FOLD_COUNT  # noqa: PLC0415
+    from analysis.training.datasets import FOLD_COUNT
 
     if given.strip().lower() == _ALL:
         return (*range(FOLD_COUNT), None)
@@ -229,7 +229,7 @@ def _folds(given: str) -> tuple[int | None, ...]:
 
 
 def _device(wanted: _Device) -> str:
-    import torch  # noqa: PLC0415
+    import torch
 
     there = torch.cuda.is_available()
     if wanted is _Device.CUDA and not there:
@@ -243,8 +243,8 @@ def _check_extra() -> None:
 
 
 def _what_will_be_done(workflow: Workflow, cache: Cache) -> Generator[str, None, None]:
-    from analysis.training.datasets import Source  # noqa: PLC0415
-    from analysis.training.export import EXPORTED_KINDS  # noqa: PLC0415
+    from analysis.training.datasets import Source
+    from analysis.training.export import EXPORTED_KINDS
 
     plan = workflow.plan
     for source in Source:
@@ -269,8 +269,8 @@ def _what_will_be_done(workflow: Workflow, cache: Cache) -> Generator[str, None,
 @contextmanager
 def _bars(runs: Sequence[int | None], *, hidden: bool) -> Generator[Callable[[RunProgress], None], None, None]:
     """A bar a run on standard error; nothing at all where that is no terminal."""
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bars  # noqa: PLC0415
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Bars(*columns, console=console(stderr=True), disable=hidden) as bars:

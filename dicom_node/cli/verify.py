@@ -38,13 +38,13 @@ def verify(
     invocation = Invocation.of(ctx)
     invocation.configure_logs()
     settings = invocation.settings()
-    from rich.filesize import decimal  # noqa: PLC0415
-    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bars  # noqa: PLC0415
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
 
-    from dicom_node.storage.archive import Archive  # noqa: PLC0415
-    from dicom_node.storage.verification import Progress  # noqa: PLC0415
-    from dicom_node.storage.verification import verify as faults_of  # noqa: PLC0415
+    from dicom_node.storage.archive import Archive
+    from dicom_node.storage.verification import Progress
+    from dicom_node.storage.verification import verify as faults_of
 
     last = Progress(series=0, of_series=0, files=0, bytes_read=0)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total} series"))

@@ -2,18 +2,16 @@
 
 from typing import ClassVar
 
+from analysis.errors import ReasonedError
+
 __all__ = ["ActionRefused", "BadRequest", "NoSuchAction", "NoSuchObject", "ReportFailed", "Unavailable"]
 
 
-class ActionRefused(Exception):  # noqa: N818 - errors are named by what happened
+class ActionRefused(ReasonedError):
     """The request is not taken."""
 
     status: ClassVar[int] = 0x0110
     """Of the N-ACTION response (PS3.7 annex C)."""
-
-    def __init__(self, detail: str = "") -> None:
-        claim = (type(self).__doc__ or "").strip().splitlines()[0]
-        super().__init__(f"{claim} {detail}".strip())
 
 
 class NoSuchAction(ActionRefused):
@@ -40,11 +38,7 @@ class Unavailable(ActionRefused):
     status = 0x0213
 
 
-class ReportFailed(Exception):  # noqa: N818
+class ReportFailed(ReasonedError):
     """The answer did not arrive."""
 
     transient: ClassVar[bool] = True
-
-    def __init__(self, detail: str = "") -> None:
-        claim = (type(self).__doc__ or "").strip().splitlines()[0]
-        super().__init__(f"{claim} {detail}".strip())

@@ -16,6 +16,7 @@ from pynetdicom.dimse_messages import N_ACTION_RSP, N_CREATE_RSP, N_SET_RSP
 from pynetdicom.dimse_primitives import N_ACTION, N_CREATE, N_SET
 from pynetdicom.dsutils import decode
 
+from analysis.errors import ReasonedError
 from db import PerformedSeries, StaleState, StepEvent, StepState, Store, StoreError
 from dicom_node.commitment.messages import pdus, read_command
 from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP
@@ -37,16 +38,12 @@ _ENDS: Final = {StepState.COMPLETED: StepEvent.COMPLETE, StepState.DISCONTINUED:
 _REFERENCES: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
 
 
-class StepRefused(Exception):  # noqa: N818 - errors are named by what happened
+class StepRefused(ReasonedError):
     """The request cannot be done."""
 
     status: ClassVar[int] = 0x0110
     """PS3.7 annex C."""
     error_id: ClassVar[int | None] = None
-
-    def __init__(self, detail: str = "") -> None:
-        claim = (type(self).__doc__ or "").strip().splitlines()[0]
-        super().__init__(f"{claim} {detail}".strip())
 
 
 class StepExists(StepRefused):

@@ -17,7 +17,7 @@ import structlog
 from db import SeriesEvidence, Store
 from dicom_node.network.tls import TlsError, certificate_folder
 from dicom_node.peers.addresses import locate
-from dicom_node.retrieval import Criteria, FoundSeries, RemotePeer, RetrievalError, Unreachable, find_series
+from dicom_node.retrieval import Criteria, FoundSeries, PeerError, RemotePeer, Unreachable, find_series
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 
@@ -112,7 +112,7 @@ class PacsCounts:
     def _ask(self, pacs: str, study_instance_uid: str, members: list[SeriesEvidence]) -> None:
         try:
             found = self._find(self._remote(pacs), Criteria(study_instance_uid=study_instance_uid))
-        except (RetrievalError, TlsError, ValueError) as error:
+        except (PeerError, TlsError, ValueError) as error:
             self._away_until = self._monotonic() + AWAY_S
             _LOG.warning("pacs.not_asked", pacs=pacs, cause=str(error), again_in_s=AWAY_S)
             return

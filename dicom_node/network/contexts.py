@@ -6,6 +6,8 @@ from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
 __all__ = [
+    "IMPLEMENTATION_CLASS_UID",
+    "IMPLEMENTATION_VERSION_NAME",
     "PERFORMED_PROCEDURE_STEP",
     "STORAGE_COMMITMENT_PUSH_MODEL",
     "STORAGE_SOP_CLASSES",
@@ -14,6 +16,10 @@ __all__ = [
     "VERIFICATION_SOP_CLASS",
     "supported_contexts",
 ]
+
+IMPLEMENTATION_CLASS_UID = "2.25.204925041234768571914520138716422503437"
+IMPLEMENTATION_VERSION_NAME = "LUNGSENTRY_0_1"
+"""Who this software is to its peers, in associations and files (PS3.7 annex D.3.3.2, PS3.10 section 7.1)."""
 
 VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"

@@ -252,7 +252,7 @@ _ENCODINGS = {
 _IMPLICIT = _ENCODINGS[False, True]
 
 
-class _BeyondHead(Exception):  # noqa: N818 - no error: there is more to look at than was given
+class _BeyondHead(Exception):
     """A value that is wanted lies behind the bytes at hand."""
 
 
@@ -330,7 +330,7 @@ class _Walk:
             return tag, vr, length, value
         if not _VR.fullmatch(vr):
             raise UnparsableDataset(f"no value representation at byte {position + 4}")
-        if end - position < 12:  # noqa: PLR2004 - ... and with a 32-bit length
+        if end - position < 12:
             raise UnparsableDataset(f"it breaks off in an element's head at byte {position}")
         return tag, vr, encoding.long.unpack_from(self._data, value)[0], position + 12
 
@@ -386,7 +386,7 @@ class _Walk:
 
     def _item_head(self, position: int, end: int, encoding: _Encoding) -> tuple[int, int, int]:
         """An item's or delimiter's tag, length, and where what it holds begins."""
-        if end - position < 8:  # noqa: PLR2004 - tag and length (PS3.5 section 7.5)
+        if end - position < 8:
             raise UnparsableDataset(f"it breaks off in an item's head at byte {position}")
         group, element, length = encoding.without_vr.unpack_from(self._data, position)
         return group << 16 | element, length, position + 8

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from analysis.errors import ReasonedError
+
 __all__ = [
     "ConnectionEnded",
     "IdentityMismatch",
@@ -15,13 +17,8 @@ __all__ = [
 ]
 
 
-class _Told(Exception):  # noqa: N818 - errors are named by what happened
+class _Told(ReasonedError):
     transient: ClassVar[bool] = False
-
-    def __init__(self, detail: str = "") -> None:
-        claim = (type(self).__doc__ or "").strip().splitlines()[0]
-        super().__init__(f"{claim} {detail}".strip())
-        self.detail = detail
 
 
 class Refused(_Told):

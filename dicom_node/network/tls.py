@@ -22,6 +22,7 @@ from typing import ClassVar
 
 import structlog
 
+from analysis.errors import ReasonedError
 from dicom_node.settings import Tls
 from dicom_node.sweep import Unit
 
@@ -47,21 +48,17 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
-class TlsError(Exception):
+class TlsError(ReasonedError):
     """TLS cannot be used."""
 
     transient: ClassVar[bool] = False
 
-    def __init__(self, detail: str = "") -> None:
-        claim = (type(self).__doc__ or "").strip().splitlines()[0]
-        super().__init__(f"{claim} {detail}".strip())
 
-
-class UnusableCertificates(TlsError):  # noqa: N818 - errors are named by what happened
+class UnusableCertificates(TlsError):
     """The folder of certificates cannot be used."""
 
 
-class HandshakeFailed(TlsError):  # noqa: N818
+class HandshakeFailed(TlsError):
     """The peer did not get through the TLS handshake."""
 
     transient = True

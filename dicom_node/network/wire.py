@@ -159,7 +159,7 @@ class Wire:
         self._start += _ITEM.size
         self._pdu_left -= length + 4
         self._item_left = length - 2
-        if length < 2 or self._pdu_left < 0:  # noqa: PLR2004 - context id and control header
+        if length < 2 or self._pdu_left < 0:
             raise InvalidPdu(f"a presentation data value of {length} bytes")
 
     def _begin_pdu(self) -> PduType | None:
@@ -175,7 +175,7 @@ class Wire:
                 raise InvalidPdu(f"a PDU of {length} bytes, where {self._max_pdu_bytes} are allowed")
             self._pdu_left = length
             return None
-        if kind not in {PduType.RELEASE_RQ, PduType.RELEASE_RP, PduType.ABORT} or length != 4:  # noqa: PLR2004
+        if kind not in {PduType.RELEASE_RQ, PduType.RELEASE_RP, PduType.ABORT} or length != 4:
             raise InvalidPdu(f"PDU type {kind:02x} of {length} bytes on an association")
         self._need(4)
         self._start += 4

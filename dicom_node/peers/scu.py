@@ -10,7 +10,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.retrieval.errors import Refused, Unreachable
+from dicom_node.peers.errors import Refused, Unreachable
 
 __all__ = ["RemotePeer", "connected"]
 

@@ -26,7 +26,7 @@ TAKE_TIMEOUT_S = 10.0
 """Time that a new connection waits for a child while none runs."""
 
 
-class NoChild(Exception):  # noqa: N818 - errors are named by what happened
+class NoChild(Exception):
     """No process of the receiver runs."""
 
 

@@ -133,8 +133,8 @@ class Engine:
 
 
 def _other_services(settings: Settings, store: Store, archive: Archive) -> dict[str, MessageService]:
-    from dicom_node.commitment.service import CommitmentService  # noqa: PLC0415 - the services know the receiver's protocol
-    from dicom_node.completion.mpps import PerformedStepService  # noqa: PLC0415
+    from dicom_node.commitment.service import CommitmentService
+    from dicom_node.completion.mpps import PerformedStepService
 
     services: dict[str, MessageService] = {}
     if settings.commitment.enabled:

@@ -14,9 +14,9 @@ from pynetdicom.association import Association
 
 from db import Store
 from dicom_node.network.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
+from dicom_node.peers.errors import PeerError, Unreachable
 from dicom_node.peers.scu import RemotePeer, connected
 from dicom_node.retrieval.archiving import Taker
-from dicom_node.retrieval.errors import RetrievalError, Unreachable
 from dicom_node.retrieval.query import FoundSeries
 
 __all__ = ["STUDY_ROOT_GET", "STUDY_ROOT_MOVE", "Fetched", "Method", "Outcome", "fetch", "held_instances"]
@@ -130,7 +130,7 @@ def _fetch_study(  # noqa: PLR0917 - the arguments of `fetch`, in its order
                 if ended.reason is None:
                     _await_index(store, one, max(one.instance_count or 0, ended.completed))
                 yield _judged(store, one, before, ended.reason)
-    except RetrievalError as error:
+    except PeerError as error:
         for one in left:
             before = held_instances(store, one.series_instance_uid)
             yield replace(_judged(store, one, before, str(error)), outcome=Outcome.FAILED)

@@ -10,8 +10,8 @@ from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from dicom_node.network.contexts import UNCOMPRESSED
+from dicom_node.peers.errors import Refused, Unreachable
 from dicom_node.peers.scu import RemotePeer, connected
-from dicom_node.retrieval.errors import Refused, Unreachable
 
 __all__ = ["STUDY_ROOT_FIND", "Criteria", "FoundSeries", "find_series"]
 

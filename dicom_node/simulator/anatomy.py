@@ -127,7 +127,7 @@ def _diaphragm(grid: Grid, habitus: Habitus) -> Floats:
 def _keep_two_lungs(grid: Grid, lung_distance: Floats, labels: np.ndarray) -> None:
     """Keep the largest room on each side; what is left over is closed."""
     inside = lung_distance < 0
-    for label, side in ((1, grid.x_mm < 2.0), (2, grid.x_mm >= 2.0)):  # noqa: PLR2004 - the midline
+    for label, side in ((1, grid.x_mm < 2.0), (2, grid.x_mm >= 2.0)):
         parts, count = ndimage.label(inside & side[None, None, :])  # pyright: ignore[reportGeneralTypeIssues]
         if count:
             sizes = np.bincount(parts.ravel())

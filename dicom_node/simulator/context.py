@@ -26,7 +26,7 @@ def write_pet_series(phantom: Phantom, folder: Path, header: SeriesHeader | None
     )
     folder.mkdir(parents=True, exist_ok=True)
     coarse = phantom.hu[:, ::_PET_STEP, ::_PET_STEP].astype(np.float32)
-    uptake = np.where(coarse > _TISSUE_HU, _UPTAKE_TISSUE_BQML, np.where(coarse > -950, _UPTAKE_LUNG_BQML, 0.0))  # noqa: PLR2004
+    uptake = np.where(coarse > _TISSUE_HU, _UPTAKE_TISSUE_BQML, np.where(coarse > -950, _UPTAKE_LUNG_BQML, 0.0))
     uptake = ndimage.gaussian_filter(uptake, (0.5, 1.0, 1.0))
     count = len(uptake)
     paths: list[Path] = []

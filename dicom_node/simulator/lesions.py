@@ -61,12 +61,12 @@ def place_lesions(
     high_share = np.zeros(grid.shape, np.float32)
     if high_voxels:
         high_share = _select(high_field, lung, high_voxels, 0.14)
-        labels[high_share > 0.5] = HIGH_OPACITY_LABEL  # noqa: PLR2004 - the edge by definition
+        labels[high_share > 0.5] = HIGH_OPACITY_LABEL
     ggo_share = np.zeros(grid.shape, np.float32)
     if ggo_voxels:
         free = lung & (labels == 0)
         ggo_share = _select(ggo_field, free, ggo_voxels, 0.24)
-        labels[(ggo_share > 0.5) & free] = GGO_LABEL  # noqa: PLR2004 - the edge by definition
+        labels[(ggo_share > 0.5) & free] = GGO_LABEL
     return Lesions(labels=labels, ggo_share=ggo_share, high_share=high_share)
 
 
@@ -99,7 +99,7 @@ def _centres(
     grid: Grid, lung: np.ndarray, depth: Floats, rng: np.random.Generator, *, count: int
 ) -> list[tuple[float, float, float, float]]:
     """Centres (x, y, z) and radii in millimetres: near the costal pleura, more at the back and in the lower zones."""
-    candidates = np.argwhere(lung & (depth > 3.0) & (depth < 16.0))  # noqa: PLR2004 - the peripheral band
+    candidates = np.argwhere(lung & (depth > 3.0) & (depth < 16.0))
     x, y, z = grid.x_mm[candidates[:, 2]], grid.y_mm[candidates[:, 1]], grid.z_mm[candidates[:, 0]]
     lateral = np.clip((np.hypot(x / 140.0, y / 95.0) - 0.45) / 0.4, 0.0, 1.0)
     weight = lateral * (0.15 + np.clip((y + 30.0) / 80.0, 0, 1)) * (0.35 + np.clip((190.0 - z) / 120.0, 0, 1))

@@ -207,7 +207,7 @@ def _trees(grid: Grid, anatomy: Anatomy, inner_mm: Floats, rng: np.random.Genera
     arteries: list[Tree] = []
     veins: list[Tree] = []
     for label in (1, 2):
-        candidates = np.argwhere((anatomy.labels == label) & (inner_mm > 4.0))  # noqa: PLR2004 - none at the pleura
+        candidates = np.argwhere((anatomy.labels == label) & (inner_mm > 4.0))
         if not len(candidates):
             continue
         for trees, roots, tips in ((arteries, _ARTERY_ROOTS, _ARTERY_TIPS), (veins, _VEIN_ROOTS, _VEIN_TIPS)):

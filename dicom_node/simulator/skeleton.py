@@ -60,7 +60,7 @@ def _draw_ribs(section: Section) -> None:
     rib = np.maximum(rib, np.where(np.abs(x) < _BARE_MM, _BARE_MM - np.abs(x), -50.0)).astype(np.float32)
     lowest = _FIRST_RIB_MM - 12 * _RIB_STEP_MM
     rib = np.where((height < lowest) | (height > _FIRST_RIB_MM), 20.0, rib).astype(np.float32)
-    cartilage = angle > 2.45  # noqa: PLR2004 - radians: the front quarter
+    cartilage = angle > 2.45
     section.paint(np.where(cartilage, rib, 20.0).astype(np.float32), _CARTILAGE_HU)
     _paint_bone(section, np.where(cartilage, 20.0, rib).astype(np.float32), 1.6, _MARROW_HU)
 
@@ -76,14 +76,14 @@ def _draw_girdle(section: Section) -> None:
         _paint_bone(section, sternum, 1.3, _MARROW_HU - 80)
     share = float(np.clip((z - 125.0) / 140.0, 0, 1))
     for side in (-1.0, 1.0):
-        if z > 125.0:  # noqa: PLR2004 - the scapula's lower angle
+        if z > 125.0:
             inner = (side * (112 - 14 * share), 96 + 6 * share)
             outer = (side * (128 + 44 * share), 82 - 40 * share)
             _paint_bone(section, capsule(x, y, inner, outer, 2.6 + 2.5 * share**3), 1.2, _MARROW_HU)
-        if z > 195.0:  # noqa: PLR2004 - its spine
+        if z > 195.0:
             blade = capsule(x, y, (side * 128, 84), (side * 150, 104), 2.8)
             _paint_bone(section, blade, 1.2, _MARROW_HU)
-        if z > 240.0:  # noqa: PLR2004 - the shoulder joint
+        if z > 240.0:
             head = np.hypot(x - side * 192.0, y - 28.0) - (20.0 - abs(z - 280.0) * 0.2)
             _paint_bone(section, head.astype(np.float32), 1.5, _MARROW_HU + 60)
         rise = 0.22

@@ -36,7 +36,7 @@ def draw_inside(section: Section, below_dome: Floats, organs: Floats) -> None:
     """What the rib cage holds beside the lungs; ``below_dome`` and ``organs`` are signed distances in millimetres."""
     x, y, z, wall, streaks = section.x, section.y, section.z, section.wall, section.streaks
     neck = float(np.clip((z - 222.0) / 30.0, 0, 1))  # above the arch, muscle takes the place of fat
-    section.paint(wall, FAT_HU + neck * np.where(streaks > -0.8, 135.0, 30.0) + 5.0 * streaks)  # noqa: PLR2004 - mostly muscle
+    section.paint(wall, FAT_HU + neck * np.where(streaks > -0.8, 135.0, 30.0) + 5.0 * streaks)
     section.paint(np.maximum(wall, organs), BLOOD_HU + 2.0 * streaks)
     inside = np.maximum(wall + 1.5, -below_dome)
     section.paint(np.maximum(wall, -below_dome - 2.0), MUSCLE_HU)

@@ -61,5 +61,5 @@ def draw_table(hu: Floats, grid: Grid) -> None:
     for sag_mm, thickness_mm, value in ((0.0, 1.2, -250.0), (34.0, 1.6, 60.0)):
         bottom = 137.0 + sag_mm - (x / 26.0) ** 2
         shell = np.abs(y - bottom) - thickness_mm
-        share = np.clip(0.5 - shell / grid.spacing_mm[1], 0, 1) * (np.abs(x) < 215.0)  # noqa: PLR2004 - half its width
-        hu += (share * (value - np.maximum(hu, -1000.0)) * (hu < -900.0)).astype(np.float32)  # noqa: PLR2004 - air
+        share = np.clip(0.5 - shell / grid.spacing_mm[1], 0, 1) * (np.abs(x) < 215.0)
+        hu += (share * (value - np.maximum(hu, -1000.0)) * (hu < -900.0)).astype(np.float32)

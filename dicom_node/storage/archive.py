@@ -22,10 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-__all__ = ["LOCK_NAME", "Abandoned", "Archive", "ArchivedFile", "FileMeta", "content_digest"]
+from dicom_node.network.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-IMPLEMENTATION_CLASS_UID = "2.25.204925041234768571914520138716422503437"
-IMPLEMENTATION_VERSION_NAME = "LUNGSENTRY_0_1"
+__all__ = ["LOCK_NAME", "Abandoned", "Archive", "ArchivedFile", "FileMeta", "content_digest"]
 
 _PREAMBLE = b"\0" * 128 + b"DICM"
 _META_GROUP_LENGTH = struct.Struct("<HH2sHI")
@@ -122,7 +121,7 @@ class Archive:
         if not self.root.is_dir():
             return
         for shard in sorted(self.root.iterdir()):
-            if len(shard.name) == 2 and shard.is_dir():  # noqa: PLR2004 - two hexadecimal digits
+            if len(shard.name) == 2 and shard.is_dir():
                 yield from sorted(folder for folder in shard.iterdir() if folder.is_dir())
 
     def read(self, path: str | PurePosixPath) -> ArchivedFile:

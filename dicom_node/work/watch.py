@@ -20,7 +20,7 @@ STOP_PATIENCE_S = 10.0
 """Time a job has to end by itself once the worker is told to stop."""
 
 
-class JobGone(Exception):  # noqa: N818 - errors are named by what happened
+class JobGone(Exception):
     """The job is no longer this worker's: it was cancelled, or its lease lapsed and another worker has it."""
 
     transient = True

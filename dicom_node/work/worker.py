@@ -38,7 +38,7 @@ Analyse = Callable[[Series, Callable[[str], None]], AnalysedSeries | ExcludedSer
 
 def build_worker(settings: Settings) -> "Worker":
     """The worker of this process, its models loaded once."""
-    from dicom_node.work.models import ModelBench  # noqa: PLC0415 - torch is loaded where a model is
+    from dicom_node.work.models import ModelBench
 
     store = Store.open(settings.database_url)
     bench = ModelBench(settings, store)

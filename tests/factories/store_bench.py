@@ -187,7 +187,7 @@ class Bench:
 
     def again(self, series: str = SERIES) -> Job:
         """Requeue the series and claim the new job."""
-        from db import RequeueFilter  # noqa: PLC0415 - only here
+        from db import RequeueFilter
 
         self.store.requeue.apply(self.store.requeue.select(RequeueFilter(series=series)), "tester")
         return self.claim()

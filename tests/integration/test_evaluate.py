@@ -296,7 +296,7 @@ def test_dicom_series_through_the_whole_pipeline(tmp_path):
 
 
 def _positions(paths):
-    import pydicom  # noqa: PLC0415
+    import pydicom
 
     for path in paths:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ImagePositionPatient"])
@@ -308,8 +308,8 @@ def test_a_real_case_is_read_as_its_readme_says(shared_data, tmp_path, monkeypat
     """The smallest real case of covid20: HU in range, lesions inside the lung, truth's burden as counted apart."""
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    from analysis.evaluation.reading import read_covid20  # noqa: PLC0415
-    from analysis.evaluation.volumes import score_patient  # noqa: PLC0415
+    from analysis.evaluation.reading import read_covid20
+    from analysis.evaluation.volumes import score_patient
 
     scan = read_covid20(shared_data / "covid20" / "radiopaedia_4_85506.zip")
     assert (scan.lesion <= scan.lung).all()

@@ -3,5 +3,5 @@
 from analysis.errors import AnalysisError
 
 
-class UnusableMask(AnalysisError):  # noqa: N818 - errors are named by what happened
+class UnusableMask(AnalysisError):
     """A mask cannot be used for training."""

@@ -17,7 +17,7 @@ _TOLERANCE = 0.1
 """In voxels: farther off, a mask is on another grid. Affines are often stored as float32."""
 
 
-class OtherGrid(ValueError):  # noqa: N818 - errors are named by what happened
+class OtherGrid(ValueError):
     """The array does not lie on the series' own voxels."""
 
 

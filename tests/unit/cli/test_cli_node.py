@@ -228,7 +228,7 @@ def test_upgrade_makes_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_schema_that_is_out_of_date_says_what_to_run(node: FilledNode) -> None:
     """A database of another version is exit code 1 and names the command."""
-    import sqlite3  # noqa: PLC0415
+    import sqlite3
 
     with sqlite3.connect(node.url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'older'")

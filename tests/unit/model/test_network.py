@@ -32,7 +32,7 @@ def _tera_macs_of_16_windows(network: torch.nn.Module, *, slices: int = 3) -> fl
     """The count of fvcore; every layer works window by window and place by place, so that of a part is multiplied."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore and torch's tracer warn about their own age
-        from fvcore.nn import FlopCountAnalysis  # noqa: PLC0415 - warns at import
+        from fvcore.nn import FlopCountAnalysis
 
         logging.getLogger("fvcore").setLevel(logging.ERROR)
         count = FlopCountAnalysis(network.eval(), torch.zeros(1, slices, _PART, _PART))
