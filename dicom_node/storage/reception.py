@@ -1,4 +1,4 @@
-"""What happens to a C-STORE: streamed, checked, made durable, answered. Every outcome is a status (DESIGN, Replies)."""
+"""What happens to a C-STORE: streamed, checked, made durable, answered. Every outcome is a status (ARCHITECTURE, Replies)."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Every reply that DESIGN promises, asked for over the network."""
+"""Every reply that ARCHITECTURE promises, asked for over the network."""
 
 import io
 import threading
