@@ -1,4 +1,4 @@
-"""What happens to a C-STORE: streamed, checked, made durable, answered. Every outcome is a status (ARCHITECTURE, Replies)."""
+"""What happens to a C-STORE: streamed, checked, made durable, answered. ARCHITECTURE lists the replies."""
 
 import threading
 import time
