@@ -1,6 +1,6 @@
 """The index follows the archive: rows of instances that are durable already, many in one commit.
 
-The file is the record and the row its index (ARCHITECTURE, "What never breaks", 1), so that success need not wait for the row. What is
+The file is the record and the row its index (ARCHITECTURE), so that success need not wait for the row. What is
 not indexed when the process dies is indexed from the files; an association is released, and closed in the index,
 only after its rows. While the database is away, what was archived waits here and nothing new is taken.
 """
