@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pydicom.uid import UID, Comprehensive3DSRStorage
 
 from dicom_node.commitment.errors import ActionRefused
-from dicom_node.commitment.judgement import CLASS_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
 from dicom_node.completion.mpps import StepRefused
 from dicom_node.network import tls
 from dicom_node.network.contexts import (
@@ -22,6 +21,7 @@ from dicom_node.network.contexts import (
     supported_contexts,
 )
 from dicom_node.network.errors import Refused
+from dicom_node.network.status import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
 from dicom_node.peers.admission import Refusal
 from dicom_node.retrieval.fetch import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
@@ -77,7 +77,7 @@ def _services() -> str:
 def _service_of(uid: str) -> str:
     if uid in STORAGE_SOP_CLASSES:
         return "storage; also as SCP on the associations of C-GET"
-    return _SERVICES[uid]
+    return _SERVICES[UID(uid)]
 
 
 def _associations(settings: Settings) -> str:
@@ -147,7 +147,7 @@ def _commitment(settings: Settings) -> str:
     )
     reasons = [
         (f"0x{NO_SUCH_INSTANCE:04X}", "The instance is not in the archive, or retention removed it."),
-        (f"0x{CLASS_CONFLICT:04X}", "The instance is of another SOP class."),
+        (f"0x{CLASS_INSTANCE_CONFLICT:04X}", "The instance is of another SOP class."),
         (f"0x{PROCESSING_FAILURE:04X}", "The file is missing or differs from what was received."),
     ]
     return f"""\

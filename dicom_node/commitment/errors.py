@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from analysis.errors import ReasonedError
+from dicom_node.network import status as dimse_status
 
 __all__ = ["ActionRefused", "BadRequest", "NoSuchAction", "NoSuchObject", "ReportFailed", "Unavailable"]
 
@@ -10,32 +11,32 @@ __all__ = ["ActionRefused", "BadRequest", "NoSuchAction", "NoSuchObject", "Repor
 class ActionRefused(ReasonedError):
     """The request is not taken."""
 
-    status: ClassVar[int] = 0x0110
+    status: ClassVar[int] = dimse_status.PROCESSING_FAILURE
     """Of the N-ACTION response (PS3.7 annex C)."""
 
 
 class NoSuchAction(ActionRefused):
     """The action is not the request for storage commitment."""
 
-    status = 0x0123
+    status = dimse_status.NO_SUCH_ACTION
 
 
 class NoSuchObject(ActionRefused):
     """The request is not for the push model's well-known instance."""
 
-    status = 0x0112
+    status = dimse_status.NO_SUCH_INSTANCE
 
 
 class BadRequest(ActionRefused):
     """The request lacks what it needs, or contradicts itself."""
 
-    status = 0x0115
+    status = dimse_status.INVALID_ARGUMENT_VALUE
 
 
 class Unavailable(ActionRefused):
     """The request cannot be written down now."""
 
-    status = 0x0213
+    status = dimse_status.RESOURCE_LIMITATION
 
 
 class ReportFailed(ReasonedError):

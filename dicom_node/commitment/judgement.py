@@ -3,22 +3,17 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
 from db import Store
+from dicom_node.network.status import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.verification import examine
 
-__all__ = ["CLASS_CONFLICT", "NO_SUCH_INSTANCE", "PROCESSING_FAILURE", "Judgement", "judge"]
+__all__ = ["Judgement", "judge"]
 
 _log = structlog.get_logger(__name__)
-
-PROCESSING_FAILURE: Final = 0x0110
-NO_SUCH_INSTANCE: Final = 0x0112
-CLASS_CONFLICT: Final = 0x0119
-"""Failure Reason (0008,1197), PS3.3 section C.14.1.1."""
 
 _LOOK_AGAIN_S = 0.05
 
@@ -56,13 +51,14 @@ def judge(store: Store, archive: Archive, references: Iterable[Reference], *, pa
 
 
 def _reason(store: Store, archive: Archive, reference: Reference) -> int | None:
+    """Failure Reason (0008,1197) of PS3.3 section C.14.1.1, or None for what is safe."""
     sop_class_uid, sop_instance_uid = reference
     present = [version for version in store.intake.find_versions(sop_instance_uid) if version.removed_at is None]
     if not present:
         return NO_SUCH_INSTANCE
     newest = present[-1]
     if newest.sop_class_uid != sop_class_uid:
-        return CLASS_CONFLICT
+        return CLASS_INSTANCE_CONFLICT
     if fault := examine(archive, newest):
         _log.error("commitment.broken", path=fault.path, fault=fault.kind, sop_instance_uid=sop_instance_uid)
         return PROCESSING_FAILURE

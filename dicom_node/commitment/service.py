@@ -14,8 +14,11 @@ from pydicom.dataset import Dataset
 from db import CommitmentRequest, CommitmentState, StaleState, Store, StoredCommitment, StoreError
 from dicom_node.commitment.errors import ActionRefused, BadRequest, Unavailable
 from dicom_node.commitment.judgement import judge
-from dicom_node.commitment.messages import action_response, event_report, read_command, read_request
+from dicom_node.commitment.messages import action_response, event_report, read_request
+from dicom_node.network import dimse_n
+from dicom_node.network.dimse_n import Operation
 from dicom_node.network.protocol import AssociationInfo, Message
+from dicom_node.network.status import SUCCESS, UNRECOGNISED_OPERATION
 from dicom_node.settings import Settings
 from dicom_node.storage.archive import Archive
 
@@ -23,13 +26,8 @@ __all__ = ["CommitmentService"]
 
 _log = structlog.get_logger(__name__)
 
-N_ACTION_RQ, N_EVENT_REPORT_RSP = 0x0130, 0x8100
-"""Command Field (PS3.7 table E.1-1)."""
 PATIENCE_S = 1.0
 """Time that the index has to catch up with what was just acknowledged."""
-_RESPONSE = 0x8000
-_UNRECOGNISED_OPERATION = 0x0211
-_SUCCESS = 0x0000
 _LAST_MESSAGE_ID = 0xFFFF
 
 
@@ -54,14 +52,13 @@ class CommitmentService:
 
     def serve(self, info: AssociationInfo, message: Message, send: Callable[[bytes], None]) -> None:
         """Serve one message; ``send`` takes PDUs for the peer, and its errors are the association's end."""
-        command = read_command(message)
-        field = command.get("CommandField", 0)
-        if field == N_EVENT_REPORT_RSP:
+        command = dimse_n.read_command(message)
+        if dimse_n.is_response(command, Operation.N_EVENT_REPORT):
             self._confirmed(info, command)
-        elif field == N_ACTION_RQ:
+        elif command.CommandField == Operation.N_ACTION:
             self._act(info, command, message, send)
-        elif not field & _RESPONSE:
-            send(action_response(command, message.context_id, _UNRECOGNISED_OPERATION))
+        elif not dimse_n.is_response(command):
+            send(dimse_n.response(command, message.context_id, UNRECOGNISED_OPERATION))
 
     def ended(self, info: AssociationInfo) -> None:
         """The association is over: what it left unconfirmed is answered on a new one."""
@@ -83,7 +80,7 @@ class CommitmentService:
             instances=len(commitment.references),
             **info.titles,
         )
-        send(action_response(command, message.context_id, _SUCCESS))
+        send(action_response(command, message.context_id, SUCCESS))
         if commitment.state is CommitmentState.ANSWERING and self._settings.same_association:
             self._answer(info, commitment, message, send)
 
@@ -126,8 +123,8 @@ class CommitmentService:
             sent = self._sent.get(info.association_id, {}).pop(command.get("MessageIDBeingRespondedTo", 0), None)
         if sent is None:
             return
-        status = command.get("Status", _UNRECOGNISED_OPERATION)
-        if status != _SUCCESS:
+        status = command.get("Status", UNRECOGNISED_OPERATION)
+        if status != SUCCESS:
             self._later(sent.commitment, f"the peer answered 0x{status:04X} on the association of its request")
             return
         try:

@@ -5,22 +5,18 @@ instances they refer to are read; nothing about the patient is kept. Runs in the
 """
 
 from collections.abc import Callable
-from io import BytesIO
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import structlog
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, generate_uid
-from pynetdicom.dimse_messages import N_ACTION_RSP, N_CREATE_RSP, N_SET_RSP
-from pynetdicom.dimse_primitives import N_ACTION, N_CREATE, N_SET
-from pynetdicom.dsutils import decode
+from pydicom.uid import generate_uid
 
 from analysis.errors import ReasonedError
 from db import PerformedSeries, StaleState, StepEvent, StepState, Store, StoreError
-from dicom_node.commitment.messages import pdus, read_command
-from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP
-from dicom_node.network.dataset_check import walk_elements
+from dicom_node.network import dimse_n
+from dicom_node.network import status as dimse_status
+from dicom_node.network.dimse_n import Operation
 from dicom_node.network.errors import UnparsableDataset
 from dicom_node.network.protocol import AssociationInfo, Message
 from dicom_node.storage.header import is_usable_uid
@@ -29,11 +25,6 @@ __all__ = ["PerformedStepService", "StepRefused"]
 
 _log = structlog.get_logger(__name__)
 
-N_SET_RQ, N_CREATE_RQ = 0x0120, 0x0140
-"""Command Field (PS3.7 table E.1-1)."""
-_RESPONSE = 0x8000
-_SUCCESS = 0x0000
-_UNRECOGNISED_OPERATION = 0x0211
 _ENDS: Final = {StepState.COMPLETED: StepEvent.COMPLETE, StepState.DISCONTINUED: StepEvent.DISCONTINUE}
 _REFERENCES: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
 
@@ -41,7 +32,7 @@ _REFERENCES: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOP
 class StepRefused(ReasonedError):
     """The request cannot be done."""
 
-    status: ClassVar[int] = 0x0110
+    status: ClassVar[int] = dimse_status.PROCESSING_FAILURE
     """PS3.7 annex C."""
     error_id: ClassVar[int | None] = None
 
@@ -49,13 +40,13 @@ class StepRefused(ReasonedError):
 class StepExists(StepRefused):
     """There is a step of that UID already."""
 
-    status = 0x0111
+    status = dimse_status.DUPLICATE_SOP_INSTANCE
 
 
 class NoSuchStep(StepRefused):
     """There is no step of that UID."""
 
-    status = 0x0112
+    status = dimse_status.NO_SUCH_INSTANCE
 
 
 class StepEnded(StepRefused):
@@ -67,13 +58,13 @@ class StepEnded(StepRefused):
 class UnusableStep(StepRefused):
     """The data set cannot be parsed, or holds a value that is not allowed."""
 
-    status = 0x0106
+    status = dimse_status.INVALID_ATTRIBUTE_VALUE
 
 
 class StepNotWritten(StepRefused):
     """The step cannot be written down now."""
 
-    status = 0x0213
+    status = dimse_status.RESOURCE_LIMITATION
 
 
 class PerformedStepService:
@@ -84,26 +75,25 @@ class PerformedStepService:
 
     def serve(self, info: AssociationInfo, message: Message, send: Callable[[bytes], None]) -> None:
         """Serve one message; ``send`` takes PDUs for the peer, and its errors are the association's end."""
-        command = read_command(message)
-        field = command.get("CommandField", 0)
-        if field & _RESPONSE:
+        command = dimse_n.read_command(message)
+        if dimse_n.is_response(command):
             return
-        if field not in {N_CREATE_RQ, N_SET_RQ}:
-            send(_other_response(command, message.context_id))
+        if command.CommandField not in {Operation.N_CREATE, Operation.N_SET}:
+            send(dimse_n.response(command, message.context_id, dimse_status.UNRECOGNISED_OPERATION))
             return
-        uid = _uid(command, field)
+        uid = _uid(command)
         refusal: StepRefused | None = None
         try:
             if not is_usable_uid(uid):
                 raise UnusableStep("(SOP Instance UID)")
-            if field == N_CREATE_RQ:
+            if command.CommandField == Operation.N_CREATE:
                 self._create(info, uid, message)
             else:
                 self._set(info, uid, message)
         except StepRefused as error:
             refusal = error
             _log.warning("performed_step.refused", reason=str(error), status=f"0x{error.status:04X}", **info.titles)
-        send(_response(command, field, uid, message.context_id, refusal))
+        send(_response(command, uid, message.context_id, refusal))
 
     def ended(self, info: AssociationInfo) -> None:
         """The association is over; a step outlives it."""
@@ -138,20 +128,18 @@ class PerformedStepService:
         _log.info("performed_step.updated", sop_instance_uid=uid, **facts, **info.titles)
 
 
-def _uid(command: Dataset, field: int) -> str:
+def _uid(command: Dataset) -> str:
     """The step's UID; a modality may leave it to the node (PS3.7 section 10.1.5.1.4)."""
-    if field == N_SET_RQ:
+    if command.CommandField == Operation.N_SET:
         return str(command.get("RequestedSOPInstanceUID") or "")
     return str(command.get("AffectedSOPInstanceUID") or generate_uid())
 
 
 def _read(message: Message) -> Dataset:
-    syntax = UID(message.transfer_syntax_uid)
     try:
-        walk_elements(message.dataset, explicit=not syntax.is_implicit_VR, wanted=frozenset())
+        return dimse_n.read_dataset(message)
     except UnparsableDataset as error:
         raise UnusableStep from error
-    return decode(BytesIO(message.dataset), syntax.is_implicit_VR, syntax.is_little_endian)
 
 
 def _state(dataset: Dataset) -> StepState:
@@ -181,21 +169,12 @@ def _items(dataset: Dataset, keyword: str) -> Sequence | tuple[Dataset, ...]:
     return items if isinstance(items, Sequence) else ()
 
 
-def _response(command: Dataset, field: int, uid: str, context_id: int, refusal: StepRefused | None) -> bytes:
-    response: Any = N_CREATE() if field == N_CREATE_RQ else N_SET()
-    response.MessageIDBeingRespondedTo = command.MessageID
-    response.AffectedSOPClassUID = PERFORMED_PROCEDURE_STEP
-    if is_usable_uid(uid):
-        response.AffectedSOPInstanceUID = uid
-    response.Status = _SUCCESS if refusal is None else refusal.status
-    if refusal is not None and refusal.error_id is not None:
-        response.ErrorID = refusal.error_id
-    return b"".join(pdus(N_CREATE_RSP() if field == N_CREATE_RQ else N_SET_RSP(), response, context_id))
-
-
-def _other_response(command: Dataset, context_id: int) -> bytes:
-    """Any other operation is answered by what it has in common with an N-ACTION."""
-    response = N_ACTION()
-    response.MessageIDBeingRespondedTo = command.MessageID
-    response.Status = _UNRECOGNISED_OPERATION
-    return b"".join(pdus(N_ACTION_RSP(), response, context_id))
+def _response(command: Dataset, uid: str, context_id: int, refusal: StepRefused | None) -> bytes:
+    status = dimse_status.SUCCESS if refusal is None else refusal.status
+    return dimse_n.response(
+        command,
+        context_id,
+        status,
+        AffectedSOPInstanceUID=uid if is_usable_uid(uid) else None,
+        ErrorID=None if refusal is None else refusal.error_id,
+    )

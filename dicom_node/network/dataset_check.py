@@ -11,21 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pydicom._dicom_dict import DicomDictionary
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from dicom_node.network.errors import UnparsableDataset
 
 __all__ = ["DatasetOutline", "walk_dataset", "walk_elements", "walk_head"]
 
-IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 NATIVE_SYNTAXES = frozenset(
-    {
-        IMPLICIT_VR_LITTLE_ENDIAN,
-        "1.2.840.10008.1.2.1",
-        EXPLICIT_VR_BIG_ENDIAN,
-        DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    },
+    {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 )
 
 PIXEL_DATA = 0x7FE00010
@@ -108,7 +106,7 @@ def walk_dataset(
         UnparsableDataset: it is truncated, is no data set, or is nested, divided or inflated beyond reason.
         OSError: the scratch folder has no room.
     """
-    if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         with _inflated(encoded, max_inflated_bytes, scratch) as inflated:
             return _walk_inflated(inflated, transfer_syntax_uid, wanted)
     return _walk_inflated(encoded, transfer_syntax_uid, wanted)
@@ -124,7 +122,7 @@ def walk_head(
     Raises:
         UnparsableDataset: as `walk_dataset`.
     """
-    if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         return None
     try:
         return _walk_inflated(head, transfer_syntax_uid, wanted, encoded_bytes)
@@ -139,8 +137,8 @@ def _walk_inflated(
         raise UnparsableDataset("it is empty")
     outline = walk_elements(
         encoded,
-        explicit=transfer_syntax_uid != IMPLICIT_VR_LITTLE_ENDIAN,
-        little_endian=transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
+        explicit=transfer_syntax_uid != ImplicitVRLittleEndian,
+        little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
         wanted=wanted | _GEOMETRY,
         forbidden_groups=_FORBIDDEN_GROUPS,
         size=size,

@@ -1,4 +1,4 @@
-"""DIMSE messages (PS3.7): commands read from their bytes, replies written without a data set being built."""
+"""DIMSE messages (PS3.7): commands read from their bytes, C-STORE and C-ECHO replies written without a data set."""
 
 import struct
 from dataclasses import dataclass, field
@@ -6,12 +6,27 @@ from dataclasses import dataclass, field
 from dicom_node.network.dataset_check import walk_elements
 from dicom_node.network.errors import InvalidPdu, UnparsableDataset
 
-__all__ = ["C_ECHO_RQ", "C_STORE_RQ", "UNRECOGNISED_OPERATION", "Command", "read_command", "reply"]
+__all__ = [
+    "C_ECHO_RQ",
+    "C_STORE_RQ",
+    "NO_DATA_SET",
+    "RESPONSE",
+    "Command",
+    "command_pdu",
+    "dataset_pdus",
+    "read_command",
+    "reply",
+]
 
 C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0FFF
-_RESPONSE = 0x8000
-UNRECOGNISED_OPERATION = 0x0211
-_NO_DATA_SET = 0x0101
+RESPONSE = 0x8000
+"""Set in the Command Field of a response (PS3.7 table E.1-1)."""
+NO_DATA_SET = 0x0101
+_LONGEST_PDU = 4096
+"""Of what is sent: every implementation takes it, whatever it said."""
+_PDV_HEAD_BYTES = 6
+_COMMAND_AND_LAST, _DATASET, _DATASET_AND_LAST = 0x03, 0x00, 0x02
+"""Message control headers (PS3.8 annex E.2)."""
 
 _SOP_CLASS, _COMMAND_FIELD, _MESSAGE_ID, _DATA_SET_TYPE, _SOP_INSTANCE = (
     0x00000002,
@@ -49,7 +64,7 @@ class Command:
     @property
     def wants_reply(self) -> bool:
         """It is a request; a response, and a C-CANCEL, is not answered."""
-        return not self.operation & _RESPONSE and self.operation != C_CANCEL_RQ
+        return not self.operation & RESPONSE and self.operation != C_CANCEL_RQ
 
 
 def read_command(encoded: bytes | bytearray) -> Command:
@@ -66,13 +81,13 @@ def read_command(encoded: bytes | bytearray) -> Command:
     if what is None or data_set is None:
         raise InvalidPdu("a command set without its command")
     if message_id is None:
-        if not what & _RESPONSE and what != C_CANCEL_RQ:
+        if not what & RESPONSE and what != C_CANCEL_RQ:
             raise InvalidPdu("a request without its message ID")
         message_id = 0
     return Command(
         operation=what,
         message_id=message_id,
-        has_dataset=data_set != _NO_DATA_SET,
+        has_dataset=data_set != NO_DATA_SET,
         encoded=bytes(encoded),
         sop_class=outline.values.get(_SOP_CLASS, b""),
         sop_instance=outline.values.get(_SOP_INSTANCE, b""),
@@ -84,16 +99,33 @@ def reply(context_id: int, command: Command, status: int) -> bytes:
     elements = b"".join(
         (
             _uid(_SOP_CLASS, command.sop_class),
-            _short(_COMMAND_FIELD, command.operation | _RESPONSE),
+            _short(_COMMAND_FIELD, command.operation | RESPONSE),
             _short(0x00000120, command.message_id),
-            _short(_DATA_SET_TYPE, _NO_DATA_SET),
+            _short(_DATA_SET_TYPE, NO_DATA_SET),
             _short(0x00000900, status),
             _uid(_SOP_INSTANCE, command.sop_instance),
         )
     )
-    command_set = struct.pack("<HHII", 0, 0, 4, len(elements)) + elements
-    last_command_fragment = 0x03
-    pdv = struct.pack(">IBB", len(command_set) + 2, context_id, last_command_fragment) + command_set
+    return command_pdu(context_id, elements)
+
+
+def command_pdu(context_id: int, elements: bytes) -> bytes:
+    """A command set, given without its group length, as one P-DATA-TF PDU."""
+    return _pdu(context_id, _COMMAND_AND_LAST, struct.pack("<HHII", 0, 0, 4, len(elements)) + elements)
+
+
+def dataset_pdus(context_id: int, encoded: bytes) -> bytes:
+    """A data set as P-DATA-TF PDUs that every peer takes."""
+    step = _LONGEST_PDU - _PDV_HEAD_BYTES
+    starts = range(0, len(encoded), step)
+    return b"".join(
+        _pdu(context_id, _DATASET_AND_LAST if start == starts[-1] else _DATASET, encoded[start : start + step])
+        for start in starts
+    )
+
+
+def _pdu(context_id: int, control: int, fragment: bytes) -> bytes:
+    pdv = struct.pack(">IBB", len(fragment) + 2, context_id, control) + fragment
     return struct.pack(">BBI", 0x04, 0, len(pdv)) + pdv
 
 

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from analysis.errors import ReasonedError
+from dicom_node.network import status as dimse_status
 
 __all__ = [
     "ConnectionEnded",
@@ -24,26 +25,26 @@ class _Told(ReasonedError):
 class Refused(_Told):
     """The instance was refused."""
 
-    status: ClassVar[int] = 0xC000
+    status: ClassVar[int] = dimse_status.CANNOT_UNDERSTAND
 
 
 class OutOfResources(Refused):
     """The node cannot take the instance now."""
 
-    status = 0xA700
+    status = dimse_status.OUT_OF_RESOURCES
     transient = True
 
 
 class IdentityMismatch(Refused):
     """The data set's identity is missing or is not what the command and its presentation context say."""
 
-    status = 0xA900
+    status = dimse_status.DATA_SET_DOES_NOT_MATCH
 
 
 class UnparsableDataset(Refused):
     """The data set cannot be parsed to its end."""
 
-    status = 0xC210
+    status = dimse_status.UNPARSABLE
 
 
 class ConnectionEnded(_Told):

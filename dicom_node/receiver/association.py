@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from dicom_node.network.contexts import VERIFICATION_SOP_CLASS
-from dicom_node.network.dimse import C_ECHO_RQ, C_STORE_RQ, UNRECOGNISED_OPERATION, Command, read_command, reply
+from dicom_node.network.dimse import C_ECHO_RQ, C_STORE_RQ, Command, read_command, reply
 from dicom_node.network.errors import ConnectionEnded, InvalidPdu, PeerGone
 from dicom_node.network.protocol import (
     AssociationInfo,
@@ -23,6 +23,7 @@ from dicom_node.network.protocol import (
     Slots,
     StoreCommand,
 )
+from dicom_node.network.status import SUCCESS, UNRECOGNISED_OPERATION
 from dicom_node.network.tls import TlsError
 from dicom_node.network.upper_layer import AcceptedContext, Agreement, Negotiator, read_proposal, rejection
 from dicom_node.network.wire import PduType, Piece, Wire
@@ -41,7 +42,6 @@ MESSAGE_LIMIT = 4_194_304
 """Bytes of a request for storage commitment of some 30,000 instances."""
 LINGER_S = 2.0
 """Time a peer has to close after the last PDU, before its connection is closed under it."""
-SUCCESS = 0x0000
 
 
 class Phase(Enum):

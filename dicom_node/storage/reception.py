@@ -12,6 +12,7 @@ import structlog
 from dicom_node.network.dataset_check import DatasetOutline, walk_dataset, walk_head
 from dicom_node.network.errors import IdentityMismatch, InstanceTooLarge, OutOfResources, Refused, UnparsableDataset
 from dicom_node.network.protocol import AssociationInfo, StoreCommand
+from dicom_node.network.status import CANNOT_UNDERSTAND, SUCCESS
 from dicom_node.storage.archive import Archive, FileMeta
 from dicom_node.storage.header import WANTED, IndexedHeader, is_usable_uid, read_header
 from dicom_node.storage.incoming import Draft, Incoming
@@ -19,11 +20,8 @@ from dicom_node.storage.indexer import Indexer
 from dicom_node.storage.publisher import Publisher
 from dicom_node.storage.rows import Sender, received_instance
 
-__all__ = ["SUCCESS", "UNABLE_TO_PROCESS", "InstanceReception", "ReceptionContext", "checked_header"]
+__all__ = ["InstanceReception", "ReceptionContext", "checked_header"]
 
-SUCCESS = 0x0000
-UNABLE_TO_PROCESS = 0xC000
-"""For what no one expected; the log has the cause."""
 _LOOK_AT_THE_DISK_EVERY = 64 << 20
 
 _log = structlog.get_logger(__name__)
@@ -112,7 +110,7 @@ class InstanceReception:
             self._guard(self._take)
         if self._refusal is not None:
             return self._refusal.status
-        return UNABLE_TO_PROCESS if self._failed else SUCCESS
+        return CANNOT_UNDERSTAND if self._failed else SUCCESS  # what no one expected: the log has the cause
 
     def conclude(self) -> None:
         """Have the instance indexed if it is durable, and log what became of it."""

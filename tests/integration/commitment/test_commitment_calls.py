@@ -177,6 +177,19 @@ def test_a_scanner_that_waits_gets_its_answer_on_its_association(
     assert "FailedSOPSequence" not in information
 
 
+def test_operation_that_is_not_served_gets_its_own_response(node: int) -> None:
+    """A peer that asks for attributes (N-GET) hears that this is not done, as the response to what it asked."""
+    heard: list[str] = []
+    listen = [(evt.EVT_DIMSE_RECV, lambda event: heard.append(type(event.message).__name__))]
+    scanner = AE(ae_title="CT1")
+    scanner.add_requested_context(PUSH_MODEL)
+    assoc = scanner.associate("127.0.0.1", node, ae_title="LUNGSENTRY", evt_handlers=listen)
+    with held_reactor(assoc):
+        status, _ = assoc.send_n_get([], PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    assoc.release()
+    assert (heard, status.Status) == (["N_GET_RSP"], 0x0211)
+
+
 def test_orthanc_is_answered(  # noqa: PLR0917 - fixtures
     node: int,
     settings: Settings,
