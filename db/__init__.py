@@ -13,11 +13,12 @@ from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
-from db.store import Store
+from db.store import FailingUnits, Store
 from db.values import (
     AssociationRecord,
     CompleteSeries,
     EarlierResult,
+    FailingUnit,
     Peer,
     ReceivedInstance,
     Recorded,
@@ -51,6 +52,8 @@ __all__ = [
     "CompleteSeries",
     "DatabaseUnavailable",
     "EarlierResult",
+    "FailingUnit",
+    "FailingUnits",
     "Job",
     "JobEvent",
     "JobState",

@@ -276,7 +276,7 @@ class DeliveryRow(Row):
     """One object for one destination."""
 
     __tablename__ = "deliveries"
-    __table_args__ = (Index("ix_deliveries_due", "state", "not_before", "id"),)
+    __table_args__ = (Index("ix_deliveries_due", "state", "destination", "not_before", "id"),)
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
     result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"), index=True)
@@ -377,6 +377,19 @@ class RefusalRow(Row):
     count: Mapped[int]
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
+
+
+class FailingUnitRow(Row):
+    """A unit of a sweep that fails."""
+
+    __tablename__ = "failing_units"
+
+    sweep: Mapped[str] = mapped_column(primary_key=True)
+    unit: Mapped[str] = mapped_column(primary_key=True)
+    cause: Mapped[str]
+    failures: Mapped[int]
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class EventRow(Row):

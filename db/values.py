@@ -308,6 +308,18 @@ class RequeueCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailingUnit:
+    """Something that a sweep of the scheduler looks at and fails at, how often, since when, and why the last time."""
+
+    sweep: str
+    unit: str
+    cause: str
+    failures: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How the node stands; counts by state, every state listed."""
 

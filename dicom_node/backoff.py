@@ -10,13 +10,13 @@ LONGEST_WAIT_S = LONGEST_DELAY_S * _JITTER[1]
 """Nothing is ever put off by more."""
 
 
-def retry_delay_s(attempt: int, base_s: float) -> float:
-    """Seconds to wait after the given failed attempt (1, 2, ...): doubles each time, up to an hour, with jitter.
+def retry_delay_s(attempt: int, base_s: float, *, longest_s: float = LONGEST_DELAY_S) -> float:
+    """Seconds to wait after the given failed attempt (1, 2, ...): doubles each time up to ``longest_s``, with jitter.
 
     The jitter of half either way keeps what failed together from coming back together.
     """
     doubled = base_s * 2.0 ** min(attempt - 1, 32)
-    return min(doubled, LONGEST_DELAY_S) * random.uniform(*_JITTER)  # noqa: S311 - spreads load, guards nothing
+    return min(doubled, longest_s) * random.uniform(*_JITTER)  # noqa: S311 - spreads load, guards nothing
 
 
 def is_transient(error: BaseException) -> bool:

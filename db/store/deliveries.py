@@ -1,11 +1,11 @@
 """What is to be sent, one at a time under a lease, and what came of it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, exists, select, update
+from sqlalchemy.orm import Session, aliased
 
 from alerts.delivery import DeliveryEvent, DeliveryState
 from db.errors import StaleState
@@ -17,68 +17,94 @@ from db.values import StoredDelivery
 
 __all__ = ["Deliveries"]
 
-LEASE = timedelta(minutes=10)
+_WAITING = (DeliveryState.PENDING, DeliveryState.SENDING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliveries(Room):
     """The outbox."""
 
-    def due(self, now: datetime) -> Iterator[StoredDelivery]:
-        """Take up, one by one as they are asked for, the deliveries that are due; each is SENDING for its lease.
+    def destinations(self) -> tuple[str, ...]:
+        """The destinations that something waits for or is on its way to; each costs one look-up, whatever waits."""
+        found: list[str] = []
+        with self.database.read() as session:
+            for state in _WAITING:
+                name = ""
+                next_name = select(DeliveryRow.destination).where(DeliveryRow.state == state).limit(1)
+                next_name = next_name.order_by(DeliveryRow.destination)
+                while (name := session.scalar(next_name.where(DeliveryRow.destination > name)) or "") != "":
+                    found.append(name)
+        return tuple(sorted(set(found)))
 
+    def claim(self, destination: str, now: datetime, lease_s: float) -> StoredDelivery | None:
+        """Take up the next delivery for the destination that is due, now SENDING for the lease; None: there is none.
+
+        Those of one result go in their order: one waits while an earlier one for the same destination is not over.
         One whose sender fell silent is due again once its lease has passed, up to its cap of attempts. What a newer
         result has replaced while it was on its way is not tried again.
         """
-        while (delivery := self._take(now)) is not None:
-            yield delivery
-
-    def _take(self, now: datetime) -> StoredDelivery | None:
-        due = or_(
-            (DeliveryRow.state == DeliveryState.PENDING) & (DeliveryRow.not_before <= now),
-            (DeliveryRow.state == DeliveryState.SENDING) & (DeliveryRow.lease_expires_at < now),
-        )
-        statement = select(DeliveryRow).where(due).order_by(DeliveryRow.not_before, DeliveryRow.id).limit(1)
-        with self.database.read() as session:
-            if session.scalar(statement) is None:
+        due, lapsed = _due(destination, now), _lapsed(destination, now)
+        with self.database.read() as session:  # no write lock is taken merely to look
+            if session.scalar(due) is None and session.scalar(lapsed) is None:
                 return None
         with self.database.write() as session:
-            while (row := session.scalar(statement.with_for_update(skip_locked=True))) is not None:
-                if row.state == DeliveryState.SENDING:
-                    _end_attempt(session, row, "the sender fell silent", transient=True, at=now, delay_s=0.0)
-                    continue
+            while (row := session.scalar(lapsed.with_for_update(skip_locked=True))) is not None:
+                _end_attempt(session, row, "the sender fell silent", transient=True, at=now, delay_s=0.0)
+            while (row := session.scalar(due.with_for_update(skip_locked=True))) is not None:
                 if _superseded(session, row):
                     transition(session, row, DeliveryEvent.CANCEL, Note(at=now, detail="a newer result replaced it"))
                     continue
-                attempt = row.attempt + 1
+                lease = now + timedelta(seconds=lease_s)
                 transition(
-                    session, row, DeliveryEvent.START, Note(at=now), attempt=attempt, lease_expires_at=now + LEASE
+                    session, row, DeliveryEvent.START, Note(at=now), attempt=row.attempt + 1, lease_expires_at=lease
                 )
                 return delivery_of(row)
         return None
 
-    def sent(self, delivery_id: int) -> StoredDelivery:
+    def renew(self, delivery: StoredDelivery, lease_s: float) -> None:
+        """Whoever sends this attempt still does.
+
+        Raises:
+            StaleState: it is not being sent in this attempt any more.
+        """
+        with self.database.write() as session:
+            renewed = session.scalar(
+                update(DeliveryRow)
+                .where(
+                    DeliveryRow.id == delivery.id,
+                    DeliveryRow.state == DeliveryState.SENDING,
+                    DeliveryRow.attempt == delivery.attempt,
+                )
+                .values(lease_expires_at=self.clock() + timedelta(seconds=lease_s))
+                .returning(DeliveryRow.id)
+            )
+            if renewed is None:
+                raise StaleState(f"Delivery {delivery.id} is not at attempt {delivery.attempt} any more.")
+
+    def sent(self, delivery: StoredDelivery) -> StoredDelivery:
         """The destination confirmed receipt.
 
         Raises:
-            StaleState: it is not being sent.
+            StaleState: it is not being sent in this attempt any more.
         """
         now = self.clock()
         with self.database.write() as session:
-            row = _locked(session, delivery_id)
+            row = _held(session, delivery)
             transition(
                 session, row, DeliveryEvent.CONFIRM, Note(at=now), sent_at=now, lease_expires_at=None, cause=None
             )
             return delivery_of(row)
 
-    def failed(self, delivery_id: int, cause: str, *, transient: bool, retry_delay_s: float = 0.0) -> StoredDelivery:
+    def failed(
+        self, delivery: StoredDelivery, cause: str, *, transient: bool, retry_delay_s: float = 0.0
+    ) -> StoredDelivery:
         """A transient failure waits ``retry_delay_s`` and is tried again, up to the cap; else a dead letter.
 
         Raises:
-            StaleState: it is not being sent.
+            StaleState: it is not being sent in this attempt any more.
         """
         with self.database.write() as session:
-            row = _locked(session, delivery_id)
+            row = _held(session, delivery)
             _end_attempt(session, row, cause, transient=transient, at=self.clock(), delay_s=retry_delay_s)
             return delivery_of(row)
 
@@ -95,10 +121,45 @@ class Deliveries(Room):
             return tuple(delivery_of(row) for row in session.scalars(statement))
 
 
-def _locked(session: Session, delivery_id: int) -> DeliveryRow:
-    row = session.scalar(select(DeliveryRow).where(DeliveryRow.id == delivery_id).with_for_update())
+def _due(destination: str, now: datetime) -> Select[DeliveryRow]:
+    earlier = aliased(DeliveryRow)
+    blocked = exists().where(
+        earlier.result_id == DeliveryRow.result_id,
+        earlier.destination == DeliveryRow.destination,
+        earlier.id < DeliveryRow.id,
+        earlier.state.in_(_WAITING),
+    )
+    return (
+        select(DeliveryRow)
+        .where(
+            DeliveryRow.destination == destination,
+            DeliveryRow.state == DeliveryState.PENDING,
+            DeliveryRow.not_before <= now,
+            ~blocked,
+        )
+        .order_by(DeliveryRow.not_before, DeliveryRow.id)
+        .limit(1)
+    )
+
+
+def _lapsed(destination: str, now: datetime) -> Select[DeliveryRow]:
+    return (
+        select(DeliveryRow)
+        .where(
+            DeliveryRow.destination == destination,
+            DeliveryRow.state == DeliveryState.SENDING,
+            DeliveryRow.lease_expires_at < now,
+        )
+        .limit(1)
+    )
+
+
+def _held(session: Session, delivery: StoredDelivery) -> DeliveryRow:
+    row = session.scalar(select(DeliveryRow).where(DeliveryRow.id == delivery.id).with_for_update())
     if row is None:
-        raise StaleState(f"There is no delivery {delivery_id}.")
+        raise StaleState(f"There is no delivery {delivery.id}.")
+    if row.state == DeliveryState.SENDING and row.attempt != delivery.attempt:
+        raise StaleState(f"Delivery {delivery.id} is at another attempt than {delivery.attempt}.")
     return row
 
 
@@ -116,3 +177,15 @@ def _end_attempt(
     not_before = at + timedelta(seconds=delay_s)
     note = Note(at=at, detail=cause)
     transition(session, row, event, note, cause=cause, not_before=not_before, lease_expires_at=None)
+    if event is DeliveryEvent.RETRY:  # what follows it waits with it, and is not looked through at every claim
+        session.execute(
+            update(DeliveryRow)
+            .where(
+                DeliveryRow.result_id == row.result_id,
+                DeliveryRow.destination == row.destination,
+                DeliveryRow.id > row.id,
+                DeliveryRow.state == DeliveryState.PENDING,
+                DeliveryRow.not_before < not_before,
+            )
+            .values(not_before=not_before)
+        )

@@ -47,6 +47,7 @@ class Results(Room):
         report_path: str | None = None,
         pictures: Sequence[str] = (),
         deliveries: Sequence[Delivery] = (),
+        delivery_attempts: int = DELIVERY_ATTEMPTS,
         seconds: Mapping[str, float],
     ) -> RecordedResult:
         """Job succeeded, series ANALYSED, result, alert, deliveries, events, the older result superseded: all or none.
@@ -87,7 +88,9 @@ class Results(Room):
                 session.flush()
                 record_event(session, "result", result.id, "record", note, series=job.series_instance_uid)
                 alert_id = _apply_alert(session, decision.alert, result, note)
-                delivery_ids = tuple(_queue_delivery(session, one, result, note) for one in deliveries)
+                delivery_ids = tuple(
+                    _queue_delivery(session, one, result, note, delivery_attempts) for one in deliveries
+                )
                 _end(session, row, series, SeriesEvent.ANALYSE, screening=screening, note=note, reason=None)
                 return RecordedResult(
                     result_id=result.id, alert_id=alert_id, superseded_id=older, delivery_ids=delivery_ids
@@ -228,7 +231,7 @@ def _apply_alert(session: Session, alert: Alert | None, result: ResultRow, note:
     return row.id
 
 
-def _queue_delivery(session: Session, delivery: Delivery, result: ResultRow, note: Note) -> int:
+def _queue_delivery(session: Session, delivery: Delivery, result: ResultRow, note: Note, attempts: int) -> int:
     row = DeliveryRow(
         result_id=result.id,
         series_instance_uid=result.series_instance_uid,
@@ -239,7 +242,7 @@ def _queue_delivery(session: Session, delivery: Delivery, result: ResultRow, not
         sop_class_uid=delivery.sop_class_uid,
         state=DeliveryState.PENDING.value,
         attempt=0,
-        max_attempts=DELIVERY_ATTEMPTS,
+        max_attempts=attempts,
         not_before=note.at,
         created_at=note.at,
     )

@@ -9,6 +9,7 @@ from db.engine import Database, check_schema
 from db.store.alerts import Alerts
 from db.store.commitments import Commitments
 from db.store.deliveries import Deliveries
+from db.store.failing_units import FailingUnits
 from db.store.intake import Intake
 from db.store.jobs import Jobs
 from db.store.leadership import Leadership
@@ -42,6 +43,7 @@ class Store:
         self.results = Results(database=database, clock=clock)
         self.alerts = Alerts(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)
+        self.failing_units = FailingUnits(database=database, clock=clock)
         self.commitments = Commitments(database=database, clock=clock)
         self.performed_steps = PerformedSteps(database=database, clock=clock)
         self.peers = Peers(database=database, clock=clock)

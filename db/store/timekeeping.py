@@ -11,7 +11,6 @@ from db.job import JobState
 from db.rows import CommitmentRow, DeliveryRow, JobRow, Row, SeriesRow
 from db.series_state import SeriesState
 from db.store.commitments import ANSWERING_LEASE_S
-from db.store.deliveries import LEASE
 from db.store.room import Room
 
 __all__ = ["Timekeeping"]
@@ -34,13 +33,18 @@ class _Correction:
 class Timekeeping(Room):
     """Corrects what a clock that was set back has left in the future, so that nothing waits for it to come again."""
 
-    def bring_back(self, now: datetime, *, longest_wait_s: float, job_lease_s: float) -> int:
+    def bring_back(self, now: datetime, *, longest_wait_s: float, job_lease_s: float, delivery_lease_s: float) -> int:
         """Bring back every time that cannot be meant; how many rows that were.
 
         What waits is due now; a lease begins anew, so that who lives can renew it; quiet time is counted from now.
-        ``longest_wait_s`` is the longest delay before another attempt, ``job_lease_s`` the lease of a job.
+        ``longest_wait_s`` is the longest delay before another attempt; the leases are those of jobs and of deliveries.
         """
-        corrections = _corrections(now, timedelta(seconds=longest_wait_s), timedelta(seconds=job_lease_s))
+        corrections = _corrections(
+            now,
+            longest_wait=timedelta(seconds=longest_wait_s),
+            job_lease=timedelta(seconds=job_lease_s),
+            delivery_lease=timedelta(seconds=delivery_lease_s),
+        )
         with self.database.read() as session:  # no write lock is taken merely to look
             wrong = [one for one in corrections if session.scalar(select(select(one.table).where(one.where).exists()))]
         if not wrong:
@@ -59,13 +63,15 @@ class Timekeeping(Room):
             )
 
 
-def _corrections(now: datetime, longest_wait: timedelta, job_lease: timedelta) -> tuple[_Correction, ...]:
+def _corrections(
+    now: datetime, *, longest_wait: timedelta, job_lease: timedelta, delivery_lease: timedelta
+) -> tuple[_Correction, ...]:
     soon, late = now + TOLERANCE, now + TOLERANCE + longest_wait
     answering_lease = timedelta(seconds=ANSWERING_LEASE_S)
     receiving, complete = SeriesState.RECEIVING.value, SeriesState.COMPLETE.value
     waits = (
         (JobRow, JobState.QUEUED.value, JobState.RUNNING.value, job_lease),
-        (DeliveryRow, DeliveryState.PENDING.value, DeliveryState.SENDING.value, LEASE),
+        (DeliveryRow, DeliveryState.PENDING.value, DeliveryState.SENDING.value, delivery_lease),
         (CommitmentRow, CommitmentState.PENDING.value, CommitmentState.ANSWERING.value, answering_lease),
     )
     of_series = (

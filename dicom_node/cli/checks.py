@@ -21,11 +21,13 @@ from dicom_node.storage.disk_space import Room, room_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from db import Store
     from dicom_node.settings import Settings
 
 _LOWEST_PYTHON, _ABOVE_PYTHON = (3, 11), (3, 14)
 _CONNECT_S = 1.0
 _TIMEDATECTL_S = 3.0
+_FAILING_SHOWN = 20
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not listened on
 _SYNTAXES = (
@@ -136,10 +138,18 @@ def database_and_peers(settings: Settings) -> Iterator[Check]:
             yield _ok("database", "SQLite" if is_sqlite(settings) else "PostgreSQL")
             yield _peers(settings, len(store.peers.list()), sum(1 for _ in store.peers.refusals()))
             yield from _clock_against(store.status().last_received_at)
+            yield from failing_units(store)
     except SchemaOutOfDate as error:
         yield _fail("database", str(error), "stop the node and run `lungsentry db upgrade`")
     except StoreError as error:
         yield _fail("database", str(error), "check database.url and that the server runs")
+
+
+def failing_units(store: Store) -> Iterator[Check]:
+    """Whatever the scheduler looks at and fails at now, each with its cause; the rest goes on meanwhile."""
+    for failing in store.failing_units.list(_FAILING_SHOWN):
+        since = f"{failing.failures} times since {failing.first_at:%Y-%m-%d %H:%M} UTC"
+        yield _warn(f"sweep {failing.sweep}", f"{failing.unit} fails, {since}: {failing.cause}", "mend its cause")
 
 
 def _peers(settings: Settings, allowed: int, refused: int) -> Check:

@@ -17,15 +17,16 @@ def register(app: typer.Typer) -> None:
 def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Show how many series, jobs, alerts, deliveries and commitments stand where, what waits longest, the dead letters.
 
-    Warns where the disk runs full, and of certificates that are about to end.
+    Warns where the disk runs full, of certificates that are about to end, and of what the scheduler fails at.
     """
     invocation = Invocation.of(ctx)
+    from dicom_node.cli.checks import Level, disk, failing_units, tls
+
     with invocation.store() as store:
         standing = store.status()
-    from dicom_node.cli.checks import Level, disk, tls
-
+        warnings = list(failing_units(store))
     settings = invocation.settings()
-    warnings = [found for check in (disk, tls) for found in check(settings) if found.level is not Level.OK]
+    warnings += [found for check in (disk, tls) for found in check(settings) if found.level is not Level.OK]
     if as_json:
         print_json({**plain(standing), "warnings": warnings})
         return

@@ -52,7 +52,7 @@ class Reporter:
     def units(self) -> Iterator[Unit]:
         """One unit for each answer that is due; it is tried once."""
         for commitment in self._store.commitments.due(datetime.now(UTC)):
-            yield Unit(run=partial(self._answer, commitment))
+            yield Unit(identity=commitment.transaction_uid, run=partial(self._answer, commitment))
 
     def _answer(self, commitment: StoredCommitment) -> None:
         facts = {"transaction_uid": commitment.transaction_uid, "calling": commitment.calling_ae_title}

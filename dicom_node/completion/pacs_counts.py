@@ -88,7 +88,7 @@ class PacsCounts:
             studies.setdefault(one.study_instance_uid, []).append(one)
         for study, members in studies.items():
             if any(map(self._is_due, members)):
-                yield Unit(run=partial(self._ask, pacs, study, members))
+                yield Unit(identity=study, run=partial(self._ask, pacs, study, members))
 
     def answer(self, evidence: SeriesEvidence) -> PacsAnswer | None:
         """What the PACS says since the series' last instance; None where nobody asks it."""

@@ -24,7 +24,7 @@ from analysis.series import (
     group_acquisitions,
     screen_headers,
 )
-from db import CompleteSeries, SeriesRecord, SeriesState, StaleState, Store
+from db import CompleteSeries, SeriesEvidence, SeriesRecord, SeriesState, StaleState, Store
 from dicom_node.completion.evidence import judge
 from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.settings import Settings
@@ -65,13 +65,10 @@ class Triage:
         self._clock = clock or (lambda: datetime.now(UTC))
 
     def completions(self) -> Iterator[Unit]:
-        """One unit for each series that is complete by now."""
+        """One unit for each series that is being received: it is complete by now, or waits for a later look."""
         now = self._clock()
         for evidence in self._store.intake.receiving_series():
-            answer = None if self._counts is None else self._counts.answer(evidence)
-            decision = judge(evidence, self._settings.completion, now, answer)
-            if decision.complete:
-                yield Unit(run=partial(self._complete, evidence.series_instance_uid, evidence.revision, decision.why))
+            yield Unit(identity=evidence.series_instance_uid, run=partial(self._judge, evidence, now))
 
     def screenings(self) -> Iterator[Unit]:
         """One unit for each study that has complete series, and no other that has to be waited for."""
@@ -80,12 +77,20 @@ class Triage:
             by_study[series.study_instance_uid].append(series)
         patience = timedelta(seconds=self._settings.completion.incomplete_quiet_s)
         now = self._clock()
-        for members in by_study.values():
+        for study, members in by_study.items():
             waited_enough = any(now - member.completed_at >= patience for member in members)
             if waited_enough or not any(_awaited(sibling) for sibling in members[0].siblings):
                 yield Unit(
-                    run=partial(self._screen_study, tuple(members)), give_up=partial(self._give_up, tuple(members))
+                    identity=study,
+                    run=partial(self._screen_study, tuple(members)),
+                    give_up=partial(self._give_up, tuple(members)),
                 )
+
+    def _judge(self, evidence: SeriesEvidence, now: datetime) -> None:
+        answer = None if self._counts is None else self._counts.answer(evidence)
+        decision = judge(evidence, self._settings.completion, now, answer)
+        if decision.complete:
+            self._complete(evidence.series_instance_uid, evidence.revision, decision.why)
 
     def _complete(self, series_instance_uid: str, revision: int, why: str) -> None:
         try:

@@ -258,7 +258,11 @@ def warn_of_expiry(
 def expiry_units(tls: Tls) -> list[Unit]:
     """The sweep that warns of certificates that are about to end: one unit, where there is TLS."""
     folder = certificate_folder(tls)
-    return [] if folder is None else [Unit(run=lambda: warn_of_expiry(folder, within_days=tls.warn_days))]
+    return (
+        []
+        if folder is None
+        else [Unit(identity="expiry", run=lambda: warn_of_expiry(folder, within_days=tls.warn_days))]
+    )
 
 
 def _read(file: Path) -> tuple[Certificate, ...]:

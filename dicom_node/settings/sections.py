@@ -217,6 +217,20 @@ class Destination(_Section):
     kinds: tuple[Literal["sr"], ...] = Field(default=("sr",), description="Which results it gets.")
 
 
+class Delivery(_Section):
+    """How results are sent to destinations."""
+
+    lease_s: float = Field(
+        default=60, gt=0, description="Seconds after which a silent sender loses the delivery that it is sending."
+    )
+    timeout_s: float = Field(default=30, gt=0, description="Time a destination has for each step of an exchange.")
+    max_attempts: int = Field(default=12, ge=1, description="Attempts before a delivery goes to the dead letters.")
+    retry_base_s: float = Field(
+        default=30, gt=0, description="Back-off before the second attempt; doubles, with jitter."
+    )
+    sweep_s: float = Field(default=1, gt=0, description="Seconds between looks at the deliveries that are due.")
+
+
 class Retention(_Section):
     """How long instances are kept once their series has ended; results and alerts stay."""
 
@@ -257,6 +271,7 @@ class Settings(BaseSettings):
     worker: Worker = Worker()
     policy: Policy = Policy()
     quality: Quality = Quality()
+    delivery: Delivery = Delivery()
     destinations: tuple[Destination, ...] = ()
     retention: Retention = Retention()
     logging: Logging = Logging()

@@ -48,7 +48,7 @@ class DiskSpace:
 
     def looks(self) -> Iterator[Unit]:
         """One unit."""
-        yield Unit(run=self._look)
+        yield Unit(identity="archive", run=self._look)
 
     def _look(self) -> None:
         free_bytes = self._free_bytes(self._archive_dir)

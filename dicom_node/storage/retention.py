@@ -46,8 +46,9 @@ class Retention:
         }
         before = {state: now - timedelta(days=days) for state, days in kept.items() if days is not None}
         for series_instance_uid in self._store.retention.removable(before):
-            yield Unit(run=partial(self._remove, series_instance_uid, before))
-        yield Unit(run=partial(self._remove_steps, now - timedelta(days=STEPS_KEPT_DAYS)))
+            yield Unit(identity=series_instance_uid, run=partial(self._remove, series_instance_uid, before))
+        before_steps = now - timedelta(days=STEPS_KEPT_DAYS)
+        yield Unit(identity="performed steps", run=partial(self._remove_steps, before_steps))
 
     def _remove_steps(self, before: datetime) -> None:
         steps = self._store.performed_steps.remove(before)

@@ -36,6 +36,7 @@ class Leases:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lease_s = settings.worker.lease_s
+        self._delivery_lease_s = settings.delivery.lease_s
         self._store = store
         self._watch = watch or StepWatch()
         self._clock = clock or (lambda: datetime.now(UTC))
@@ -48,11 +49,11 @@ class Leases:
         if self._watch.look():
             self._held_until = self._monotonic() + self._lease_s
         if self._monotonic() >= self._held_until:
-            yield Unit(run=partial(self._release_lapsed, now))
+            yield Unit(identity="lapses", run=partial(self._release_lapsed, now))
 
     def corrections(self) -> Iterator[Unit]:
         """One unit, that brings back every time that lies further ahead than anything is ever put off."""
-        yield Unit(run=self._bring_back)
+        yield Unit(identity="corrections", run=self._bring_back)
 
     def _release_lapsed(self, now: datetime) -> None:
         for job in self._store.jobs.release_lapsed(now):
@@ -60,7 +61,10 @@ class Leases:
 
     def _bring_back(self) -> None:
         corrected = self._store.timekeeping.bring_back(
-            self._clock(), longest_wait_s=LONGEST_WAIT_S, job_lease_s=self._lease_s
+            self._clock(),
+            longest_wait_s=LONGEST_WAIT_S,
+            job_lease_s=self._lease_s,
+            delivery_lease_s=self._delivery_lease_s,
         )
         if corrected:
             _LOG.warning("times.corrected", rows=corrected)

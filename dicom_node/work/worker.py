@@ -141,6 +141,7 @@ class Worker:
             report_path=published.report_path,
             pictures=published.picture_paths,
             deliveries=published.deliveries,
+            delivery_attempts=settings.delivery.max_attempts,
             seconds=analysed.seconds,
         )
         _LOG.info(

@@ -27,6 +27,7 @@ from dicom_node.simulator import (
     write_series,
     write_variant,
 )
+from dicom_node.sweeps import Sweeps
 from dicom_node.work.worker import Worker
 
 SEGMENTER = ThresholdSegmenter()
@@ -58,9 +59,11 @@ class _Bench:
         """Sweep and work until the series is in ``state``."""
 
         def look() -> bool:
-            for sweep in node_sweeps(self.settings, self.store):
-                for unit in sweep.units():
-                    unit.run()
+            sweeps = node_sweeps(self.settings, self.store)
+            scheduler = Sweeps(sweeps, leads=lambda: True)
+            for sweep in sweeps:
+                scheduler.tick(sweep)
+            scheduler.wait()
             job = self.store.jobs.claim("bench", 60)
             if job is not None:
                 self._worker.run_job(job, threading.Event())

@@ -283,4 +283,4 @@ def test_times_of_a_clock_that_was_set_back_are_brought_back(bench: Bench) -> No
 
 
 def _brought_back(bench: Bench) -> int:
-    return bench.store.timekeeping.bring_back(bench.clock(), longest_wait_s=5400, job_lease_s=60)
+    return bench.store.timekeeping.bring_back(bench.clock(), longest_wait_s=5400, job_lease_s=60, delivery_lease_s=600)

@@ -1,6 +1,7 @@
 """Results on both databases: everything that an analysis brings about, in one transaction, once."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from store_bench import DATABASES, NO_LUNG, PATIENT, SERIES, START, STUDY, Bench, instance, opened
 
 from alerts import AlertState, DeliveryState
-from db import JobState, RequeueFilter, SeriesState, StaleState, StoreError
+from db import JobState, RequeueFilter, SeriesState, StaleState, StoredDelivery, StoreError
 from db.rows import AlertRow
 from db.store import results
 
@@ -228,33 +229,54 @@ def test_patient_id_stands_in_the_study_and_nowhere_else(bench: Bench) -> None:
     assert [name for name, rows in content.items() if "ACC-1" in str(rows)] == ["studies"]
 
 
+def _claim(bench: Bench, destination: str) -> StoredDelivery | None:
+    return bench.store.deliveries.claim(destination, bench.clock.now, 600)
+
+
 def test_delivery_is_taken_once_retried_and_ends(bench: Bench) -> None:
     """Due once; a transient failure waits; a silent sender's is due again; confirmed or hopeless, it is over."""
     recorded = bench.record(bench.running(), destinations="PQ")
     outbox = bench.store.deliveries
-    first, second = outbox.due(bench.clock.now)
+    assert outbox.destinations() == ("P", "Q")
+    first, second = _claim(bench, "P"), _claim(bench, "Q")
+    assert first is not None
+    assert second is not None
     assert {first.id, second.id} == set(recorded.delivery_ids)
-    assert list(outbox.due(bench.clock.now)) == []
-    assert outbox.failed(first.id, "no answer", transient=True, retry_delay_s=30).state is DeliveryState.PENDING
-    assert outbox.failed(second.id, "refused", transient=False).state is DeliveryState.FAILED
-    (again,) = outbox.due(bench.clock.advance(30))
+    assert _claim(bench, "P") is None
+    assert outbox.failed(first, "no answer", transient=True, retry_delay_s=30).state is DeliveryState.PENDING
+    assert outbox.failed(second, "refused", transient=False).state is DeliveryState.FAILED
+    assert outbox.destinations() == ("P",)
+    bench.clock.advance(30)
+    again = _claim(bench, "P")
+    assert again is not None
     assert (again.id, again.attempt) == (first.id, 2)
-    (silent,) = outbox.due(bench.clock.advance(3600))
+    bench.clock.advance(3600)
+    silent = _claim(bench, "P")
+    assert silent is not None
     assert (silent.id, silent.attempt) == (first.id, 3)
-    assert outbox.sent(first.id).state is DeliveryState.SENT
-    for ended in (first.id, second.id, 999):
+    for late in (again, second, replace(first, id=999)):
         with pytest.raises(StaleState):
-            outbox.sent(ended)
+            outbox.sent(late)
+        with pytest.raises(StaleState):
+            outbox.renew(late, 60)
+    outbox.renew(silent, 60)
+    assert outbox.sent(silent).state is DeliveryState.SENT
+    with pytest.raises(StaleState):
+        outbox.sent(silent)
+    assert outbox.destinations() == ()
     assert bench.store.status().dead_letters == 1
 
 
 def test_delivery_under_way_when_its_result_is_superseded_is_not_tried_again(bench: Bench) -> None:
     """The older report must not arrive after the newer one because its sender had to try twice."""
     older = bench.analysed()
-    (sending,) = bench.store.deliveries.due(bench.clock.now)
+    sending = _claim(bench, "P")
+    assert sending is not None
     newer = bench.record(bench.again())
-    bench.store.deliveries.failed(sending.id, "no answer", transient=True)
-    due = list(bench.store.deliveries.due(bench.clock.advance(1)))
-    assert [one.id for one in due] == list(newer.delivery_ids)
+    bench.store.deliveries.failed(sending, "no answer", transient=True)
+    bench.clock.advance(1)
+    due = _claim(bench, "P")
+    assert due is not None
+    assert (due.id,) == newer.delivery_ids
     states = {one.id: one.state for one in bench.store.deliveries.list()}
     assert states[older.delivery_ids[0]] is DeliveryState.CANCELLED

@@ -38,6 +38,20 @@ def test_status_counts_every_fate(node: FilledNode) -> None:
     assert "dead letters" in node.run("status").stdout
 
 
+def test_what_the_scheduler_fails_at_is_told(node: FilledNode) -> None:
+    """A unit that fails shows in status and doctor with sweep, cause and number, until it no longer fails."""
+    with Store.open(node.url) as store:
+        for _ in range(2):
+            store.failing_units.record("completion", RECEIVING, "OverflowError")
+        doctor = CliRunner().invoke(app, ["--config", str(node.config), "doctor", "--json"])
+        for told in (node.json("status")["warnings"], json.loads(doctor.stdout)["checks"]):
+            (found,) = [one for one in told if one["name"] == "sweep completion"]
+            assert f"{RECEIVING} fails, 2 times since" in found["saw"]
+            assert found["saw"].endswith("OverflowError")
+        store.failing_units.remove("completion", RECEIVING)
+    assert not [one for one in node.json("status")["warnings"] if one["name"].startswith("sweep")]
+
+
 def test_studies_never_name_the_patient_unless_asked(node: FilledNode) -> None:
     """The patient's ID and accession number appear only with --show-patient."""
     listed = node.json("studies", "list")

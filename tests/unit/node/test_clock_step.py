@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from dicom_node.clock_step import StepWatch
-from dicom_node.scheduler import Sweeps
 from dicom_node.settings import Settings
 from dicom_node.sweep import Sweep, Unit
+from dicom_node.sweeps import Sweeps
 from dicom_node.work.leases import Leases
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -82,13 +82,13 @@ def test_sweeps_go_on_after_a_step_back(monkeypatch: Any) -> None:
             return datetime.now(tz) + offset[0]
 
     monkeypatch.setattr("apscheduler.schedulers.base.datetime", Stepped)
-    monkeypatch.setattr("dicom_node.scheduler.datetime", Stepped)
+    monkeypatch.setattr("dicom_node.sweeps.datetime", Stepped)
     monkeypatch.setattr(
-        "dicom_node.scheduler.StepWatch",
+        "dicom_node.sweeps.StepWatch",
         lambda: StepWatch(wall=lambda: Stepped.now(UTC).timestamp()),
     )
     looked, stop = threading.Semaphore(0), threading.Event()
-    sweep = Sweep(name="sweep", every_s=0.05, units=lambda: [Unit(run=looked.release)])
+    sweep = Sweep(name="sweep", every_s=0.05, units=lambda: [Unit(identity="look", run=looked.release)])
     running = threading.Thread(target=Sweeps([sweep], leads=lambda: True).run, args=(stop,))
     running.start()
     try:
