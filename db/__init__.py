@@ -1,5 +1,6 @@
 """State: the store and the values that travel in and out of it. Rows stay inside."""
 
+from db.account import AuditEntry, SignInLink, User, UserRole, UserSession, is_user_name
 from db.commitment import (
     COMMITMENT_TRANSITIONS,
     CommitmentEvent,
@@ -45,6 +46,7 @@ __all__ = [
     "SERIES_TRANSITIONS",
     "STEP_TRANSITIONS",
     "AssociationRecord",
+    "AuditEntry",
     "BackupRefused",
     "CommitmentEvent",
     "CommitmentRequest",
@@ -74,6 +76,7 @@ __all__ = [
     "SeriesRecord",
     "SeriesState",
     "ShadowResult",
+    "SignInLink",
     "StaleState",
     "Status",
     "StepEvent",
@@ -88,7 +91,11 @@ __all__ = [
     "StoredResult",
     "StoredShadowResult",
     "StudyRecord",
+    "User",
+    "UserRole",
+    "UserSession",
     "backup",
     "current_revision",
+    "is_user_name",
     "upgrade",
 ]

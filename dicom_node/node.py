@@ -26,7 +26,9 @@ _LOG = structlog.stdlib.get_logger()
 EXIT_OVERDUE = 70
 """Exit status of a process that did not end in time after it was told to (EX_SOFTWARE of sysexits.h)."""
 
-RECEIVER, WORKER, SCHEDULER = (Role(name=name, arguments=(name,)) for name in ("receiver", "worker", "scheduler"))
+RECEIVER, WORKER, SCHEDULER, WEB = (
+    Role(name=name, arguments=(name,)) for name in ("receiver", "worker", "scheduler", "web")
+)
 
 
 def run_node(
@@ -34,15 +36,18 @@ def run_node(
     stop: threading.Event,
     on_ready: Callable[[int], None],
     *,
-    roles: Sequence[Role] = (RECEIVER, WORKER, SCHEDULER),
+    on_worklist: Callable[[int], None] | None = None,
+    roles: Sequence[Role] | None = None,
 ) -> None:
-    """Run all roles on this machine until ``stop`` is set.
+    """Run all roles on this machine until ``stop`` is set; the worklist where the settings give it a port.
 
-    ``on_ready`` gets the receiver's port once every role is ready to work. A receiver that is started again
-    keeps the port that was chosen for the first.
+    ``on_ready`` gets the receiver's port once every role is ready to work, ``on_worklist`` then that of the worklist.
+    A receiver or a worklist that is started again keeps the port that was chosen for the first.
     """
     prepare(settings)
-    readiness = _Readiness(frozenset(role.name for role in roles), on_ready)
+    if roles is None:
+        roles = (RECEIVER, WORKER, SCHEDULER) if settings.web.port is None else (RECEIVER, WORKER, SCHEDULER, WEB)
+    readiness = _Readiness(frozenset(role.name for role in roles), on_ready, on_worklist)
     Supervisor(settings, roles, on_ready=readiness.report, refine=readiness.keep_port).run(stop)
 
 
@@ -100,10 +105,17 @@ def _scheduler(settings: Settings, stop: threading.Event) -> None:
     run_scheduler(settings, stop, ready=report_ready)
 
 
+def _web(settings: Settings, stop: threading.Event) -> None:
+    from dicom_node.web import run_web
+
+    run_web(settings, ready=lambda port: report_ready(port=port), stop=stop)
+
+
 _RUN: Mapping[str, Callable[[Settings, threading.Event], None]] = {
     "receiver": _receiver,
     "worker": _worker,
     "scheduler": _scheduler,
+    "web": _web,
 }
 
 
@@ -121,32 +133,39 @@ def _end_in_time(stop: threading.Event) -> None:
 
 
 class _Readiness:
-    """Waits for every role, then tells the receiver's port, once."""
+    """Waits for every role, then tells the receiver's port and the worklist's, once."""
 
-    def __init__(self, roles: frozenset[str], on_ready: Callable[[int], None]) -> None:
+    def __init__(
+        self, roles: frozenset[str], on_ready: Callable[[int], None], on_worklist: Callable[[int], None] | None
+    ) -> None:
         self._lock = threading.Lock()
         self._awaited = set(roles)
         self._on_ready = on_ready
-        self._port: int | None = None
+        self._on_worklist = on_worklist
+        self._ports: dict[str, int] = {}
         self._told = False
 
     def report(self, role: str, details: Mapping[str, object]) -> None:
         with self._lock:
             port = details.get("port")
             if isinstance(port, int):
-                self._port = port
+                self._ports[role] = port
             self._awaited.discard(role)
-            if self._awaited or self._told or self._port is None:
+            if self._awaited or self._told or RECEIVER.name not in self._ports:
                 return
             self._told = True
-        self._on_ready(self._port)
+        self._on_ready(self._ports[RECEIVER.name])
+        if self._on_worklist is not None and WEB.name in self._ports:
+            self._on_worklist(self._ports[WEB.name])
 
     def keep_port(self, role: str, settings: Settings) -> Settings:
-        """The settings with the port that the first receiver took, for one that replaces it."""
-        if role != "receiver" or self._port is None:
+        """The settings with the port that the first process of the role took, for one that replaces it."""
+        port = self._ports.get(role)
+        if port is None:
             return settings
-        receiver = settings.receiver.model_copy(update={"port": self._port})
-        return settings.model_copy(update={"receiver": receiver})
+        section = settings.receiver if role == RECEIVER.name else settings.web
+        name = "receiver" if role == RECEIVER.name else "web"
+        return settings.model_copy(update={name: section.model_copy(update={"port": port})})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Self
 
 from db.engine import Database, check_schema
 from db.store.alerts import Alerts
+from db.store.audit import Audit
 from db.store.commitments import Commitments
 from db.store.deliveries import Deliveries
 from db.store.failing_units import FailingUnits
@@ -20,7 +21,9 @@ from db.store.reading import SeriesReading, Studies, read_status
 from db.store.requeue import Requeue
 from db.store.results import Results
 from db.store.retention import Retention
+from db.store.sessions import Sessions
 from db.store.timekeeping import Timekeeping
+from db.store.users import Users
 from db.store.waiting import Waiter
 from db.values import Status
 
@@ -53,6 +56,9 @@ class Store:
         self.timekeeping = Timekeeping(database=database, clock=clock)
         self.studies = Studies(database=database, clock=clock)
         self.series = SeriesReading(database=database, clock=clock)
+        self.users = Users(database=database, clock=clock)
+        self.sessions = Sessions(database=database, clock=clock)
+        self.audit = Audit(database=database, clock=clock)
 
     @classmethod
     def open(cls, url: str, *, clock: Callable[[], datetime] = _now) -> Self:

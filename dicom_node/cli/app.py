@@ -28,6 +28,7 @@ from dicom_node.cli import (
     status,
     studies,
     train,
+    users,
     verify,
 )
 from dicom_node.cli.failures import reported
@@ -107,6 +108,8 @@ evaluate.register(app)
 train.register(app)
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(model.app, name="model")
+app.add_typer(users.app, name="users")
+app.add_typer(users.audit, name="audit")
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
 doctor.register(app)

@@ -1,4 +1,4 @@
-"""``serve`` and the roles that run alone: ``receiver``, ``worker``, ``scheduler``."""
+"""``serve`` and the roles that run alone: ``receiver``, ``worker``, ``scheduler``, ``web``."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=epilog("lungsentry receiver", codes=_STARTING))(receiver)
     app.command(epilog=epilog("lungsentry worker", codes=_STARTING))(worker)
     app.command(epilog=epilog("lungsentry scheduler", codes=_STARTING))(scheduler)
+    app.command(epilog=epilog("lungsentry web", codes=_STARTING))(web)
 
 
 def serve(ctx: typer.Context, *, as_json: _Json = False) -> None:
     """Run the whole node on this machine until Ctrl-C: receiver, worker and scheduler, a process each.
+
+    With web.port set the worklist is a fourth.
 
     On SQLite the data folder and the database are made, and the schema is upgraded, if need be.
     """
@@ -46,7 +49,12 @@ def serve(ctx: typer.Context, *, as_json: _Json = False) -> None:
         _check_schema(settings)
     from dicom_node.node import run_node
 
-    run_node(settings, stop_on(signal.SIGTERM, signal.SIGINT), _telling(settings, as_json=as_json))
+    run_node(
+        settings,
+        stop_on(signal.SIGTERM, signal.SIGINT),
+        _telling(settings, as_json=as_json),
+        on_worklist=_telling_web(settings, as_json=as_json),
+    )
 
 
 def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
@@ -75,6 +83,17 @@ def scheduler(ctx: typer.Context) -> None:
     from dicom_node.scheduler import run_scheduler
 
     run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT))
+
+
+def web(ctx: typer.Context) -> None:
+    """Run the worklist alone: flagged examinations in the browser. web.port says where."""
+    settings = _begin(ctx, "web")
+    if settings.web.port is None:
+        raise CommandError("there is no port to listen on: set web.port in the settings")
+    _check_schema(settings)
+    from dicom_node.web import run_web
+
+    run_web(settings, ready=_telling_web(settings, as_json=False), stop=stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def _begin(ctx: typer.Context, role: str) -> Settings:
@@ -124,3 +143,21 @@ def _telling(settings: Settings, *, as_json: bool) -> Callable[[int], None]:
             say(f"{node.ae_title} listens on {host}:{port}, data in {node.data_dir.resolve()}. {RESEARCH_USE}")
 
     return tell
+
+
+def _telling_web(settings: Settings, *, as_json: bool) -> Callable[[int], None]:
+    def tell(port: int) -> None:
+        if as_json:
+            sys.stdout.write(json.dumps({"worklist": worklist_address(settings, port)}) + "\n")
+            sys.stdout.flush()
+        else:
+            say(f"the worklist is at {worklist_address(settings, port)}. {RESEARCH_USE}")
+
+    return tell
+
+
+def worklist_address(settings: Settings, port: int) -> str:
+    """What to type into a browser."""
+    web = settings.web
+    host = f"[{web.host}]" if ":" in web.host else web.host
+    return web.public_url or f"{'https' if web.certificates else 'http'}://{host}:{port}"

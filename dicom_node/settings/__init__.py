@@ -22,6 +22,7 @@ from dicom_node.settings.sections import (
     Settings,
     SettingsError,
     Tls,
+    Web,
     Worker,
 )
 from dicom_node.settings.sources import CONFIG_VARIABLE, SEARCH_PATH, find_file, load
@@ -45,6 +46,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Tls",
+    "Web",
     "Worker",
     "document",
     "find_file",

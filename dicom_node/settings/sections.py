@@ -1,10 +1,12 @@
 """Everything that can be set, by section: the values, their defaults, limits and descriptions."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AETitle = Annotated[
@@ -246,6 +248,65 @@ class Retention(_Section):
     sweep_s: float = Field(default=3600, gt=0, description="Seconds between looks at what may go.")
 
 
+class Web(_Section):
+    """The worklist in the browser. Without a port there is none."""
+
+    port: int | None = Field(
+        default=None, ge=0, le=65535, description="Port to listen on (8042, say); 0 takes a free one and prints it."
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on; one that others reach needs certificates or a proxy that encrypts.",
+    )
+    certificates: Path | None = Field(
+        default=None, description="Folder with certificate.pem and key.pem: the worklist speaks HTTPS."
+    )
+    behind_proxy: bool = Field(
+        default=False, description="A proxy in front speaks HTTPS, and tells who asks (X-Forwarded-For, -Proto)."
+    )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+$",
+        description="What people type, for links that are printed; without it, host and port.",
+    )
+    patient_data: Literal["masked", "full", "none"] = Field(
+        default="masked",
+        description="How patients appear: the last four of the ID until somebody asks, the whole ID, or nothing.",
+    )
+    time_zone: str = Field(default="UTC", description="Zone in which times are shown to who has chosen none.")
+    idle_minutes: float = Field(default=30, gt=0, description="Idle time after which a browser is signed out.")
+    session_hours: float = Field(default=12, gt=0, description="Time after which it is signed out in any case.")
+    frame_ancestors: tuple[str, ...] = Field(
+        default=(), description="Origins whose pages may hold ours in a frame, such as a portal's."
+    )
+    pacs_url: str | None = Field(
+        default=None,
+        description="Address of a study in the PACS's viewer; {study}, {series} and {accession} are filled in.",
+    )
+    ohif_url: str | None = Field(default=None, description="... in OHIF.")
+    weasis_url: str | None = Field(default=None, description="... in Weasis (weasis://...).")
+
+    @model_validator(mode="after")
+    def _is_encrypted(self) -> Self:
+        if self.port is not None and not _is_loopback(self.host) and not (self.certificates or self.behind_proxy):
+            raise ValueError("a host that others reach needs certificates, or behind_proxy")
+        return self
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("there is no such time zone")
+        return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Logging(_Section):
     """What is logged, and how."""
 
@@ -274,6 +335,7 @@ class Settings(BaseSettings):
     delivery: Delivery = Delivery()
     destinations: tuple[Destination, ...] = ()
     retention: Retention = Retention()
+    web: Web = Web()
     logging: Logging = Logging()
 
     @property

@@ -20,7 +20,20 @@ def _commands(command: Any, above: tuple[str, ...] = ()) -> list[tuple[tuple[str
 
 COMMANDS = _commands(get_command(app))
 EXPECTED = {
-    *("serve", "receiver", "worker", "scheduler", "status", "why", "requeue", "echo", "send", "fetch", "simulate"),
+    *(
+        "serve",
+        "receiver",
+        "worker",
+        "scheduler",
+        "web",
+        "status",
+        "why",
+        "requeue",
+        "echo",
+        "send",
+        "fetch",
+        "simulate",
+    ),
     *(
         "analyze",
         "evaluate",
@@ -37,6 +50,8 @@ EXPECTED = {
     *("jobs list", "jobs show", "jobs cancel", "alerts list", "alerts show", "alerts ack", "alerts dismiss"),
     *("commitments list", "peers list", "peers allow", "peers remove", "peers refused"),
     *("model list", "model show", "model verify", "model install", "model export", "model activate", "model shadow"),
+    *("users list", "users add", "users link", "users roles", "users disable", "users enable"),
+    *("audit list", "audit export"),
     *("config check", "config show", "config init", "db upgrade", "db backup"),
 }
 

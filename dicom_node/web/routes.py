@@ -1,0 +1,31 @@
+"""Every address of the worklist, what answers it, and who may ask. Who may not is told that there is no such page."""
+
+from db import UserRole
+from dicom_node.web.gate import EVERYBODY, PUBLIC, Page
+from dicom_node.web.pages import account, audit, sign_in, users
+
+__all__ = ["PAGES"]
+
+_READER = frozenset({UserRole.READER})
+_ADMINISTRATOR = frozenset({UserRole.ADMINISTRATOR})
+_AUDITOR = frozenset({UserRole.AUDITOR})
+
+PAGES: tuple[Page, ...] = (
+    Page(path="/login", handler=sign_in.form, roles=PUBLIC),
+    Page(path="/login", handler=sign_in.with_password, roles=PUBLIC, method="POST"),
+    Page(path="/join/{token}", handler=sign_in.link_form, roles=PUBLIC),
+    Page(path="/join/{token}", handler=sign_in.with_link, roles=PUBLIC, method="POST"),
+    Page(path="/logout", handler=sign_in.leave, roles=EVERYBODY, method="POST"),
+    Page(path="/me", handler=account.page, roles=EVERYBODY),
+    Page(path="/me/preferences", handler=account.prefer, roles=EVERYBODY, method="POST"),
+    Page(path="/me/theme", handler=account.switch_theme, roles=EVERYBODY, method="POST"),
+    Page(path="/me/password", handler=account.change_password, roles=EVERYBODY, method="POST"),
+    Page(path="/me/sessions", handler=account.end_other_sessions, roles=EVERYBODY, method="POST"),
+    Page(path="/users", handler=users.page, roles=_ADMINISTRATOR),
+    Page(path="/users", handler=users.add, roles=_ADMINISTRATOR, method="POST"),
+    Page(path="/users/{name}/roles", handler=users.set_roles, roles=_ADMINISTRATOR, method="POST"),
+    Page(path="/users/{name}/enabled", handler=users.set_enabled, roles=_ADMINISTRATOR, method="POST"),
+    Page(path="/users/{name}/link", handler=users.new_link, roles=_ADMINISTRATOR, method="POST"),
+    Page(path="/audit", handler=audit.page, roles=_AUDITOR),
+    Page(path="/audit.csv", handler=audit.export, roles=_AUDITOR),
+)

@@ -1,0 +1,59 @@
+"""Passwords and tokens: made, digested and compared here, and nowhere else."""
+
+import hashlib
+import hmac
+import secrets
+import threading
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+__all__ = ["LEAST_PASSWORD", "digest", "hash_password", "is_password", "new_token", "same"]
+
+LEAST_PASSWORD = 12
+MOST_PASSWORD = 256
+_AT_ONCE = threading.BoundedSemaphore(2)
+"""Each check takes 64 MiB: a crowd of guesses must not take the memory."""
+_HASHER = PasswordHasher()  # argon2id with the parameters of RFC 9106 for machines without memory to spare
+
+
+def new_token() -> str:
+    """A token of 256 bits that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> str:
+    """What is kept of a token: who reads the table cannot use it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def same(given: str, expected: str) -> bool:
+    """Whether two tokens are one, told in constant time."""
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def hash_password(password: str) -> str:
+    """The argon2id hash of a password.
+
+    Raises:
+        ValueError: it has fewer than twelve characters, or more than 256.
+    """
+    if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
+        raise ValueError(f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} characters")
+    with _AT_ONCE:
+        return _HASHER.hash(password)
+
+
+def is_password(password: str, password_hash: str | None) -> bool:
+    """Whether the password is the one of the hash; as slow where there is no hash, so that time tells nothing."""
+    with _AT_ONCE:
+        try:
+            return _HASHER.verify(password_hash or _nobody(), password[:MOST_PASSWORD]) and password_hash is not None
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+@cache
+def _nobody() -> str:
+    return _HASHER.hash(new_token())

@@ -1,0 +1,62 @@
+"""What the pages work with."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from db import Store
+from dicom_node.settings import Destination, Settings, Web
+
+__all__ = ["Services"]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The store, the worklist's settings, the folders, and the event that ends the process."""
+
+    store: Store
+    web: Web
+    archive_dir: Path
+    results_dir: Path
+    ae_title: str
+    destinations: tuple[Destination, ...] = ()
+    certificates: Path | None = None
+    disk_watermark_bytes: int = 0
+    clock: Callable[[], datetime] = _now
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, settings: Settings, store: Store, stop: threading.Event) -> "Services":
+        """The services of a node with these settings."""
+        return cls(
+            store=store,
+            web=settings.web,
+            archive_dir=settings.archive_dir,
+            results_dir=settings.results_dir,
+            ae_title=settings.node.ae_title,
+            destinations=settings.destinations,
+            certificates=settings.tls.certificates,
+            disk_watermark_bytes=settings.receiver.disk_watermark_bytes,
+            stop=stop,
+        )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether browsers speak HTTPS with the worklist."""
+        return self.web.certificates is not None or self.web.behind_proxy
+
+    @property
+    def idle(self) -> timedelta:
+        """How long a browser may rest before it is signed out."""
+        return timedelta(minutes=self.web.idle_minutes)
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long a session lasts in any case."""
+        return timedelta(hours=self.web.session_hours)

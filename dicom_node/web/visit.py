@@ -1,0 +1,76 @@
+"""One request of a browser, as a page sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+
+from db import Store, UserRole, UserSession
+from dicom_node.web.services import Services
+
+__all__ = ["Visit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """Who asks for what. ``form`` is what was sent with a POST, its CSRF token already checked."""
+
+    request: Request
+    services: Services
+    session: UserSession | None
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.services.store
+
+    @property
+    def who(self) -> str:
+        """The name of who asks."""
+        return self.session.user.name if self.session else ""
+
+    @property
+    def roles(self) -> frozenset[UserRole]:
+        """What who asks may do."""
+        return self.session.user.roles if self.session else frozenset()
+
+    @property
+    def address(self) -> str:
+        """Where the request came from."""
+        return self.request.client.host if self.request.client else ""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What the address asks for."""
+        return self.request.query_params
+
+    @property
+    def preferences(self) -> Mapping[str, Any]:
+        """What who asks likes."""
+        return self.session.user.preferences if self.session else {}
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which times are shown."""
+        return ZoneInfo(str(self.preferences.get("time_zone") or self.services.web.time_zone))
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether a script asks, which takes an answer as data."""
+        return "application/json" in self.request.headers.get("accept", "")
+
+    def may(self, *roles: UserRole) -> bool:
+        """Whether who asks has one of these roles."""
+        return not self.roles.isdisjoint(roles)
+
+    def number(self, name: str) -> int:
+        """A number of the address; -1, which nothing has, where it is too large for a row's."""
+        value = int(self.request.path_params[name])
+        return value if value < 2**31 else -1
+
+    def audit(self, action: str, subject: str = "", detail: str = "") -> None:
+        """Write down what who asks is about to do."""
+        self.store.audit.record(who=self.who, action=action, subject=subject, address=self.address, detail=detail)
