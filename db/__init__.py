@@ -1,6 +1,7 @@
 """State: the store and the values that travel in and out of it. Rows stay inside."""
 
 from db.account import AuditEntry, SignInLink, User, UserRole, UserSession, is_user_name
+from db.actor import Actor, ActorKind
 from db.commitment import (
     COMMITMENT_TRANSITIONS,
     CommitmentEvent,
@@ -38,6 +39,7 @@ from db.values import (
     StoredResult,
     StudyRecord,
 )
+from db.worklist import WorklistEntry, WorklistFilter, WorklistPage, WorklistSort
 
 __all__ = [
     "ACTIVE_JOB_STATES",
@@ -45,6 +47,8 @@ __all__ = [
     "JOB_TRANSITIONS",
     "SERIES_TRANSITIONS",
     "STEP_TRANSITIONS",
+    "Actor",
+    "ActorKind",
     "AssociationRecord",
     "AuditEntry",
     "BackupRefused",
@@ -94,6 +98,10 @@ __all__ = [
     "User",
     "UserRole",
     "UserSession",
+    "WorklistEntry",
+    "WorklistFilter",
+    "WorklistPage",
+    "WorklistSort",
     "backup",
     "current_revision",
     "is_user_name",

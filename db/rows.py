@@ -75,13 +75,22 @@ class Row(DeclarativeBase):
     type_annotation_map = {str: PlainText, datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, float: Float}  # noqa: RUF012
 
 
+def _prefixed(table: str, column: str) -> Index:
+    """An index that finds a value, and every value that begins with a text."""
+    return Index(f"ix_{table}_{column}", column, postgresql_ops={column: "text_pattern_ops"})
+
+
 class StudyRow(Row):
     """A study: the one place that knows the patient's ID."""
 
     __tablename__ = "studies"
+    __table_args__ = tuple(
+        _prefixed("studies", name) for name in ("study_instance_uid", "reversed_uid", "patient_id", "accession_number")
+    )
 
     study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
-    patient_id: Mapped[str] = mapped_column(index=True)
+    reversed_uid: Mapped[str]
+    patient_id: Mapped[str]
     accession_number: Mapped[str]
     study_date: Mapped[str]
     study_description: Mapped[str]
@@ -93,14 +102,17 @@ class SeriesRow(Row):
     """A series and its state."""
 
     __tablename__ = "series"
+    __table_args__ = tuple(_prefixed("series", name) for name in ("series_instance_uid", "reversed_uid"))
 
     series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    reversed_uid: Mapped[str]
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), index=True)
     state: Mapped[str] = mapped_column(index=True)
     revision: Mapped[int]
     modality: Mapped[str]
     series_description: Mapped[str]
     frame_of_reference_uid: Mapped[str | None]
+    calling_ae_title: Mapped[str]
     instance_count: Mapped[int]
     profile: Mapped[str | None]
     reason: Mapped[str | None]
@@ -256,14 +268,31 @@ class ModelAssignmentRow(Row):
 
 
 class AlertRow(Row):
-    """The alert of a series: one row, whatever number of results."""
+    """The alert of a series: one row, whatever number of results; holds what the worklist is filtered and sorted by."""
 
     __tablename__ = "alerts"
+    __table_args__ = (
+        Index("ix_alerts_state_pressing", "state", "category", "received_at", "id"),
+        Index("ix_alerts_state_received", "state", "received_at", "id"),
+        Index("ix_alerts_state_burden", "state", "burden_percent", "id"),
+        Index("ix_alerts_state_raised", "state", "id"),
+        Index("ix_alerts_pressing", "category", "received_at", "id"),
+        Index("ix_alerts_received", "received_at", "id"),
+        Index("ix_alerts_burden", "burden_percent", "id"),
+    )
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
     series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), unique=True)
+    study_instance_uid: Mapped[str] = mapped_column(index=True)
     result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"))
-    state: Mapped[str] = mapped_column(index=True)
+    state: Mapped[str]
+    category: Mapped[str]
+    incidental: Mapped[bool]
+    burden_percent: Mapped[float]
+    profile: Mapped[str]
+    quality: Mapped[str]
+    calling_ae_title: Mapped[str]
+    received_at: Mapped[datetime]
     alert: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -406,5 +435,6 @@ class EventRow(Row):
     event: Mapped[str]
     from_state: Mapped[str | None]
     to_state: Mapped[str | None]
-    actor: Mapped[str | None]
+    actor_kind: Mapped[str]
+    actor_name: Mapped[str]
     detail: Mapped[str | None]

@@ -10,6 +10,7 @@ from alerts.alert import Alert, AlertState
 from alerts.delivery import DeliveryState
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
+from db.actor import Actor
 from db.series_state import SeriesState
 
 
@@ -119,7 +120,10 @@ class SeriesEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesRecord:
-    """A series and what became of it; ``reason`` says why it is excluded or failed."""
+    """A series and what became of it; ``reason`` says why it is excluded or failed.
+
+    ``calling_ae_title`` is who sent its first instance.
+    """
 
     series_instance_uid: str
     study_instance_uid: str
@@ -128,6 +132,7 @@ class SeriesRecord:
     modality: str
     series_description: str
     frame_of_reference_uid: str | None
+    calling_ae_title: str
     instance_count: int
     profile: Profile | None
     reason: str | None
@@ -252,7 +257,7 @@ class StoredEvent:
     event: str
     from_state: str | None
     to_state: str | None
-    actor: str | None
+    actor: Actor
     detail: str | None
 
 

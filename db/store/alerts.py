@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from alerts.alert import AlertEvent, AlertState
+from db.actor import Actor
 from db.errors import StaleState
 from db.rows import AlertRow
 from db.store.conversion import alert_of
@@ -58,5 +59,5 @@ class Alerts(Room):
                 raise StaleState(f"There is no alert {alert_id}.")
             # the reader's words may name the patient: they stay in the alert, and out of the events
             decided = {"decided_at": now, "decided_by": who, "note": note or None, "updated_at": now}
-            transition(session, row, event, Note(at=now, actor=who), **decided)
+            transition(session, row, event, Note(at=now, actor=Actor.user(who)), **decided)
             return alert_of(row)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from db.actor import Actor
 from db.commitment import CommitmentEvent, CommitmentRequest, CommitmentState, StoredCommitment
 from db.errors import StaleState
 from db.rows import CommitmentRow
@@ -36,7 +37,7 @@ class Commitments(Room):
             StaleState: the peer used the transaction's UID for other instances before.
         """
         now = self.clock()
-        note = Note(at=now, actor=request.calling_ae_title)
+        note = Note(at=now, actor=Actor.peer(request.calling_ae_title))
         references = [list(pair) for pair in request.references]
         with self.database.write() as session:
             row = session.scalar(
@@ -74,7 +75,7 @@ class Commitments(Room):
                 return ()  # no write lock is taken merely to look
         with self.database.write() as session:
             rows = session.scalars(statement.with_for_update(skip_locked=True)).all()
-            note = Note(at=now, actor=_COMMITMENT)
+            note = Note(at=now, actor=Actor.process(_COMMITMENT))
             for row in rows:
                 if row.state == CommitmentState.ANSWERING.value:
                     transition(session, row, CommitmentEvent.RETRY, note, cause="who answered fell silent")
@@ -94,7 +95,7 @@ class Commitments(Room):
                 session,
                 row,
                 CommitmentEvent.CONFIRM,
-                Note(at=now, actor=_COMMITMENT),
+                Note(at=now, actor=Actor.process(_COMMITMENT)),
                 answered_at=now,
                 lease_expires_at=None,
                 cause=None,
@@ -112,7 +113,7 @@ class Commitments(Room):
             StaleState: another attempt has taken over.
         """
         now = self.clock()
-        note = Note(at=now, actor=_COMMITMENT, detail=cause)
+        note = Note(at=now, actor=Actor.process(_COMMITMENT), detail=cause)
         with self.database.write() as session:
             row = _held(session, commitment)
             if transient and row.attempt < row.max_attempts:

@@ -9,6 +9,7 @@ from alerts.alert import Alert, AlertState
 from alerts.delivery import DeliveryState
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
+from db.actor import Actor, ActorKind
 from db.job import Job, JobState
 from db.rows import AlertRow, DeliveryRow, EventRow, InstanceRow, JobRow, PeerRow, ResultRow, SeriesRow, clean
 from db.series_state import SeriesState
@@ -75,6 +76,7 @@ def series_of(row: SeriesRow) -> SeriesRecord:
         modality=row.modality,
         series_description=row.series_description,
         frame_of_reference_uid=row.frame_of_reference_uid,
+        calling_ae_title=row.calling_ae_title,
         instance_count=row.instance_count,
         profile=Profile(row.profile) if row.profile else None,
         reason=row.reason,
@@ -171,7 +173,7 @@ def event_of(row: EventRow) -> StoredEvent:
         event=row.event,
         from_state=row.from_state,
         to_state=row.to_state,
-        actor=row.actor,
+        actor=Actor(kind=ActorKind(row.actor_kind), name=row.actor_name),
         detail=row.detail,
     )
 

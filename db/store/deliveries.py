@@ -8,6 +8,7 @@ from sqlalchemy import Select, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
 from alerts.delivery import DeliveryEvent, DeliveryState
+from db.actor import Actor
 from db.errors import StaleState
 from db.rows import DeliveryRow, ResultRow
 from db.store.conversion import delivery_of
@@ -18,6 +19,7 @@ from db.values import StoredDelivery
 __all__ = ["Deliveries"]
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.SENDING)
+_DELIVERY = Actor.process("delivery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +54,21 @@ class Deliveries(Room):
                 _end_attempt(session, row, "the sender fell silent", transient=True, at=now, delay_s=0.0)
             while (row := session.scalar(due.with_for_update(skip_locked=True))) is not None:
                 if _superseded(session, row):
-                    transition(session, row, DeliveryEvent.CANCEL, Note(at=now, detail="a newer result replaced it"))
+                    transition(
+                        session,
+                        row,
+                        DeliveryEvent.CANCEL,
+                        Note(at=now, actor=_DELIVERY, detail="a newer result replaced it"),
+                    )
                     continue
                 lease = now + timedelta(seconds=lease_s)
                 transition(
-                    session, row, DeliveryEvent.START, Note(at=now), attempt=row.attempt + 1, lease_expires_at=lease
+                    session,
+                    row,
+                    DeliveryEvent.START,
+                    Note(at=now, actor=_DELIVERY),
+                    attempt=row.attempt + 1,
+                    lease_expires_at=lease,
                 )
                 return delivery_of(row)
         return None
@@ -91,7 +103,13 @@ class Deliveries(Room):
         with self.database.write() as session:
             row = _held(session, delivery)
             transition(
-                session, row, DeliveryEvent.CONFIRM, Note(at=now), sent_at=now, lease_expires_at=None, cause=None
+                session,
+                row,
+                DeliveryEvent.CONFIRM,
+                Note(at=now, actor=_DELIVERY),
+                sent_at=now,
+                lease_expires_at=None,
+                cause=None,
             )
             return delivery_of(row)
 
@@ -175,7 +193,7 @@ def _end_attempt(
     again = transient and row.attempt < row.max_attempts
     event = DeliveryEvent.RETRY if again else DeliveryEvent.GIVE_UP
     not_before = at + timedelta(seconds=delay_s)
-    note = Note(at=at, detail=cause)
+    note = Note(at=at, actor=_DELIVERY, detail=cause)
     transition(session, row, event, note, cause=cause, not_before=not_before, lease_expires_at=None)
     if event is DeliveryEvent.RETRY:  # what follows it waits with it, and is not looked through at every claim
         session.execute(

@@ -12,6 +12,7 @@ from db.rows import AssociationRow, InstanceRow, SeriesRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store import recording
 from db.store.conversion import instance_of, series_of, to_json
+from db.store.jobs import COMPLETION
 from db.store.performed_steps import announced_of
 from db.store.room import Room, inserting, locked_series, stop_active_job
 from db.store.superseding import retire_result
@@ -160,7 +161,9 @@ class Intake(Room):
         now = self.clock()
         with self.database.write() as session:
             series = _at(locked_series(session, series_instance_uid), revision)
-            transition(session, series, SeriesEvent.COMPLETE, Note(at=now, detail=evidence), completed_at=now)
+            transition(
+                session, series, SeriesEvent.COMPLETE, Note(at=now, actor=COMPLETION, detail=evidence), completed_at=now
+            )
 
     def complete_series(self) -> tuple[CompleteSeries, ...]:
         """The series that wait for screening, longest first."""
@@ -194,7 +197,7 @@ class Intake(Room):
         now = self.clock()
         with self.database.write() as session:
             series = _at(locked_series(session, series_instance_uid), revision)
-            note = Note(at=now, detail=reason)
+            note = Note(at=now, actor=COMPLETION, detail=reason)
             stop_active_job(session, series_instance_uid, note)
             retire_result(session, series_instance_uid, note)
             transition(

@@ -8,6 +8,7 @@ from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from analysis.series.verdicts import Screening
+from db.actor import Actor
 from db.errors import StaleState
 from db.job import Job, JobEvent, JobState
 from db.rows import JobRow, SeriesRow
@@ -17,7 +18,9 @@ from db.store.room import Room, active_job, announce, locked_series
 from db.store.transitions import Note, record_event, transition
 from db.store.waiting import Waiter
 
-__all__ = ["Jobs", "owned", "queue_job"]
+__all__ = ["COMPLETION", "Jobs", "owned", "queue_job"]
+
+COMPLETION = Actor.process("completion")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,7 @@ class Jobs(Room):
         revision: int,
         screening: Screening,
         max_attempts: int,
-        requested_by: str = "completion",
+        actor: Actor = COMPLETION,
     ) -> Job:
         """COMPLETE to QUEUED, with its job, in one transaction. Asked twice, the same job is returned.
 
@@ -47,7 +50,7 @@ class Jobs(Room):
             waiting = active_job(session, series_instance_uid)
             if waiting is not None and series.state == SeriesState.QUEUED:
                 return job_of(waiting)
-            note = Note(at=now, actor=requested_by)
+            note = Note(at=now, actor=actor)
             transition(
                 session,
                 series,
@@ -77,7 +80,7 @@ class Jobs(Room):
                 session,
                 job,
                 JobEvent.CLAIM,
-                Note(at=now, actor=worker, detail=f"attempt {job.attempt + 1} of {job.max_attempts}"),
+                Note(at=now, actor=Actor.process(worker), detail=f"attempt {job.attempt + 1} of {job.max_attempts}"),
                 worker=worker,
                 attempt=job.attempt + 1,
                 lease_expires_at=now + timedelta(seconds=lease_s),
@@ -112,7 +115,7 @@ class Jobs(Room):
         with self.database.write() as session:
             series = locked_series(session, job.series_instance_uid)
             row = owned(session, job, job.worker)
-            note = Note(at=now, actor=job.worker, detail=cause)
+            note = Note(at=now, actor=_worker_of(row), detail=cause)
             if transient and row.attempt < row.max_attempts:
                 _retry(session, row, JobEvent.RETRY, note, not_before=now + timedelta(seconds=retry_delay_s))
             else:
@@ -142,7 +145,7 @@ class Jobs(Room):
             if row is None:
                 return None
             cause = f"lease lapsed on attempt {row.attempt} of {row.max_attempts}"
-            note = Note(at=now, actor=row.worker, detail=cause)
+            note = Note(at=now, actor=_worker_of(row), detail=cause)
             if row.attempt < row.max_attempts:
                 _retry(session, row, JobEvent.LAPSE, note, not_before=now)
             else:
@@ -162,7 +165,7 @@ class Jobs(Room):
                 raise StaleState(f"There is no job {job_id}.")
             series = locked_series(session, uid)
             row = session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update()).one()
-            note = Note(at=now, actor=who, detail=f"cancelled by {who}")
+            note = Note(at=now, actor=Actor.user(who), detail=f"cancelled by {who}")
             _give_up(session, row, series, JobEvent.CANCEL, note)
             return job_of(row)
 
@@ -205,7 +208,7 @@ def queue_job(session: Session, series: SeriesRow, max_attempts: int, note: Note
         attempt=0,
         max_attempts=max(1, max_attempts),
         not_before=note.at,
-        requested_by=note.actor or "",
+        requested_by=note.actor.name,
         created_at=note.at,
     )
     session.add(row)
@@ -236,6 +239,10 @@ def _due(now: datetime) -> Select[JobRow]:
         .order_by(JobRow.not_before, JobRow.id)
         .limit(1)
     )
+
+
+def _worker_of(row: JobRow) -> Actor:
+    return Actor.process(row.worker or "worker")
 
 
 def _retry(session: Session, row: JobRow, event: JobEvent, note: Note, *, not_before: datetime) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from analysis.findings import Findings, Profile
+from db.actor import Actor
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.rows import EventRow, ModelAssignmentRow, ResultRow, ShadowResultRow
 from db.store.conversion import event_of, from_json, to_json
@@ -41,7 +42,7 @@ class Models(Room):
     def assign(self, profile: Profile, role: ModelRole, *, name: str, version: str, sha256: str, who: str) -> None:
         """Put a model in a role; what stood there is replaced."""
         reference = f"{name}@{version}"
-        note = Note(at=self.clock(), actor=who, detail=f"{profile.value}, SHA-256 {sha256}")
+        note = Note(at=self.clock(), actor=Actor.user(who), detail=f"{profile.value}, SHA-256 {sha256}")
         with self.database.write() as session:
             before = _clear(session, profile, role)
             session.add(
@@ -60,7 +61,7 @@ class Models(Room):
 
     def release(self, profile: Profile, role: ModelRole, who: str) -> bool:
         """Take the model out of a role; whether there was one. Active is then the shipped model, in shadow none."""
-        note = Note(at=self.clock(), actor=who, detail=profile.value)
+        note = Note(at=self.clock(), actor=Actor.user(who), detail=profile.value)
         with self.database.write() as session:
             before = _clear(session, profile, role)
             if before == _NONE[role]:
@@ -70,7 +71,7 @@ class Models(Room):
 
     def record_installed(self, name: str, version: str, sha256: str, who: str) -> None:
         """Write down who installed a model."""
-        note = Note(at=self.clock(), actor=who, detail=f"SHA-256 {sha256}")
+        note = Note(at=self.clock(), actor=Actor.user(who), detail=f"SHA-256 {sha256}")
         with self.database.write() as session:
             record_event(session, _KIND, f"{name}@{version}", "install", note)
 
@@ -104,7 +105,7 @@ class Models(Room):
                     created_at=now,
                 )
             )
-            note = Note(at=now, actor=worker, detail=f"{shadow.reference}: {shadow.cause or 'measured'}")
+            note = Note(at=now, actor=Actor.process(worker), detail=f"{shadow.reference}: {shadow.cause or 'measured'}")
             record_event(session, "result", result_id, "shadow", note, series=result.series_instance_uid)
 
     def shadows(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
 
+from db.actor import Actor
 from db.rows import PeerRow, RefusalRow
 from db.store.conversion import peer_of
 from db.store.room import Room, inserting
@@ -44,7 +45,7 @@ class Peers(Room):
                     role=peer.role,
                 )
             )
-            note = Note(at=self.clock(), actor=who or None, detail=f"from {cidr or 'any address'}")
+            note = Note(at=self.clock(), actor=_actor(who), detail=f"from {cidr or 'any address'}")
             record_event(session, "peer", peer.ae_title, "allow", note)
 
     def remove(self, ae_title: str, who: str = "") -> int:
@@ -52,7 +53,7 @@ class Peers(Room):
         with self.database.write() as session:
             removed = session.scalars(delete(PeerRow).where(PeerRow.ae_title == ae_title).returning(PeerRow.id)).all()
             if removed:
-                record_event(session, "peer", ae_title, "remove", Note(at=self.clock(), actor=who or None))
+                record_event(session, "peer", ae_title, "remove", Note(at=self.clock(), actor=_actor(who)))
             return len(removed)
 
     def match(self, calling: str, called: str, address: str) -> Peer | None:
@@ -102,3 +103,7 @@ class Peers(Room):
                 )
                 for row in rows
             )
+
+
+def _actor(who: str) -> Actor:
+    return Actor.user(who) if who else Actor.process("node")

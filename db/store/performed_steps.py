@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from db.actor import Actor
 from db.errors import StaleState
 from db.performed_step import PerformedSeries, StepEvent, StepState
 from db.rows import InstanceRow, PerformedSeriesRow, PerformedStepRow, SeriesRow
@@ -53,7 +54,7 @@ class PerformedSteps(Room):
                     begun_at=now,
                 )
             )
-            note = Note(at=now, actor=calling_ae_title)
+            note = Note(at=now, actor=Actor.peer(calling_ae_title))
             record_event(session, _STEP, sop_instance_uid, "begin", note, moved=(None, StepState.IN_PROGRESS.value))
 
     def state(self, sop_instance_uid: str) -> StepState | None:
@@ -90,7 +91,7 @@ class PerformedSteps(Room):
                     ],
                 )
             if end is not None:
-                transition(session, row, end, Note(at=now, actor=calling_ae_title), ended_at=now)
+                transition(session, row, end, Note(at=now, actor=Actor.peer(calling_ae_title)), ended_at=now)
 
     def remove(self, before: datetime) -> int:
         """Remove steps that ended before this moment, or began before it and never ended; how many there were.

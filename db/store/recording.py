@@ -12,6 +12,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, bindparam, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from db.actor import Actor
 from db.errors import StoreError
 from db.rows import InstanceRow, SeriesRow, StudyRow
 from db.series_state import SeriesEvent, SeriesState
@@ -98,7 +99,9 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
             fresh.append(_columns(instance))
             new_sops[key[0]] += not seen
             if seen:
-                note = Note(at=now, detail="same SOP Instance UID, other bytes; the newest is analysed")
+                note = Note(
+                    at=now, actor=_sender(instance), detail="same SOP Instance UID, other bytes; the newest is analysed"
+                )
                 record_event(session, "instance", instance.sop_instance_uid, "new_version", note, series=key[0])
         kinds.append(kind)
     ids = {key: old.id for key, old in stored.items()}
@@ -125,6 +128,10 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
         )
         for kind, one in zip(kinds, instances, strict=True)
     )
+
+
+def _sender(instance: ReceivedInstance) -> Actor:
+    return Actor.peer(instance.calling_ae_title)
 
 
 def _key(instance: ReceivedInstance) -> _Key:
@@ -154,7 +161,8 @@ def _locked_series(
         ).all()
         for uid in sorted(made):
             moved = (None, SeriesState.RECEIVING.value)
-            record_event(session, "series", uid, "receive", Note(at=now), series=uid, moved=moved)
+            note = Note(at=now, actor=_sender(firsts[uid]))
+            record_event(session, "series", uid, "receive", note, series=uid, moved=moved)
         found = {row.series_instance_uid: row for row in connection.execute(_LOCK_SERIES, wanted)}
     if len(found) != len(firsts):
         raise StoreError("A series could not be recorded.")
@@ -182,8 +190,10 @@ def _note_arrivals(
     ``new_sops`` names every series that got something new, and how many instances it had no version of.
     """
     lasts: dict[str, datetime] = {}
+    senders: dict[str, Actor] = {}
     for one in instances:
         uid = one.series_instance_uid
+        senders.setdefault(uid, _sender(one))
         lasts[uid] = max(one.received_at, lasts.get(uid, one.received_at))
     revisions = {uid: row.revision for uid, row in series.items()}
     receiving: list[dict[str, Any]] = []
@@ -198,7 +208,8 @@ def _note_arrivals(
             receiving.append({"series": uid, "count": count, "last": last})
         else:
             revisions[uid] += 1
-            _begin_revision(session, uid, now, revision=revisions[uid], instance_count=count, last_received_at=last)
+            note = Note(at=now, actor=senders[uid], detail=f"revision {revisions[uid]} begins")
+            _begin_revision(session, uid, note, revision=revisions[uid], instance_count=count, last_received_at=last)
     if receiving:
         connection.execute(_NOTE_ARRIVAL, receiving)
     if studies:  # in one order, so that two receivers never wait for each other
@@ -224,18 +235,14 @@ def _note_restored(session: Session, series_instance_uid: str, last: datetime) -
     session.flush()
 
 
-def _begin_revision(
-    session: Session, series_instance_uid: str, now: datetime, *, revision: int, **changes: Any
-) -> None:
+def _begin_revision(session: Session, series_instance_uid: str, note: Note, **changes: Any) -> None:
     """The series had been complete: what was made of it is stale."""
-    note = Note(at=now, detail=f"revision {revision} begins")
     stop_active_job(session, series_instance_uid, note)
     transition(
         session,
         locked_series(session, series_instance_uid),
         SeriesEvent.LATE_INSTANCE,
         note,
-        revision=revision,
         completed_at=None,
         ended_at=None,
         reason=None,
@@ -248,6 +255,7 @@ def _study_columns(instance: ReceivedInstance) -> dict[str, Any]:
     header = instance.header
     return {
         "study_instance_uid": instance.study_instance_uid,
+        "reversed_uid": instance.study_instance_uid[::-1],
         "patient_id": instance.patient_id,
         "accession_number": str(header.get("accession_number") or ""),
         "study_date": str(header.get("study_date") or ""),
@@ -261,12 +269,14 @@ def _series_columns(instance: ReceivedInstance) -> dict[str, Any]:
     header = instance.header
     return {
         "series_instance_uid": instance.series_instance_uid,
+        "reversed_uid": instance.series_instance_uid[::-1],
         "study_instance_uid": instance.study_instance_uid,
         "state": SeriesState.RECEIVING.value,
         "revision": 1,
         "modality": instance.modality,
         "series_description": str(header.get("series_description") or ""),
         "frame_of_reference_uid": header.get("frame_of_reference_uid"),
+        "calling_ae_title": instance.calling_ae_title,
         "instance_count": 0,
         "first_received_at": instance.received_at,
         "last_received_at": instance.received_at,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, not_, select
 from sqlalchemy.orm import Session
 
+from db.actor import Actor
 from db.errors import StaleState
 from db.job import Job
 from db.rows import JobRow, ResultRow, SeriesRow, StudyRow
@@ -59,7 +60,7 @@ class Requeue(Room):
         Raises:
             StaleState: one of them cannot run any more, and why.
         """
-        note = Note(at=self.clock(), actor=f"requeue:{who}")
+        note = Note(at=self.clock(), actor=Actor.user(who))
         accepted = sorted({one.series_instance_uid: one for one in candidates if one.refusal is None}.items())
         with self.database.write() as session:
             return tuple(_queue(session, one, note) for _, one in accepted)

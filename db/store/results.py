@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from alerts.delivery import Delivery, DeliveryState
 from alerts.policy import PolicyDecision
 from analysis.findings import Findings
 from analysis.series.verdicts import Screening
+from db.actor import Actor
 from db.errors import StaleState
 from db.job import Job, JobEvent
 from db.rows import AlertRow, DeliveryRow, JobRow, ResultRow, SeriesRow, StudyRow
@@ -60,7 +61,7 @@ class Results(Room):
             StaleState: the job is not this worker's attempt any more, or the series has a newer revision. The refusal
                 is recorded as an event, nothing else is.
         """
-        note = Note(at=self.clock(), actor=worker)
+        note = Note(at=self.clock(), actor=Actor.process(worker))
         path = report_path or next((one.path for one in deliveries if one.kind == "sr"), str(report.path))
         try:
             with self.database.write() as session:
@@ -87,7 +88,7 @@ class Results(Room):
                 session.add(result)
                 session.flush()
                 record_event(session, "result", result.id, "record", note, series=job.series_instance_uid)
-                alert_id = _apply_alert(session, decision.alert, result, note)
+                alert_id = _apply_alert(session, decision.alert, result, _filed(findings, series), note)
                 delivery_ids = tuple(
                     _queue_delivery(session, one, result, note, delivery_attempts) for one in deliveries
                 )
@@ -107,7 +108,7 @@ class Results(Room):
         """
         reason = screening.reason or "not eligible"
         spent = f"{reason} ({sum(seconds.values()):.1f} s)"
-        note = Note(at=self.clock(), actor=worker, detail=spent)
+        note = Note(at=self.clock(), actor=Actor.process(worker), detail=spent)
         try:
             with self.database.write() as session:
                 series, row = self._ending(session, job, worker)
@@ -174,7 +175,7 @@ class Results(Room):
 
     def _refuse(self, job: Job, worker: str, stale: StaleState) -> None:
         with self.database.write() as session:
-            note = Note(at=self.clock(), actor=worker, detail=str(stale))
+            note = Note(at=self.clock(), actor=Actor.process(worker), detail=str(stale))
             record_event(session, "job", job.id, "result_refused", note, series=job.series_instance_uid)
 
 
@@ -201,28 +202,42 @@ def _end(
     )
 
 
-def _apply_alert(session: Session, alert: Alert | None, result: ResultRow, note: Note) -> int | None:
+def _filed(findings: Findings, series: SeriesRow) -> dict[str, Any]:
+    """What the worklist finds an alert by, beside the alert's own."""
+    return {
+        "study_instance_uid": series.study_instance_uid,
+        "profile": findings.profile.value,
+        "quality": findings.quality.level.value,
+        "calling_ae_title": series.calling_ae_title,
+        "received_at": series.last_received_at,
+    }
+
+
+def _apply_alert(
+    session: Session, alert: Alert | None, result: ResultRow, filed: Mapping[str, Any], note: Note
+) -> int | None:
     uid = result.series_instance_uid
     if alert is None:
         standing = retire_alert(session, uid, note)
         return None if standing is None else standing.id
+    content = {
+        **filed,
+        "result_id": result.id,
+        "alert": to_json(alert),
+        "category": alert.category.value,
+        "incidental": alert.incidental,
+        "burden_percent": alert.burden_percent,
+        "updated_at": note.at,
+    }
     row = session.scalar(select(AlertRow).where(AlertRow.series_instance_uid == uid).with_for_update())
     if row is None:
-        row = AlertRow(
-            series_instance_uid=uid,
-            result_id=result.id,
-            state=AlertState.OPEN.value,
-            alert=to_json(alert),
-            created_at=note.at,
-            updated_at=note.at,
-        )
+        row = AlertRow(series_instance_uid=uid, state=AlertState.OPEN.value, created_at=note.at, **content)
         session.add(row)
         session.flush()
         record_event(session, "alert", row.id, "raise", note, series=uid, moved=(None, row.state))
         return row.id
-    row.result_id = result.id
-    row.alert = to_json(alert)
-    row.updated_at = note.at
+    for name, value in content.items():
+        setattr(row, name, value)
     session.flush()
     if (AlertState(row.state), AlertEvent.REOPEN) in ALERT_TRANSITIONS:
         transition(session, row, AlertEvent.REOPEN, note, decided_at=None, decided_by=None, note=None)

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from db.actor import Actor
 from db.errors import StaleState
 from db.rows import InstanceRow, SeriesRow
 from db.series_state import SeriesState
@@ -18,6 +19,8 @@ from db.store.transitions import Note, record_event
 from db.values import StoredInstance
 
 __all__ = ["Retention"]
+
+_RETENTION = Actor.process("retention")
 
 REMOVABLE = frozenset({SeriesState.ANALYSED, SeriesState.EXCLUDED, SeriesState.FAILED})
 """A series in any other state is unprocessed: its instances never go, whatever is asked."""
@@ -100,7 +103,12 @@ class Retention(Room):
             )
             series.instances_removed_at = now
             record_event(
-                session, "series", series_instance_uid, "instances_removed", Note(at=now), series=series_instance_uid
+                session,
+                "series",
+                series_instance_uid,
+                "instances_removed",
+                Note(at=now, actor=_RETENTION),
+                series=series_instance_uid,
             )
 
 

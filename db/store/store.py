@@ -25,6 +25,7 @@ from db.store.sessions import Sessions
 from db.store.timekeeping import Timekeeping
 from db.store.users import Users
 from db.store.waiting import Waiter
+from db.store.worklist import Worklist
 from db.values import Status
 
 __all__ = ["Store"]
@@ -45,6 +46,7 @@ class Store:
         self.jobs = Jobs(database=database, clock=clock, waiter=self._waiter)
         self.results = Results(database=database, clock=clock)
         self.alerts = Alerts(database=database, clock=clock)
+        self.worklist = Worklist(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)
         self.failing_units = FailingUnits(database=database, clock=clock)
         self.commitments = Commitments(database=database, clock=clock)

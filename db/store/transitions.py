@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from alerts.alert import ALERT_TRANSITIONS
 from alerts.delivery import DELIVERY_TRANSITIONS
+from db.actor import Actor
 from db.commitment import COMMITMENT_TRANSITIONS
 from db.errors import StaleState
 from db.job import JOB_TRANSITIONS
@@ -34,7 +35,7 @@ class Note:
     """When something happened, who did it, and what is worth remembering. Nothing about the patient."""
 
     at: datetime
-    actor: str | None = None
+    actor: Actor
     detail: str | None = None
 
 
@@ -89,7 +90,8 @@ def record_event(
             event=event,
             from_state=moved[0],
             to_state=moved[1],
-            actor=note.actor,
+            actor_kind=note.actor.kind,
+            actor_name=note.actor.name,
             detail=note.detail,
         )
     )

@@ -10,14 +10,12 @@ from dicom_node.cli.earlier import earlier_document, print_earlier
 from dicom_node.cli.failures import CommandError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
-from dicom_node.cli.options import Json, Limit, chosen, this_user
+from dicom_node.cli.options import Json, Limit, chosen, moment, one_of, this_user
 from dicom_node.cli.output import number, plain, print_fields, print_json, print_table, say, text
 from dicom_node.cli.uids import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from db import Store, StoredAlert
+    from db import Store, StoredAlert, WorklistEntry, WorklistPage
 
 app = typer.Typer(no_args_is_help=True, help="Flagged cases: list, show, acknowledge, dismiss.")
 
@@ -26,7 +24,14 @@ _Who = Annotated[str | None, typer.Option("--who", help="Who decides; without it
 _MOVED = {ExitCode.FAILED: "there is no such alert, or it has moved on already"}
 
 
-@app.command("list", epilog=epilog("lungsentry alerts list --state open", "lungsentry alerts list --json"))
+@app.command(
+    "list",
+    epilog=epilog(
+        "lungsentry alerts list --state open --sort pressing",
+        "lungsentry alerts list --profile ctac --since 7d --json",
+        "lungsentry alerts list --find LS-26-48902",
+    ),
+)
 def list_(
     ctx: typer.Context,
     *,
@@ -34,19 +39,50 @@ def list_(
         list[str] | None,
         typer.Option(help="Only this state: open, acknowledged, dismissed, superseded. Repeatable."),
     ] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Only this ACR category: 1, 2, 3. Repeatable.")] = None,
+    incidental: Annotated[
+        bool | None,
+        typer.Option("--incidental/--expected", help="Only where nobody, or somebody, was looking for opacities."),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="Only chest_ct, or ctac.")] = None,
+    quality: Annotated[str | None, typer.Option(help="Only of this quality: diagnostic, limited.")] = None,
+    scanner: Annotated[str | None, typer.Option(metavar="AE_TITLE", help="Only what this AE title sent.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Received since: 2026-01-31, 12h, 7d.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="TIME", help="Received before.")] = None,
+    find: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Beginning of an accession number or patient ID, or either end of a UID."),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="What comes first: raised (the newest alert), pressing, received, burden.")
+    ] = "raised",
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many at the beginning.")] = 0,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """List flagged cases, the newest first."""
-    from alerts.alert import AlertState
+    """List flagged cases with what was measured, the newest first; never who the patient is."""
+    from alerts.alert import AlertState, Category
+    from analysis.findings import Profile, QualityLevel
+    from db import WorklistFilter, WorklistSort
 
-    states = chosen(AlertState, state)
+    which = WorklistFilter(
+        states=frozenset(chosen(AlertState, state) or ()),
+        categories=frozenset(chosen(Category, category, what="category") or ()),
+        incidental=incidental,
+        profile=one_of(Profile, profile, what="profile") if profile else None,
+        quality=one_of(QualityLevel, quality, what="quality") if quality else None,
+        calling_ae_title=scanner,
+        received_since=moment(since),
+        received_before=moment(before),
+        found=find,
+    )
+    order = one_of(WorklistSort, sort, what="order")
     with Invocation.of(ctx).store() as store:
-        listed = store.alerts.list(states=states)[:limit]
+        page = store.worklist.page(which, sort=order, offset=offset, limit=limit)
     if as_json:
-        print_json({"alerts": listed})
+        print_json({"total": page.total, "alerts": [_document(one) for one in page.entries]})
     else:
-        _print(listed)
+        _print(page, offset)
 
 
 @app.command(epilog=epilog("lungsentry alerts show 3", codes={ExitCode.FAILED: "there is no such alert"}))
@@ -120,24 +156,52 @@ def _get(store: Store, alert_id: int) -> StoredAlert:
     return stored
 
 
-def _print(listed: Sequence[StoredAlert]) -> None:
-    names = shortened([one.alert.series_instance_uid for one in listed])
+def _document(entry: WorklistEntry) -> dict[str, object]:
+    return {
+        **plain(entry.alert),
+        "findings": entry.findings.summary(),
+        "series": entry.series,
+        "study_date": entry.study_date,
+        "study_description": entry.study_description,
+    }
+
+
+def _print(page: WorklistPage, offset: int) -> None:
+    names = shortened([one.series.series_instance_uid for one in page.entries])
+    last = offset + len(page.entries)
+    shown = f"{offset + 1} to {last} of {page.total}. " if page.entries else ""
     print_table(
-        ("alert", "state", "burden %", "category", "incidental", "series", "raised", "headline"),
+        (
+            *("alert", "state", "category", "burden %", "opacity mL", "incidental", "profile", "quality"),
+            *("scanner", "examination", "series", "received", "raised"),
+        ),
         [
-            (
-                str(one.id),
-                text(one.state),
-                number(one.alert.burden_percent, 2),
-                one.alert.category.value,
-                "yes" if one.alert.incidental else "no",
-                names[one.alert.series_instance_uid],
-                text(one.created_at),
-                one.alert.headline,
-            )
-            for one in listed
+            (*_figures(one), *_examination(one), names[one.series.series_instance_uid], *_times(one))
+            for one in page.entries
         ],
-        numeric=("alert", "burden %"),
-        caption=RESEARCH_USE,
+        numeric=("alert", "burden %", "opacity mL"),
+        caption=f"{shown}{RESEARCH_USE}",
         empty="no alert",
     )
+
+
+def _figures(entry: WorklistEntry) -> tuple[str, ...]:
+    alert, findings = entry.alert.alert, entry.findings
+    return (
+        str(entry.alert.id),
+        text(entry.alert.state),
+        alert.category.value,
+        number(alert.burden_percent, 2),
+        number(findings.both_lungs.lesion_volume_ml, 0),
+        "yes" if alert.incidental else "no",
+        text(findings.profile),
+        text(findings.quality.level),
+    )
+
+
+def _examination(entry: WorklistEntry) -> tuple[str, str]:
+    return text(entry.series.calling_ae_title), text(entry.study_description or entry.series.series_description)
+
+
+def _times(entry: WorklistEntry) -> tuple[str, str]:
+    return text(entry.series.last_received_at), text(entry.alert.created_at)

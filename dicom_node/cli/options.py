@@ -35,19 +35,28 @@ def this_user() -> str:
         return "unknown"
 
 
-def chosen(kind: type[_Choice], given: Sequence[str] | None) -> tuple[_Choice, ...] | None:
-    """The states that were named on the command line; None where none was, which means all.
+def chosen(kind: type[_Choice], given: Sequence[str] | None, *, what: str = "state") -> tuple[_Choice, ...] | None:
+    """The states, or ``what`` it is, that were named on the command line; None where none was, which means all.
 
     Raises:
-        UsageError: there is no such state.
+        UsageError: there is none of that name.
     """
     if not given:
         return None
-    names = [member.value for member in kind]
-    for name in given:
-        if name.lower() not in names:
-            raise UsageError(f"there is no state {name!r}; states are {', '.join(names)}")
-    return tuple(kind(name.lower()) for name in given)
+    return tuple(one_of(kind, name, what=what) for name in given)
+
+
+def one_of(kind: type[_Choice], given: str, *, what: str) -> _Choice:
+    """The one that was named on the command line, in any case.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    try:
+        return kind(given.lower())
+    except ValueError as error:
+        names = ", ".join(member.value for member in kind)
+        raise UsageError(f"there is no {what} {given!r}; it is one of {names}") from error
 
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -62,9 +71,11 @@ def moment(given: str | None) -> datetime | None:
     if given is None:
         return None
     typed = given.strip()
-    if typed[:-1].isdigit() and typed[-1] in _UNITS:
-        return datetime.now(UTC) - int(typed[:-1]) * _UNITS[typed[-1]]
     try:
+        if typed[:-1].isdecimal() and typed[-1] in _UNITS:
+            return datetime.now(UTC) - int(typed[:-1]) * _UNITS[typed[-1]]
         return datetime.fromisoformat(typed).astimezone(UTC)
+    except OverflowError as error:
+        raise UsageError(f"{given!r} lies before the first day of the calendar: give 2026-01-31, 12h or 7d") from error
     except ValueError as error:
         raise UsageError(f"{given!r} is no time: give 2026-01-31, 2026-01-31T13:00, 12h or 7d") from error

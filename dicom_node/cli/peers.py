@@ -12,7 +12,7 @@ import typer
 from dicom_node.cli.failures import CommandError, UsageError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
-from dicom_node.cli.options import Json  # noqa: TC001 - Typer reads annotations at run time
+from dicom_node.cli.options import Json, this_user
 from dicom_node.cli.output import plain, print_json, print_table, say, text
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def allow(
     )
     invocation = Invocation.of(ctx)
     with invocation.store() as store:
-        store.peers.allow(peer)
+        store.peers.allow(peer, this_user())
     source = f" from {peer.cidr}" if peer.cidr else " from any address"
     say(f"{peer.ae_title} may send to {peer.called_ae_title or invocation.settings().node.ae_title}{source}")
 
@@ -93,7 +93,7 @@ def remove(ctx: typer.Context, ae_title: _AeTitle) -> None:
     with Invocation.of(ctx).store() as store:
         if not any(peer.ae_title == ae_title for peer in store.peers.list()):
             raise CommandError(f"no peer {ae_title} is allowed; `lungsentry peers list` shows who is")
-        store.peers.remove(ae_title)
+        store.peers.remove(ae_title, this_user())
     say(f"{ae_title} may no longer send")
 
 

@@ -183,7 +183,7 @@ def test_requeue_refuses_what_makes_no_sense(bench: Bench) -> None:
         analysed: None,
     }
     (again,) = store.requeue.apply(chosen.values(), "admin")
-    assert (again.series_instance_uid, again.run, again.requested_by) == (analysed, 2, "requeue:admin")
+    assert (again.series_instance_uid, again.run, again.requested_by) == (analysed, 2, "admin")
     before = bench.content()
     with pytest.raises(StaleState, match="is queued"):
         store.requeue.apply([chosen[analysed]], "admin")

@@ -57,12 +57,13 @@ def test_installing_activating_and_releasing_are_events_with_a_name(node: Filled
     node.run("model", "activate", "shipped", "--who", "Deputy")
     assert _models(node)[shipped]["active_for"] == ["chest_ct", "ctac"]
     shown = node.json("model", "show", STUB)
-    events = [(one["event"], one["actor"], one["from_state"], one["to_state"]) for one in shown["events"]]
+    events = [(one["event"], one["actor"]["name"], one["from_state"], one["to_state"]) for one in shown["events"]]
     assert events == [
         ("install", "Physicist", None, None),
         ("assign_active", "Head", "shipped", STUB),
         ("release_active", "Deputy", STUB, "shipped"),
     ]
+    assert {one["actor"]["kind"] for one in shown["events"]} == {"user"}
     assert shown["sha256"] in shown["events"][1]["detail"]
     assert "Head" in node.run("model", "show", STUB).stdout
 

@@ -173,6 +173,27 @@ def test_jobs_are_listed_shown_and_cancelled(node: FilledNode) -> None:
     assert "jobs list" in node.run("jobs", "show", "999", code=1).stderr
 
 
+def test_alerts_are_listed_with_their_figures_and_never_the_patient(node: FilledNode) -> None:
+    """A line has what was measured, of what and from where; filters narrow, and what is not there is a usage error."""
+    listing = node.json("alerts", "list", "--profile", "ctac", "--find", "ACC-1", "--sort", "pressing", "--since", "1d")
+    assert listing["total"] == 1
+    (listed,) = listing["alerts"]
+    assert (listed["findings"]["burden_percent"], listed["findings"]["quality"]) == (10.0, "limited")
+    assert (listed["series"]["calling_ae_title"], listed["study_description"]) == ("CT1", "PET/CT WHOLE BODY")
+    for shown in (json.dumps(listing), node.run("alerts", "list").stdout):
+        assert PATIENT not in shown
+        assert "ACC-1" not in shown
+    for words in (
+        ("--quality", "diagnostic"),
+        ("--expected",),
+        ("--category", "1"),
+        ("--offset", "1"),
+        ("--scanner", "X"),
+    ):
+        assert node.json("alerts", "list", *words)["alerts"] == []
+    assert "pressing" in node.run("alerts", "list", "--sort", "size", code=2).stderr
+
+
 def test_alerts_are_acknowledged_and_dismissed(node: FilledNode) -> None:
     """An alert moves as its life allows, with who and why; a move that is not allowed is exit code 1."""
     (listed,) = node.json("alerts", "list", "--state", "open")["alerts"]

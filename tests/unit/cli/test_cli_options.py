@@ -50,11 +50,18 @@ def test_no_time_is_a_usage_error(typed: str) -> None:
         moment(typed)
 
 
+@pytest.mark.parametrize("typed", ["9999999d", "999999999999999999999w", "0001-01-01T00:00+14:00"])
+def test_a_time_before_all_calendars_is_a_usage_error(typed: str) -> None:
+    """So long ago is told in a sentence, with an example."""
+    with pytest.raises(UsageError, match="before the first day"):
+        moment(typed)
+
+
 def test_states_are_chosen_by_name() -> None:
     """Names in any case choose states, none chooses all, and a wrong one names the right ones."""
     assert chosen(_State, ["OPEN"]) == (_State.OPEN,)
     assert chosen(_State, None) is None
-    with pytest.raises(UsageError, match="open, closed"):
+    with pytest.raises(UsageError, match=r"state .*open, closed"):
         chosen(_State, ["lost"])
 
 

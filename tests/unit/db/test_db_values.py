@@ -39,6 +39,7 @@ JOB = Job(
     started_at=None,
     finished_at=None,
 )
+CLAIMED = {"subject_kind": "job", "subject_id": "1", "event": "claim", "actor_kind": "process", "actor_name": "w"}
 
 
 @pytest.fixture
@@ -66,9 +67,7 @@ def test_instance_without_what_identifies_it_is_refused(name: str) -> None:
 def test_time_goes_in_from_any_zone_and_comes_out_in_utc(engine: Engine) -> None:
     """One in the afternoon in Berlin is the same moment in the row, aware and in UTC."""
     with engine.begin() as connection:
-        connection.execute(
-            insert(EventRow).values(at=NOON_IN_BERLIN, subject_kind="job", subject_id="1", event="claim")
-        )
+        connection.execute(insert(EventRow).values(at=NOON_IN_BERLIN, **CLAIMED))
         stored = connection.scalar(select(EventRow.at))
     assert stored == NOON
     assert stored.tzinfo is UTC
@@ -90,15 +89,13 @@ def test_time_without_a_zone_is_not_stored(engine: Engine) -> None:
     """It would be another moment on another machine."""
     naive = NOON.replace(tzinfo=None)
     with engine.begin() as connection, pytest.raises(StatementError, match="without a zone"):
-        connection.execute(insert(EventRow).values(at=naive, subject_kind="job", subject_id="1", event="claim"))
+        connection.execute(insert(EventRow).values(at=naive, **CLAIMED))
 
 
 def test_text_is_stored_as_every_database_can(engine: Engine) -> None:
     """NUL goes and a lone surrogate is replaced; the rest stays, also beyond ASCII."""
     with engine.begin() as connection:
-        connection.execute(
-            insert(EventRow).values(at=NOON, subject_kind="job", subject_id="1", event="x", detail="a\0ü\udcff→")
-        )
+        connection.execute(insert(EventRow).values(at=NOON, **CLAIMED, detail="a\0ü\udcff→"))
         assert connection.scalar(select(EventRow.detail)) == "aü?→"
 
 

@@ -11,12 +11,12 @@ from sqlalchemy import create_engine, select, update
 from sqlalchemy.orm import Session
 
 from alerts import ALERT_TRANSITIONS, DELIVERY_TRANSITIONS, AlertEvent, AlertState, DeliveryEvent, DeliveryState
-from db import JOB_TRANSITIONS, SERIES_TRANSITIONS, JobEvent, JobState, SeriesEvent, SeriesState, StaleState
+from db import JOB_TRANSITIONS, SERIES_TRANSITIONS, Actor, JobEvent, JobState, SeriesEvent, SeriesState, StaleState
 from db.rows import AlertRow, DeliveryRow, EventRow, JobRow, Row, SeriesRow
 from db.store.transitions import Note, transition
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOTE = Note(at=NOW, actor="tester", detail="in a test")
+NOTE = Note(at=NOW, actor=Actor.user("tester"), detail="in a test")
 Machine = tuple[type[Any], str, Mapping[Any, Any], type[StrEnum], type[StrEnum]]
 MACHINES: tuple[Machine, ...] = (
     (JobRow, "job", JOB_TRANSITIONS, JobState, JobEvent),
@@ -32,9 +32,18 @@ PRODUCT = [
 VALUES: Mapping[type[Any], dict[str, Any]] = {
     JobRow: {"study_instance_uid": "1.2", "revision": 1, "run": 1, "attempt": 1, "max_attempts": 3}
     | {"not_before": NOW, "requested_by": "completion", "created_at": NOW},
-    SeriesRow: {"study_instance_uid": "1.2", "revision": 1, "modality": "CT", "series_description": ""}
+    SeriesRow: {
+        "study_instance_uid": "1.2",
+        "reversed_uid": "3.2.1",
+        "calling_ae_title": "CT1",
+        "revision": 1,
+        "modality": "CT",
+        "series_description": "",
+    }
     | {"instance_count": 1, "first_received_at": NOW, "last_received_at": NOW},
-    AlertRow: {"result_id": 1, "alert": {}, "created_at": NOW, "updated_at": NOW},
+    AlertRow: {"result_id": 1, "alert": {}, "created_at": NOW, "updated_at": NOW, "study_instance_uid": "1.2"}
+    | {"category": "2", "incidental": True, "burden_percent": 10.0, "profile": "ctac", "quality": "limited"}
+    | {"calling_ae_title": "CT1", "received_at": NOW},
     DeliveryRow: {"result_id": 1, "kind": "sr", "destination": "PACS", "path": "a", "sop_instance_uid": "1.2.9"}
     | {"sop_class_uid": "1.2", "attempt": 1, "max_attempts": 3, "not_before": NOW, "created_at": NOW},
 }
@@ -107,7 +116,8 @@ def test_arrow_moves_and_leaves_its_event_and_no_arrow_leaves_nothing(
     (written,) = _events(session)
     assert (written.subject_kind, written.event, written.series_instance_uid) == (kind, event.value, "1.2.3")
     assert (written.from_state, written.to_state) == (state.value, after.value)
-    assert (written.at, written.actor, written.detail) == (NOW, "tester", "in a test")
+    assert (written.at, written.detail) == (NOW, "in a test")
+    assert (written.actor_kind, written.actor_name) == ("user", "tester")
 
 
 ARROWS = [pytest.param(table, *next(iter(arrows)), id=kind) for table, kind, arrows, _, _ in MACHINES]

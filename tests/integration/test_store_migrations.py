@@ -1,0 +1,153 @@
+"""Migrations of a database that holds rows: what older versions wrote is read by this one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, make_url, text
+from store_bench import DATABASES, START, decision_of, empty_postgresql, findings_of
+
+from alerts import AlertState, Category
+from analysis.findings import Profile, QualityLevel
+from db import Actor, Job, JobState, Store, WorklistFilter, upgrade
+from db.store.conversion import to_json
+
+JOB = Job(
+    id=1,
+    series_instance_uid="1.2.3",
+    study_instance_uid="1.2",
+    revision=1,
+    run=1,
+    state=JobState.SUCCEEDED,
+    attempt=1,
+    max_attempts=3,
+    not_before=START,
+    lease_expires_at=None,
+    worker="w",
+    cause=None,
+    requested_by="completion",
+    created_at=START,
+    started_at=START,
+    finished_at=START,
+)
+NOW = START.strftime("%Y-%m-%d %H:%M:%S.%f")
+OLD_EVENTS = (
+    ("series", "1.2.3", "receive", None, None),
+    ("job", "1", "enqueue", "completion", None),
+    ("job", "1", "claim", "host-17", "attempt 1 of 3"),
+    ("job", "2", "enqueue", "requeue:ann", None),
+    ("job", "2", "cancel", "bob", "cancelled by bob"),
+    ("alert", "1", "acknowledge", "reader", None),
+    ("alert", "1", "raise", "host-17", None),
+    ("commitment", "1", "request", "CT1", None),
+    ("commitment", "1", "start", "commitment", None),
+    ("performed_step", "1.9", "begin", "CT1", None),
+)
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_rows_of_0004_are_read(kind: str, tmp_path: Path) -> None:
+    """Actors get their kind from what they did, alerts are found by what they hold, UIDs from either end."""
+    url = f"sqlite:///{tmp_path / 'old.sqlite3'}" if kind == "sqlite" else empty_postgresql()
+    _upgrade_to(url, "0004")
+    _fill(url)
+
+    upgrade(url)
+
+    with Store.open(url) as store:
+        actors = [one.actor for one in store.series.events("1.2.3")]
+        (entry,) = store.worklist.page(
+            WorklistFilter(
+                states=frozenset({AlertState.OPEN}),
+                categories=frozenset({Category.CATEGORY_2}),
+                incidental=True,
+                profile=Profile.CHEST_CT,
+                quality=QualityLevel.DIAGNOSTIC,
+                calling_ae_title="CT1",
+                received_since=START,
+                found=".2.3",
+            )
+        ).entries
+    assert actors == [
+        Actor.process("node"),
+        Actor.process("completion"),
+        Actor.process("host-17"),
+        Actor.user("ann"),
+        Actor.user("bob"),
+        Actor.user("reader"),
+        Actor.process("host-17"),
+        Actor.peer("CT1"),
+        Actor.process("commitment"),
+        Actor.peer("CT1"),
+    ]
+    assert (entry.patient_id, entry.series.calling_ae_title, entry.alert.alert.burden_percent) == ("P", "CT1", 10.0)
+
+
+def _upgrade_to(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "db:migrations")
+    engine = create_engine(make_url(url))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def _fill(url: str) -> None:
+    import json
+
+    alert = decision_of(JOB, alert=True).alert
+    rows: list[tuple[str, dict[str, Any]]] = [
+        (
+            "studies",
+            {"study_instance_uid": "1.2", "patient_id": "P", "accession_number": "A", "study_date": ""}
+            | {"study_description": "", "first_received_at": NOW, "last_received_at": NOW},
+        ),
+        (
+            "series",
+            {"series_instance_uid": "1.2.3", "study_instance_uid": "1.2", "state": "analysed", "revision": 1}
+            | {"modality": "CT", "series_description": "", "instance_count": 1}
+            | {"first_received_at": NOW, "last_received_at": NOW},
+        ),
+        (
+            "instances",
+            {"series_instance_uid": "1.2.3", "sop_instance_uid": "1.2.3.1", "sop_class_uid": "1"}
+            | {"transfer_syntax_uid": "1", "path": "a", "size_bytes": 1, "sha256": "0", "calling_ae_title": "CT1"}
+            | {"called_ae_title": "N", "address": "", "received_at": NOW, "uid_warning": False, "header": "{}"},
+        ),
+        (
+            "jobs",
+            {"series_instance_uid": "1.2.3", "study_instance_uid": "1.2", "revision": 1, "run": 1, "attempt": 1}
+            | {"state": "succeeded", "max_attempts": 3, "not_before": NOW, "requested_by": "x", "created_at": NOW},
+        ),
+        (
+            "results",
+            {"job_id": 1, "series_instance_uid": "1.2.3", "study_instance_uid": "1.2", "revision": 1}
+            | {"model_version": "1", "burden_percent": 10.0, "findings": json.dumps(to_json(findings_of(JOB)))}
+            | {"screening": "{}", "explanation": "", "report_path": "", "report_sop_instance_uid": "1"}
+            | {"report_sop_class_uid": "1", "report_sha256": "", "picture_paths": "[]", "seconds": "{}"}
+            | {"created_at": NOW},
+        ),
+        (
+            "alerts",
+            {"series_instance_uid": "1.2.3", "result_id": 1, "state": "open", "alert": json.dumps(to_json(alert))}
+            | {"created_at": NOW, "updated_at": NOW},
+        ),
+        *(
+            (
+                "events",
+                {"at": NOW, "subject_kind": subject, "subject_id": identity, "series_instance_uid": "1.2.3"}
+                | {"event": event, "actor": actor, "detail": detail},
+            )
+            for subject, identity, event, actor, detail in OLD_EVENTS
+        ),
+    ]
+    engine = create_engine(make_url(url))
+    with engine.begin() as connection:
+        for table, values in rows:
+            names = ", ".join(values)
+            marks = ", ".join(f":{name}" for name in values)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({marks})"), values)  # noqa: S608
+    engine.dispose()
