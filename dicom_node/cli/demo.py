@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicom_node.cli.addresses import Address
 from dicom_node.cli.failures import CommandError, UsageError
 from dicom_node.cli.invocation import Invocation, open_store
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
@@ -64,6 +63,7 @@ def demo(
     settings = Invocation.of(ctx).settings()
     from dicom_node.cli.demo_node import demo_settings, running_node, wait_for_series
     from dicom_node.cli.sending import send_with_progress, tell_not_stored
+    from dicom_node.peers.remote import Remote
 
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lungsentry-demo-") as name:
@@ -71,10 +71,11 @@ def demo(
         say("building the series to send ..." if series is None else f"reading {series} ...")
         cases = _phantoms(folder / "sent") if series is None else _folder(series)
         with _log_kept(folder, out), running_node(demo_settings(settings, folder), folder, CALLING_AE_TITLE) as node:
-            address = Address(ae_title=node.settings.node.ae_title, host="127.0.0.1", port=node.port)
-            say(f"the node runs: {address}")
+            called = node.settings.node.ae_title
+            remote = Remote(ae_title=called, host="127.0.0.1", port=node.port, calling_ae_title=CALLING_AE_TITLE)
+            say(f"the node runs: {remote}")
             for case in cases:
-                report = send_with_progress(case.paths, address, CALLING_AE_TITLE)
+                report = send_with_progress(case.paths, remote)
                 tell_not_stored(report)
                 say(f"sent {case.name}: {len(report.stored)} of {len(report.files)} images stored durably")
                 if not report.ok:

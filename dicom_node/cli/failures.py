@@ -70,11 +70,6 @@ def _told(error: Exception) -> tuple[str, ExitCode]:
 
     if isinstance(error, SettingsError):
         return str(error), ExitCode.USAGE
-    if "dicom_node.simulator.errors" in sys.modules:
-        from dicom_node.simulator.errors import AssociationAbortedError, PeerUnreachableError
-
-        if isinstance(error, PeerUnreachableError | AssociationAbortedError):
-            return str(error), ExitCode.UNREACHABLE
     if "dicom_node.peers.errors" in sys.modules:
         from dicom_node.peers.errors import Unreachable
 

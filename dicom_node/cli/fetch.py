@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicom_node.cli.addresses import find_address
+from dicom_node.cli.addresses import find_remote
 from dicom_node.cli.failures import UsageError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from db import Store
-    from dicom_node.retrieval import Criteria, Fetched, FoundSeries, RemotePeer
+    from dicom_node.peers.remote import Remote
+    from dicom_node.retrieval import Criteria, Fetched, FoundSeries
     from dicom_node.settings import Settings
 
 _WANTED = ("CT", "PT", "NM")
@@ -76,7 +77,7 @@ def fetch(
     invocation = Invocation.of(ctx)
     invocation.configure_logs()
     settings = invocation.settings()
-    remote = _remote(invocation, settings, peer, host, port)
+    remote = find_remote(invocation, peer, host, port)
     wanted = {one.upper() for one in modality or _WANTED}
     found = [one for one in find_series(remote, criteria) if one.modality in wanted]
     with invocation.store() as store:
@@ -104,25 +105,8 @@ def _day(given: str | None) -> date | None:
     return None if given is None else date.fromisoformat(given)
 
 
-def _remote(
-    invocation: Invocation, settings: Settings, ae_title: str, host: str | None, port: int | None
-) -> RemotePeer:
-    from dicom_node.network.tls import certificate_folder
-    from dicom_node.retrieval import RemotePeer
-
-    address = find_address(invocation, ae_title, host, port)
-    certificates = certificate_folder(settings.tls) if ae_title in settings.tls.outgoing else None
-    return RemotePeer(
-        ae_title=address.ae_title,
-        host=address.host,
-        port=address.port,
-        calling_ae_title=settings.node.ae_title,
-        tls=None if certificates is None else certificates.client_context(),
-    )
-
-
 def _fetch_all(
-    found: Sequence[FoundSeries], settings: Settings, store: Store, remote: RemotePeer, method: str, *, hidden: bool
+    found: Sequence[FoundSeries], settings: Settings, store: Store, remote: Remote, method: str, *, hidden: bool
 ) -> list[Fetched]:
     from rich.progress import Progress
 
@@ -144,6 +128,7 @@ def _fetch_all(
             method=Method(method),
             store=store,
             archiving=partial(archiving, settings, store, remote),
+            max_instance_bytes=settings.receiver.max_instance_bytes,
             on_progress=show,
         ):
             done.append(one)

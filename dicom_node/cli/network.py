@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.cli.addresses import find_address
+from dicom_node.cli.addresses import find_remote
 from dicom_node.cli.files import files_below
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Calling, Host, Json, Port
 from dicom_node.cli.output import print_json, say
-from dicom_node.cli.sending import echo_peer, say_sent, send_with_progress, sent_document, tell_not_stored
+from dicom_node.cli.sending import echo_peer, route_of, say_sent, send_with_progress, sent_document, tell_not_stored
 
 
 def register(app: typer.Typer) -> None:
@@ -34,15 +34,16 @@ def echo(
     calling: Calling = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a peer by C-ECHO whether it is there and takes associations from this node."""
+    """Ask a peer by C-ECHO whether it is there and takes associations from this node, by TLS where results go so."""
     invocation = Invocation.of(ctx)
     invocation.configure_logs()
-    address = find_address(invocation, ae_title, host, port)
-    took_s = echo_peer(address, calling or invocation.settings().node.ae_title)
+    remote = find_remote(invocation, ae_title, host, port, calling_ae_title=calling)
+    took_s = echo_peer(remote)
     if as_json:
-        print_json({"ae_title": address.ae_title, "host": address.host, "port": address.port, "seconds": took_s})
+        print_json({**route_of(remote), "seconds": took_s})
     else:
-        say(f"{address} answers ({1000 * took_s:.0f} ms)", style="green")
+        by_tls = ", by TLS" if remote.tls else ""
+        say(f"{remote} answers ({1000 * took_s:.0f} ms{by_tls})", style="green")
 
 
 def send(
@@ -58,15 +59,15 @@ def send(
     calling: Calling = None,
     as_json: Json = False,
 ) -> None:
-    """Send DICOM files, or folders of them, to a peer by C-STORE; as they are, nothing is changed."""
+    """Send DICOM files, or folders of them, to a peer by C-STORE, by TLS where results go so; they are not changed."""
     invocation = Invocation.of(ctx)
     invocation.configure_logs()
-    address = find_address(invocation, to, host, port)
-    report = send_with_progress(files_below(paths), address, calling or invocation.settings().node.ae_title)
+    remote = find_remote(invocation, to, host, port, calling_ae_title=calling)
+    report = send_with_progress(files_below(paths), remote)
     tell_not_stored(report)
     if as_json:
-        print_json(sent_document(report, address))
+        print_json(sent_document(report, remote))
     else:
-        say_sent(report, address)
+        say_sent(report, remote)
     if not report.ok:
         raise typer.Exit(ExitCode.FAILED)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicom_node.cli.addresses import find_address
+from dicom_node.cli.addresses import find_remote
 from dicom_node.cli.failures import CommandError, UsageError
 from dicom_node.cli.files import files_below
 from dicom_node.cli.invocation import Invocation
@@ -67,7 +67,7 @@ def simulate(
         raise UsageError("a folder is replayed as it is: volumes, seed and matrix are for phantoms")
     invocation = Invocation.of(ctx)
     invocation.configure_logs()
-    address = find_address(invocation, to, host, port)
+    remote = find_remote(invocation, to, host, port, calling_ae_title=calling or CALLING_AE_TITLE)
     with tempfile.TemporaryDirectory(prefix="lungsentry-simulate-") as temporary:
         folder = keep or Path(temporary)
         truth: Truth | None = None
@@ -78,12 +78,12 @@ def simulate(
         else:
             paths = _replayed(replay, folder)
             series = _series_uids(paths)
-        report = send_with_progress(paths, address, calling or CALLING_AE_TITLE)
+        report = send_with_progress(paths, remote)
     tell_not_stored(report)
     if as_json:
-        print_json({**sent_document(report, address), "series_instance_uids": sorted(series), "truth": truth})
+        print_json({**sent_document(report, remote), "series_instance_uids": sorted(series), "truth": truth})
     else:
-        say_sent(report, address)
+        say_sent(report, remote)
         _print(sorted(series), kind, truth)
     if not report.ok:
         raise typer.Exit(ExitCode.FAILED)

@@ -15,9 +15,10 @@ from functools import partial
 import structlog
 
 from db import SeriesEvidence, Store
-from dicom_node.network.tls import TlsError, certificate_folder
-from dicom_node.peers.addresses import locate
-from dicom_node.retrieval import Criteria, FoundSeries, PeerError, RemotePeer, Unreachable, find_series
+from dicom_node.peers.addresses import address_book
+from dicom_node.peers.errors import PeerError
+from dicom_node.peers.remote import Remote
+from dicom_node.retrieval import Criteria, FoundSeries, find_series
 from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 
@@ -32,7 +33,7 @@ AGAIN_S = 10.0
 AWAY_S = 60.0
 """Time for which a PACS that failed is not asked."""
 
-Find = Callable[[RemotePeer, Criteria], tuple[FoundSeries, ...]]
+Find = Callable[[Remote, Criteria], tuple[FoundSeries, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class PacsCounts:
         self._find = find
         self._clock = clock or (lambda: datetime.now(UTC))
         self._monotonic = monotonic
-        self._certificates = certificate_folder(settings.tls)
+        self._addresses = address_book(settings, store)
         self._counts: dict[str, _Count] = {}
         self._away_until = monotonic()
         self._mutex = threading.Lock()
@@ -111,8 +112,9 @@ class PacsCounts:
 
     def _ask(self, pacs: str, study_instance_uid: str, members: list[SeriesEvidence]) -> None:
         try:
-            found = self._find(self._remote(pacs), Criteria(study_instance_uid=study_instance_uid))
-        except (PeerError, TlsError, ValueError) as error:
+            remote = self._addresses.remote(pacs, timeout_s=TIMEOUT_S)
+            found = self._find(remote, Criteria(study_instance_uid=study_instance_uid))
+        except (PeerError, ValueError) as error:
             self._away_until = self._monotonic() + AWAY_S
             _LOG.warning("pacs.not_asked", pacs=pacs, cause=str(error), again_in_s=AWAY_S)
             return
@@ -125,17 +127,3 @@ class PacsCounts:
                     asked_at=self._monotonic(),
                 )
         _LOG.info("pacs.asked", pacs=pacs, study_instance_uid=study_instance_uid, series=len(counts))
-
-    def _remote(self, pacs: str) -> RemotePeer:
-        address = locate(self._settings, self._store, pacs)
-        if address is None:
-            raise Unreachable(f"Where {pacs} listens is not known: `lungsentry peers allow` it with --host and --port.")
-        secure = pacs in self._settings.tls.outgoing and self._certificates is not None
-        return RemotePeer(
-            ae_title=pacs,
-            host=address.host,
-            port=address.port,
-            calling_ae_title=self._settings.node.ae_title,
-            tls=self._certificates.client_context() if secure and self._certificates else None,
-            timeout_s=TIMEOUT_S,
-        )

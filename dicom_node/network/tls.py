@@ -36,6 +36,7 @@ __all__ = [
     "expiry_units",
     "handshake",
     "read_certificates",
+    "reason_of",
     "warn_of_expiry",
 ]
 
@@ -150,12 +151,12 @@ class CertificateFolder:
         try:
             context.load_cert_chain(self.folder / CERTIFICATE, self.folder / KEY, password=_no_password)
         except (OSError, ValueError) as error:
-            raise UnusableCertificates(f"{self.folder / CERTIFICATE} with {KEY}: {_why(error)}.") from error
+            raise UnusableCertificates(f"{self.folder / CERTIFICATE} with {KEY}: {reason_of(error)}.") from error
         for file in self._trusted():
             try:
                 context.load_verify_locations(file)
             except OSError as error:
-                raise UnusableCertificates(f"{file}: {_why(error)}.") from error
+                raise UnusableCertificates(f"{file}: {reason_of(error)}.") from error
         return context
 
     def _trusted(self) -> list[Path]:
@@ -168,7 +169,7 @@ class CertificateFolder:
         try:
             files = sorted(file for file in folder.iterdir() if file.suffix in {".pem", ".crt"})
         except OSError as error:
-            raise UnusableCertificates(f"{folder}: {_why(error)}.") from error
+            raise UnusableCertificates(f"{folder}: {reason_of(error)}.") from error
         if not files:
             raise UnusableCertificates(f"{folder} holds no *.pem or *.crt.")
         return files
@@ -211,12 +212,12 @@ def handshake(connection: socket.socket, context: ssl.SSLContext, *, deadline_s:
         wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
     except (OSError, ValueError) as error:
         connection.close()
-        raise HandshakeFailed(_why(error)) from error
+        raise HandshakeFailed(reason_of(error)) from error
     try:
         wrapped.do_handshake()
     except (OSError, ValueError) as error:
         wrapped.close()
-        raise HandshakeFailed(_why(error)) from error
+        raise HandshakeFailed(reason_of(error)) from error
     return wrapped
 
 
@@ -269,7 +270,7 @@ def _read(file: Path) -> tuple[Certificate, ...]:
     try:
         return tuple(read_certificates(file.read_text(encoding="latin-1"), file=file.name))
     except (OSError, ValueError) as error:
-        raise UnusableCertificates(f"{file}: {_why(error)}.") from error
+        raise UnusableCertificates(f"{file}: {reason_of(error)}.") from error
 
 
 def _validity(der: bytes) -> tuple[datetime, datetime]:
@@ -314,7 +315,7 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def _why(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The reason in a word; OpenSSL's own text names no more than files and lines of its source."""
     if isinstance(error, TimeoutError):
         return "it took too long"

@@ -2,7 +2,7 @@
 
 from analysis.errors import ReasonedError
 
-__all__ = ["PeerError", "Refused", "Unreachable"]
+__all__ = ["NothingToSend", "PeerError", "Refused", "Rejected", "UnknownAddress", "Unreachable", "UnusableTls"]
 
 
 class PeerError(ReasonedError):
@@ -17,3 +17,25 @@ class Unreachable(PeerError):
 
 class Refused(PeerError):
     """The peer refuses what it was asked."""
+
+
+class Rejected(Refused):
+    """The peer rejected the association."""
+
+    transient = True  # its administrator may let the node in at any moment
+
+
+class UnknownAddress(PeerError):
+    """It is not known where the peer listens."""
+
+    transient = True  # it may be allowed with its host and port at any moment
+
+
+class UnusableTls(PeerError):
+    """The peer is to be called by TLS, and the certificates cannot be used."""
+
+    transient = True  # changed files are taken up at once
+
+
+class NothingToSend(PeerError):
+    """There is no DICOM file (PS3.10) to send."""

@@ -1,7 +1,5 @@
 """Instances that another node holds: asked for by C-FIND, pulled by C-GET or sent for by C-MOVE."""
 
-from dicom_node.peers.errors import PeerError, Refused, Unreachable
-from dicom_node.peers.scu import RemotePeer
 from dicom_node.retrieval.archiving import archiving
 from dicom_node.retrieval.fetch import Fetched, Method, Outcome, fetch, held_instances
 from dicom_node.retrieval.query import Criteria, FoundSeries, find_series
@@ -12,10 +10,6 @@ __all__ = [
     "FoundSeries",
     "Method",
     "Outcome",
-    "PeerError",
-    "Refused",
-    "RemotePeer",
-    "Unreachable",
     "archiving",
     "fetch",
     "find_series",

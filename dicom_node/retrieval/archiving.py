@@ -8,7 +8,7 @@ from typing import Any
 
 from db import Store
 from dicom_node.network.protocol import AssociationInfo, StoreCommand
-from dicom_node.peers.scu import RemotePeer
+from dicom_node.peers.remote import Remote
 from dicom_node.settings import Settings
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.incoming import Incoming
@@ -21,7 +21,7 @@ Taker = Callable[[Any], int]
 
 
 @contextmanager
-def archiving(settings: Settings, store: Store, peer: RemotePeer) -> Generator[Taker]:
+def archiving(settings: Settings, store: Store, peer: Remote) -> Generator[Taker]:
     """A handler of C-STORE that archives as the receiver does, for the length of one association.
 
     Raises:

@@ -15,7 +15,8 @@ from pynetdicom.association import Association
 from db import Store
 from dicom_node.network.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
 from dicom_node.peers.errors import PeerError, Unreachable
-from dicom_node.peers.scu import RemotePeer, connected
+from dicom_node.peers.remote import Remote
+from dicom_node.peers.scu import associate, requests, status_of
 from dicom_node.retrieval.archiving import Taker
 from dicom_node.retrieval.query import FoundSeries
 
@@ -26,6 +27,8 @@ _PENDING = frozenset({0xFF00, 0xFF01})
 _SUCCESS = 0x0000
 INDEX_PATIENCE_S = 5.0
 _LOOK_AGAIN_S = 0.02
+_SLACK_BYTES = 1 << 20
+"""A message's command, and the heads of its PDUs."""
 
 _log = structlog.get_logger(__name__)
 
@@ -83,12 +86,13 @@ def held_instances(store: Store, series_instance_uid: str) -> int:
 
 
 def fetch(
-    peer: RemotePeer,
+    peer: Remote,
     series: Iterable[FoundSeries],
     *,
     method: Method,
     store: Store,
     archiving: Archiving,
+    max_instance_bytes: int,
     on_progress: Callable[[FoundSeries, int], None],
 ) -> Iterator[Fetched]:
     """Fetch series, and tell of each what became of it. What the archive holds whole is left where it is.
@@ -108,20 +112,24 @@ def fetch(
                 yield Fetched(series=one, outcome=Outcome.HELD, held_before=held, held=held)
             else:
                 wanted.append(one)
-        yield from _fetch_study(peer, wanted, method, store, archiving, on_progress)
+        moving = method is Method.MOVE
+        opening = _moving(peer) if moving else _getting(peer, archiving, max_instance_bytes)
+        yield from _fetch_study(peer, wanted, method, store, opening, on_progress)
 
 
 def _fetch_study(  # noqa: PLR0917 - the arguments of `fetch`, in its order
-    peer: RemotePeer,
+    peer: Remote,
     wanted: list[FoundSeries],
     method: Method,
     store: Store,
-    archiving: Archiving,
+    opening: AbstractContextManager[Association],
     on_progress: Callable[[FoundSeries, int], None],
 ) -> Iterator[Fetched]:
     left = list(wanted)
+    if not left:
+        return
     try:
-        with _getting(peer, archiving) if method is Method.GET else _moving(peer) as association:
+        with opening as association:
             while left:
                 one = left[0]
                 before = held_instances(store, one.series_instance_uid)
@@ -160,7 +168,7 @@ def _judged(store: Store, series: FoundSeries, before: int, reason: str | None) 
 
 
 @contextmanager
-def _getting(peer: RemotePeer, archiving: Archiving) -> Generator[Association]:
+def _getting(peer: Remote, archiving: Archiving, max_instance_bytes: int) -> Generator[Association]:
     """An association for C-GET, on which this node is the SCP of storage.
 
     One presentation context for each SOP class and transfer syntax, so that the peer can send every instance as it
@@ -171,23 +179,28 @@ def _getting(peer: RemotePeer, archiving: Archiving) -> Generator[Association]:
     roles = [build_role(sop_class, scp_role=True) for sop_class in STORAGE_SOP_CLASSES]
     with (
         archiving() as take,
-        connected(
-            peer, contexts, needed=STUDY_ROOT_GET, roles=roles, handlers=[(evt.EVT_C_STORE, take)]
+        associate(
+            peer,
+            contexts,
+            needed=STUDY_ROOT_GET,
+            roles=roles,
+            handlers=[(evt.EVT_C_STORE, take)],
+            max_message_bytes=max_instance_bytes + _SLACK_BYTES,
         ) as association,
     ):
         yield association
 
 
 @contextmanager
-def _moving(peer: RemotePeer) -> Generator[Association]:
+def _moving(peer: Remote) -> Generator[Association]:
     context = build_context(STUDY_ROOT_MOVE, list(UNCOMPRESSED))
-    with connected(peer, [context], needed=STUDY_ROOT_MOVE) as association:
+    with associate(peer, [context], needed=STUDY_ROOT_MOVE) as association:
         yield association
 
 
 def _retrieve(
     association: Association,
-    peer: RemotePeer,
+    peer: Remote,
     series: FoundSeries,
     method: Method,
     on_progress: Callable[[FoundSeries, int], None],
@@ -196,25 +209,20 @@ def _retrieve(
     identifier.QueryRetrieveLevel = "SERIES"
     identifier.StudyInstanceUID = series.study_instance_uid
     identifier.SeriesInstanceUID = series.series_instance_uid
-    try:
+    ended: _Operation | None = None
+    with requests(peer):
         answers = (
             association.send_c_get(identifier, STUDY_ROOT_GET)
             if method is Method.GET
             else association.send_c_move(identifier, peer.calling_ae_title, STUDY_ROOT_MOVE)
         )
-        ended: _Operation | None = None
         for status, _ in answers:
-            if "Status" not in status:
-                break
-            on_progress(series, int(status.get("NumberOfCompletedSuboperations") or 0))
-            if status.Status not in _PENDING:
-                ended = _Operation(
-                    status=status.Status,
-                    completed=int(status.get("NumberOfCompletedSuboperations") or 0),
-                    failed=int(status.get("NumberOfFailedSuboperations") or 0),
-                )
-    except (RuntimeError, ValueError) as error:  # pynetdicom: the association is gone
-        raise Unreachable(f"{peer} broke off the retrieval.") from error
+            code = status_of(status, peer)
+            completed = int(status.get("NumberOfCompletedSuboperations") or 0)
+            on_progress(series, completed)
+            if code not in _PENDING:
+                failed = int(status.get("NumberOfFailedSuboperations") or 0)
+                ended = _Operation(status=code, completed=completed, failed=failed)
     if ended is None:
         raise Unreachable(f"{peer} broke off the retrieval.")
     return ended

@@ -10,8 +10,9 @@ from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from dicom_node.network.contexts import UNCOMPRESSED
-from dicom_node.peers.errors import Refused, Unreachable
-from dicom_node.peers.scu import RemotePeer, connected
+from dicom_node.peers.errors import Refused
+from dicom_node.peers.remote import Remote
+from dicom_node.peers.scu import associate, requests, status_of
 
 __all__ = ["STUDY_ROOT_FIND", "Criteria", "FoundSeries", "find_series"]
 
@@ -63,7 +64,7 @@ class FoundSeries:
     instance_count: int | None
 
 
-def find_series(peer: RemotePeer, criteria: Criteria) -> tuple[FoundSeries, ...]:
+def find_series(peer: Remote, criteria: Criteria) -> tuple[FoundSeries, ...]:
     """Every series of the studies that fit, in the order of the answers; one query, and one for each study.
 
     Raises:
@@ -71,7 +72,7 @@ def find_series(peer: RemotePeer, criteria: Criteria) -> tuple[FoundSeries, ...]
         Refused: the peer rejects the association or the query, or cannot be queried.
     """
     context = build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED))
-    with connected(peer, [context], needed=STUDY_ROOT_FIND) as association:
+    with associate(peer, [context], needed=STUDY_ROOT_FIND) as association:
         studies = list(_find(association, peer, _study_query(criteria)))
         found: list[FoundSeries] = []
         for study in studies:
@@ -103,17 +104,14 @@ def _series_query(study_instance_uid: str) -> Dataset:
     return query
 
 
-def _find(association: Association, peer: RemotePeer, query: Dataset) -> Iterator[Dataset]:
-    try:
+def _find(association: Association, peer: Remote, query: Dataset) -> Iterator[Dataset]:
+    with requests(peer):
         for status, answer in association.send_c_find(query, STUDY_ROOT_FIND):
-            if "Status" not in status:
-                raise Unreachable(f"{peer} broke off the query.")
-            if status.Status in _PENDING and answer is not None:
+            code = status_of(status, peer)
+            if code in _PENDING and answer is not None:
                 yield answer
-            elif status.Status not in _PENDING and status.Status != _SUCCESS:
-                raise Refused(f"{peer} answered the query with 0x{status.Status:04X}.")
-    except (RuntimeError, ValueError) as error:  # pynetdicom: the association is gone
-        raise Unreachable(f"{peer} broke off the query.") from error
+            elif code not in _PENDING and code != _SUCCESS:
+                raise Refused(f"{peer} answered the query with 0x{code:04X}.")
 
 
 def _series(answer: Dataset, study_instance_uid: str, study_date: str) -> FoundSeries:

@@ -1,29 +1,13 @@
-"""Why a scanner could not talk to the node, in words that say what to do."""
+"""What the simulator was asked for and cannot make. A docstring is the error's message."""
 
-from typing import ClassVar
+from analysis.errors import ReasonedError
+
+__all__ = ["NothingToReplay", "SimulatorError"]
 
 
-class SimulatorError(Exception):
+class SimulatorError(ReasonedError):
     """The simulated scanner could not do what it was asked to."""
 
-    transient: ClassVar[bool] = False
 
-
-class PeerUnreachableError(SimulatorError):
-    """Nothing answers at that address and port."""
-
-    transient: ClassVar[bool] = True
-
-
-class AssociationRejectedError(SimulatorError):
-    """The peer answered and did not want the association."""
-
-
-class AssociationAbortedError(SimulatorError):
-    """The peer ended the association in mid-way."""
-
-    transient: ClassVar[bool] = True
-
-
-class NothingToSendError(SimulatorError):
-    """None of the files is a DICOM file."""
+class NothingToReplay(SimulatorError):
+    """There is no DICOM file (PS3.10) to replay."""

@@ -9,7 +9,7 @@ from pydicom import DataElement, Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import generate_uid
 
-from dicom_node.simulator.errors import NothingToSendError
+from dicom_node.simulator.errors import NothingToReplay
 from dicom_node.simulator.series import UID_ROOT
 
 _STANDARD_ROOT = "1.2.840.10008."
@@ -33,7 +33,7 @@ def replay(
     (drawn at random where none is given). Files that are not DICOM are passed over.
 
     Raises:
-        NothingToSendError: none of the files is DICOM.
+        NothingToReplay: none of the files is DICOM.
     """
     chosen_salt = salt or uuid.uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def replay(
         dataset.save_as(path, enforce_file_format=True)
         written.append(path)
     if not written:
-        raise NothingToSendError("there is no DICOM file (PS3.10) to replay")
+        raise NothingToReplay
     return written
 
 

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 import numpy as np
 import pydicom
+from held_reactor import held_reactor
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from db import Job, ReceivedInstance, SeriesState, Store
 from dicom_node.completion.triage import Triage
-from dicom_node.peers.reactor import held_reactor
 from dicom_node.settings import Completion, Database, Logging, Node, Receiver, Settings, Worker
 from dicom_node.work.worker import Worker as AnalysisWorker
 

@@ -8,11 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
+from held_reactor import held_reactor
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
-
-from dicom_node.peers.reactor import held_reactor
 
 PATIENCE_S = 3.0
 

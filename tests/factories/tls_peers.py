@@ -21,6 +21,15 @@ class Authority:
 
     folder: Path
 
+    @classmethod
+    def make(cls, folder: Path) -> "Authority":
+        """A new one, with its files in a folder."""
+        folder.mkdir(exist_ok=True)
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        openssl("req", "-x509", *curve, "-days", 365, "-subj", "/CN=Hospital CA",
+                "-keyout", folder / "ca-key.pem", "-out", folder / "ca.pem")  # fmt: skip
+        return cls(folder=folder)
+
     @property
     def certificate(self) -> Path:
         """Its own certificate."""

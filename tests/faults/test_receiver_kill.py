@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from held_reactor import held_reactor
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from db import Peer, Store, upgrade
-from dicom_node.peers.reactor import held_reactor, is_open
+from dicom_node.peers.reactor import is_open
 from dicom_node.settings import Settings
 from dicom_node.storage.archive import Archive
 

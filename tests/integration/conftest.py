@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from db import ReceivedInstance, Store, upgrade
+from dicom_node.peers.errors import Unreachable
+from dicom_node.peers.remote import Remote
+from dicom_node.peers.scu import echo
 from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings
-from dicom_node.simulator import PeerUnreachableError, echo
 from dicom_node.storage.archive import Archive, FileMeta, content_digest
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
@@ -164,8 +166,8 @@ def _wait_until_it_answers(port: int) -> None:
     retry = threading.Event()
     for _ in range(10 * DEADLINE_S):
         try:
-            echo(host="127.0.0.1", port=port, called_ae_title="PACS", timeout_s=2)
-        except PeerUnreachableError:
+            echo(Remote(ae_title="PACS", host="127.0.0.1", port=port, calling_ae_title="SIMSCANNER", timeout_s=2))
+        except Unreachable:
             retry.wait(0.1)
         else:
             return

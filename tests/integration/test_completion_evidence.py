@@ -9,6 +9,7 @@ from typing import Any
 import node_harness as harness
 import pydicom
 import pytest
+from held_reactor import held_reactor
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
@@ -18,7 +19,6 @@ from db import Peer, SeriesState, StepState, Store
 from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.completion.triage import Triage
 from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP
-from dicom_node.peers.reactor import held_reactor
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
 from dicom_node.settings import Completion, Settings
 from dicom_node.simulator import send_files

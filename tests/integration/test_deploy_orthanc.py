@@ -13,13 +13,14 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage
 
+from dicom_node.peers.errors import Unreachable
+from dicom_node.peers.remote import Remote
+from dicom_node.peers.scu import echo
 from dicom_node.simulator import (
-    PeerUnreachableError,
     Phantom,
     PhantomSpec,
     Variant,
     build_phantom,
-    echo,
     write_series,
     write_variant,
 )
@@ -71,8 +72,8 @@ def wait_until_it_answers(port: int) -> None:
     retry = threading.Event()
     for _ in range(10 * DEADLINE_S):
         try:
-            echo(host="127.0.0.1", port=port, called_ae_title="ORTHANC", timeout_s=2)
-        except PeerUnreachableError:
+            echo(Remote(ae_title="ORTHANC", host="127.0.0.1", port=port, calling_ae_title="SIMSCANNER", timeout_s=2))
+        except Unreachable:
             retry.wait(0.1)
         else:
             return

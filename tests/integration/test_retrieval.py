@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from db import Peer, Store
 from dicom_node.cli.app import app
+from dicom_node.peers.errors import Unreachable
+from dicom_node.peers.remote import Remote
 from dicom_node.retrieval import (
     Criteria,
     Fetched,
     Method,
     Outcome,
-    RemotePeer,
-    Unreachable,
     archiving,
     fetch,
     find_series,
@@ -70,11 +70,9 @@ class Pacs:
     given: dict[str, Dataset]
 
     @property
-    def peer(self) -> RemotePeer:
+    def peer(self) -> Remote:
         """As the node calls it."""
-        return RemotePeer(
-            ae_title="PACS", host="127.0.0.1", port=self.port, calling_ae_title="LUNGSENTRY", timeout_s=20
-        )
+        return Remote(ae_title="PACS", host="127.0.0.1", port=self.port, calling_ae_title="LUNGSENTRY", timeout_s=20)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +115,7 @@ def run_fetch(pacs: Pacs, settings: Settings, store: Store, method: Method = Met
         method=method,
         store=store,
         archiving=lambda: archiving(settings, store, pacs.peer),
+        max_instance_bytes=settings.receiver.max_instance_bytes,
         on_progress=lambda *_: None,
     )
     return {one.series.series_instance_uid: one for one in fetched}
@@ -208,7 +207,7 @@ def test_move_without_a_receiver_is_incomplete(pacs: Pacs, settings: Settings, s
 
 def test_a_peer_that_is_not_there(pacs: Pacs, free_port: Callable[[], int]) -> None:
     """A closed port is Unreachable, which is worth another attempt."""
-    nobody = RemotePeer(ae_title="PACS", host="127.0.0.1", port=free_port(), calling_ae_title="X", timeout_s=5)
+    nobody = Remote(ae_title="PACS", host="127.0.0.1", port=free_port(), calling_ae_title="X", timeout_s=5)
     with pytest.raises(Unreachable):
         find_series(nobody, Criteria(study_instance_uid=STUDY))
     assert Unreachable.transient

@@ -12,17 +12,15 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from dicom_node.peers.errors import NothingToSend, Rejected, Unreachable
+from dicom_node.peers.remote import Remote
+from dicom_node.peers.scu import echo
+from dicom_node.peers.sending import Outcome, Progress
 from dicom_node.simulator import (
-    AssociationRejectedError,
-    NothingToSendError,
-    PeerUnreachableError,
     Phantom,
     PhantomSpec,
-    SendOutcome,
-    SendProgress,
     Variant,
     build_phantom,
-    echo,
     header_for,
     send_files,
     write_pet_series,
@@ -56,6 +54,10 @@ def listening(
         server.shutdown()
 
 
+def remote(port: int, *, ae_title: str = "TESTSCP", host: str = "127.0.0.1") -> Remote:
+    return Remote(ae_title=ae_title, host=host, port=port, calling_ae_title="SIMSCANNER", timeout_s=5)
+
+
 def test_files_arrive_as_they_lie(phantom: Phantom, tmp_path: Path) -> None:
     """The peer gets every file's own bytes after the meta information, over several associations."""
     paths = write_series(phantom, tmp_path)
@@ -65,7 +67,7 @@ def test_files_arrive_as_they_lie(phantom: Phantom, tmp_path: Path) -> None:
         received[str(event.request.AffectedSOPInstanceUID)] = event.request.DataSet.getvalue()
         return 0x0000
 
-    progress: list[SendProgress] = []
+    progress: list[Progress] = []
     with listening(keep) as port:
         report = send_files(
             paths,
@@ -96,8 +98,8 @@ def test_refusals_are_reported_with_their_status(phantom: Phantom, tmp_path: Pat
     with listening(refuse_second) as port:
         report = send_files(paths, host="127.0.0.1", port=port, called_ae_title="TESTSCP")
     (refused,) = report.not_stored
-    assert (refused.path, refused.status, refused.outcome) == (paths[1], 0xA700, SendOutcome.REFUSED)
-    assert "out of resources" in refused.reason
+    assert (refused.path, refused.status, refused.outcome) == (paths[1], 0xA700, Outcome.REFUSED)
+    assert "Out of Resources" in refused.reason
     assert len(seen) == len(set(seen)) == 4
 
 
@@ -110,9 +112,9 @@ def test_a_text_file_and_an_unwanted_syntax_do_not_stop_the_rest(phantom: Phanto
     with listening(lambda _event: 0x0000) as port:
         report = send_files([text, packed, plain], host="127.0.0.1", port=port, called_ae_title="TESTSCP")
     assert [file.outcome for file in report.files] == [
-        SendOutcome.NOT_SENT,
-        SendOutcome.NOT_SENT,
-        SendOutcome.STORED,
+        Outcome.NOT_SENT,
+        Outcome.NOT_SENT,
+        Outcome.STORED,
     ]
     assert "not a DICOM file" in report.files[0].reason
     assert str(JPEGLSLossless) in report.files[1].reason
@@ -138,7 +140,7 @@ def test_an_unknown_caller_is_told_what_to_ask_for(phantom: Phantom, tmp_path: P
     path = write_series(phantom, tmp_path)[0]
     with (
         listening(lambda _event: 0x0000, known_callers=["CT1"]) as port,
-        pytest.raises(AssociationRejectedError, match="lungsentry peers allow SIMSCANNER --address"),
+        pytest.raises(Rejected, match="lungsentry peers allow SIMSCANNER --address"),
     ):
         send_files([path], host="127.0.0.1", port=port, called_ae_title="TESTSCP")
 
@@ -147,17 +149,17 @@ def test_a_wrong_called_ae_title_is_named() -> None:
     """The error says that the peer answers to another AE title."""
     with (
         listening(lambda _event: 0x0000) as port,
-        pytest.raises(AssociationRejectedError, match="WRONG is not the AE title"),
+        pytest.raises(Rejected, match="WRONG is not the AE title"),
     ):
-        echo(host="127.0.0.1", port=port, called_ae_title="WRONG")
+        echo(remote(port, ae_title="WRONG"))
 
 
 def test_echo_of_a_peer_that_is_there() -> None:
     """A peer that answers is told with its times."""
     with listening(lambda _event: 0x0000) as port:
-        report = echo(host="127.0.0.1", port=port, called_ae_title="TESTSCP")
+        report = echo(remote(port))
     assert report.ok
-    assert report.echo_seconds > 0
+    assert report.echo_s > 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom drops a failed socket open
@@ -166,21 +168,21 @@ def test_nothing_listening_is_unreachable() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(PeerUnreachableError, match="check host and port"):
-        echo(host="127.0.0.1", port=port, timeout_s=5)
+    with pytest.raises(Unreachable, match="check host and port"):
+        echo(remote(port))
 
 
 def test_an_unknown_host_is_unreachable() -> None:
     """A name that does not resolve is told as such."""
-    with pytest.raises(PeerUnreachableError, match=r"no-such-host\.invalid"):
-        echo(host="no-such-host.invalid", port=104, timeout_s=5)
+    with pytest.raises(Unreachable, match=r"no-such-host\.invalid"):
+        echo(remote(104, host="no-such-host.invalid"))
 
 
 def test_no_dicom_at_all_is_an_error(tmp_path: Path) -> None:
     """Sending only text files is an error before any connection."""
     text = tmp_path / "notes.txt"
     text.write_text("not an image")
-    with pytest.raises(NothingToSendError):
+    with pytest.raises(NothingToSend):
         send_files([text], host="127.0.0.1", port=1)
 
 

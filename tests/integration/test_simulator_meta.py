@@ -6,8 +6,8 @@ import numpy as np
 from pydicom import dcmread
 from pynetdicom.dsutils import split_dataset
 
+from dicom_node.peers.meta import with_whole_meta
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
-from dicom_node.simulator.meta import with_whole_meta
 
 
 def test_missing_uid_is_taken_from_the_data_set(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from commitment_peers import CT, SCANNER, Line, action, asking, confirmation
+from held_reactor import held_reactor
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -19,7 +20,6 @@ from pynetdicom import AE, evt
 from db import CommitmentState, Peer, Store
 from dicom_node.commitment import CommitmentService, Reporter
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
-from dicom_node.peers.reactor import held_reactor
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 from dicom_node.storage.archive import Archive
@@ -102,7 +102,7 @@ def test_a_peer_that_is_not_there_is_tried_again_later(
 
     (kept,) = store.commitments.list()
     assert (kept.state, kept.attempt) == (CommitmentState.PENDING, 1)
-    assert ("took no association" if known else "is not known") in kept.cause
+    assert ("cannot be reached" if known else "is not known") in kept.cause
 
 
 def test_a_report_that_is_refused_is_tried_again(settings: Settings, store: Store, service: CommitmentService) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tls_peers import Authority, openssl
+from tls_peers import Authority
 
 from dicom_node.network.tls import CertificateFolder
 
@@ -12,11 +12,7 @@ from dicom_node.network.tls import CertificateFolder
 @pytest.fixture(scope="module")
 def make_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Authority]:
     def make() -> Authority:
-        folder = tmp_path_factory.mktemp("authority")
-        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        openssl("req", "-x509", *curve, "-days", 365, "-subj", "/CN=Hospital CA",
-                "-keyout", folder / "ca-key.pem", "-out", folder / "ca.pem")  # fmt: skip
-        return Authority(folder=folder)
+        return Authority.make(tmp_path_factory.mktemp("authority"))
 
     return make
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.cli.addresses import find_address
+from dicom_node.cli.addresses import find_remote
 from dicom_node.cli.demo_node import demo_settings
 from dicom_node.cli.failures import UsageError
 from dicom_node.cli.files import files_below
@@ -75,10 +75,10 @@ def test_peers_are_found_as_the_node_knows_them(tmp_path: Path) -> None:
     config = tmp_path / "lungsentry.toml"
     config.write_text(document(settings))
     invocation = Invocation(config_file=config)
-    assert str(find_address(invocation, None, None, None)) == "NODE at 127.0.0.1:4242"
-    assert str(find_address(invocation, "PACS", None, None)) == "PACS at pacs.example.org:104"
-    assert str(find_address(invocation, "PACS", None, 11112)) == "PACS at pacs.example.org:11112"
-    assert str(find_address(invocation, "OTHER", "10.1.2.3", 104)) == "OTHER at 10.1.2.3:104"
+    assert str(find_remote(invocation, None, None, None)) == "NODE at 127.0.0.1:4242"
+    assert str(find_remote(invocation, "PACS", None, None)) == "PACS at pacs.example.org:104"
+    assert str(find_remote(invocation, "PACS", None, 11112)) == "PACS at pacs.example.org:11112"
+    assert str(find_remote(invocation, "OTHER", "10.1.2.3", 104)) == "OTHER at 10.1.2.3:104"
 
 
 def test_files_are_found_below_folders(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from db import Peer, SeriesEvidence
 from dicom_node.completion.pacs_counts import AGAIN_S, AWAY_S, PacsAnswer, PacsCounts
-from dicom_node.retrieval import Criteria, FoundSeries, RemotePeer, Unreachable
+from dicom_node.peers.errors import Unreachable
+from dicom_node.peers.remote import Remote
+from dicom_node.retrieval import Criteria, FoundSeries
 from dicom_node.settings import Completion, Settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -52,7 +54,7 @@ class _Bench:
             unit.run()
         return len(self.asked) - before
 
-    def _find(self, peer: RemotePeer, criteria: Criteria) -> tuple[FoundSeries, ...]:
+    def _find(self, peer: Remote, criteria: Criteria) -> tuple[FoundSeries, ...]:
         self.asked.append((peer.host, criteria.study_instance_uid))
         if self.away:
             raise Unreachable

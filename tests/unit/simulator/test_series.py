@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.simulator import (
-    NothingToSendError,
+    NothingToReplay,
     Phantom,
     PhantomSpec,
     ReplayedPatient,
@@ -127,7 +127,7 @@ def test_replay_draws_new_uids_each_time(phantom: Phantom, tmp_path: Path) -> No
 def test_replay_of_no_dicom_is_an_error(tmp_path: Path) -> None:
     """A folder without DICOM files is told, not silently sent as nothing."""
     (tmp_path / "notes.txt").write_text("not an image")
-    with pytest.raises(NothingToSendError):
+    with pytest.raises(NothingToReplay):
         replay(tmp_path.iterdir(), tmp_path / "out")
 
 
