@@ -83,6 +83,8 @@ def _caveats(later: Findings, earlier: Findings) -> list[str]:
     new, old = later.both_lungs.lung_volume_ml, earlier.both_lungs.lung_volume_ml
     if max(new, old) > 0 and abs(new - old) / max(new, old) > COMPARABLE_LUNG_VOLUME:
         caveats.append(f"Lung volume differs ({old:.0f} mL then, {new:.0f} mL now), which moves percentages.")
-    if later.provenance.weights_sha256 != earlier.provenance.weights_sha256:
-        caveats.append("The model was another one.")
+    new_models, old_models = later.provenance.algorithms, earlier.provenance.algorithms
+    changed = [part for part in new_models if part in old_models and new_models[part] != old_models[part]]
+    if changed:
+        caveats.append(f"The model of the {' and of the '.join(changed)} was another one.")
     return caveats

@@ -23,6 +23,11 @@ def describe(findings: Findings, decision: PolicyDecision) -> str:
         f"Model {provenance.model_name} {provenance.model_version} (weights SHA-256 {provenance.weights_sha256[:12]}), "
         f"{provenance.runtime} on {provenance.device}, software {provenance.software_version}."
     )
+    lines += [
+        f"{part.capitalize()} by: {one.name} {one.version} (weights SHA-256 {one.weights_sha256[:12]})."
+        for part, one in provenance.algorithms.items()
+        if part != "lesions"
+    ]
     lines.append(wording.RESEARCH_USE)
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ PO, PHO, LSS and LHOS follow Chaganti et al. 2020 (Radiology: Artificial Intelli
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 
@@ -120,8 +120,22 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Algorithm:
+    """A network that took part: its name and version, the weights it was given, and what computed it."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Which model, on what, made the result; enough to make it again."""
+    """Which models, on what, made the result; enough to make it again.
+
+    The first fields are those of the model that told the lesions. ``lungs`` and ``lobes`` are None in results of
+    versions that did not name them.
+    """
 
     model_name: str
     model_version: str
@@ -130,6 +144,20 @@ class Provenance:
     runtime: str
     device: str
     software_version: str
+    lungs: Algorithm | None = None
+    lobes: Algorithm | None = None
+
+    @property
+    def algorithms(self) -> Mapping[str, Algorithm]:
+        """Every network that is named, by what it tells: ``lesions``, ``lungs``, ``lobes``."""
+        lesions = Algorithm(
+            name=self.model_name,
+            version=self.model_version,
+            weights_sha256=self.weights_sha256,
+            runtime=self.runtime,
+        )
+        named = {"lesions": lesions, "lungs": self.lungs, "lobes": self.lobes}
+        return {part: algorithm for part, algorithm in named.items() if algorithm is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +271,7 @@ class Findings:
             "runtime": provenance.runtime,
             "device": provenance.device,
             "software_version": provenance.software_version,
+            "algorithms": {part: asdict(algorithm) for part, algorithm in provenance.algorithms.items()},
         }
 
     def _lobe_summary(self, lobe: Lobe) -> dict[str, object]:

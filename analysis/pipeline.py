@@ -15,6 +15,7 @@ from analysis.anatomy.lungs import Lungs, segment_lungs
 from analysis.errors import OutOfMemory
 from analysis.findings import Findings, Profile, Provenance
 from analysis.measure import QUALITY_LIMITS, Measurements, QualityLimits, ScanTags, assess_quality, measure
+from analysis.models import ModelSet
 from analysis.series.geometry import slice_headers
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import Series
@@ -23,7 +24,6 @@ from analysis.series.volume import Volume, assemble
 
 if TYPE_CHECKING:
     from analysis.findings import Quality
-    from analysis.model import Segmenter  # torch is loaded by whoever has loaded the model, not by this module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +54,7 @@ class ExcludedSeries:
 def analyse(
     series: Series,
     *,
-    segmenter: "Segmenter",
+    models: ModelSet,
     limits: QualityLimits = QUALITY_LIMITS,
     progress: Callable[[str], None] | None = None,
 ) -> AnalysedSeries | ExcludedSeries:
@@ -67,13 +67,13 @@ def analyse(
     """
     steps = _Steps(progress)
     try:
-        return _analyse(series, segmenter, limits, steps)
+        return _analyse(series, models, limits, steps)
     except MemoryError as error:
         raise OutOfMemory from error
 
 
 def _analyse(
-    series: Series, segmenter: "Segmenter", limits: QualityLimits, steps: "_Steps"
+    series: Series, models: ModelSet, limits: QualityLimits, steps: "_Steps"
 ) -> AnalysedSeries | ExcludedSeries:
     with steps("screening"):
         screening = screen_headers(series)
@@ -82,16 +82,18 @@ def _analyse(
     with steps("volume"):
         volume = assemble(series)
     with steps("lungs"):
-        lungs = segment_lungs(volume)
+        lungs = segment_lungs(volume, models.lungs)
         screening = _with_pixel_rules(screening, volume, lungs)
     if screening.profile is None:
         return ExcludedSeries(screening=screening, seconds=steps.seconds)
     with steps("model"):
         mask = lungs.mask
-        labels = segmenter.segment(volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm, profile=screening.profile)
+        labels = models.lesions.segment(
+            volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm, profile=screening.profile
+        )
         labels = np.where(mask, labels, 0).astype(np.uint8)
     with steps("lobes"):
-        lobes = estimate_lobes(volume, lungs)
+        lobes = estimate_lobes(volume, lungs, models.lobes)
     with steps("measures"):
         measurements = measure(volume, lungs, labels, lobes=lobes)
         header = slice_headers(series)[0]
@@ -114,7 +116,7 @@ def _analyse(
         slice_count=len(volume.hu),
         measurements=measurements,
         quality=quality,
-        provenance=segmenter.provenance(screening.profile),
+        provenance=models.provenance(screening.profile),
     )
     return AnalysedSeries(
         findings=replace(
@@ -133,7 +135,7 @@ def _analyse(
 
 def _with_pixel_rules(screening: Screening, volume: Volume, lungs: Lungs) -> Screening:
     """Add the pixel rules; a series that they exclude has no profile any more."""
-    screened = replace(screening, results=screening.results + screen_volume(volume, lungs))
+    screened = replace(screening, results=screening.results + screen_volume(volume, lungs.mask))
     return screened if screened.eligible else replace(screened, profile=None)
 
 

@@ -52,6 +52,7 @@ class _Region:
     findings: RegionFindings
     anatomy: Code
     laterality: Code
+    told_by: str = "lungs"
 
     def site(self) -> FindingSite:
         return FindingSite(anatomic_location=self.anatomy, laterality=self.laterality)
@@ -123,7 +124,11 @@ def _regions(findings: Findings) -> Iterator[_Region]:
     for lobe, (anatomy, laterality) in codes.LOBES.items():
         if lobe in findings.lobes:
             yield _Region(
-                name=wording.LOBE_NAMES[lobe], findings=findings.lobes[lobe], anatomy=anatomy, laterality=laterality
+                name=wording.LOBE_NAMES[lobe],
+                findings=findings.lobes[lobe],
+                anatomy=anatomy,
+                laterality=laterality,
+                told_by="lobes",
             )
 
 
@@ -212,7 +217,7 @@ def _region_group(
         finding_category=codes.ANATOMICAL_STRUCTURE,
         finding_type=region.anatomy,
         finding_sites=[region.site()],
-        algorithm_id=_algorithm(findings.provenance),
+        algorithm_id=_algorithm(findings.provenance, region.told_by),
         measurements=[
             _volume(region.findings.lung_volume_ml),
             *_numbers(
@@ -333,10 +338,14 @@ def _container(name: Code) -> ContainerContentItem:
     return container
 
 
-def _algorithm(provenance: Provenance, *, parameters: tuple[str, ...] | None = None) -> AlgorithmIdentification:
+def _algorithm(
+    provenance: Provenance, part: str = "lesions", *, parameters: tuple[str, ...] | None = None
+) -> AlgorithmIdentification:
+    """The network that told this part; the lesions' where an older result does not name it."""
+    algorithm = provenance.algorithms.get(part) or provenance.algorithms["lesions"]
     return AlgorithmIdentification(
-        name=_ascii(provenance.model_name),
-        version=_ascii(provenance.model_version),
+        name=_ascii(algorithm.name),
+        version=_ascii(algorithm.version),
         manufacturer=MANUFACTURER,
         parameters=parameters,
     )
@@ -349,6 +358,10 @@ def _parameters(findings: Findings, decision: PolicyDecision) -> Iterator[str]:
     for name, value in sorted(provenance.thresholds.items()):
         yield _ascii(f"Threshold {name}: {value:g}")
     yield _ascii(f"Runtime: {provenance.runtime}; device: {provenance.device}")
+    for part, one in provenance.algorithms.items():
+        if part != "lesions":
+            yield _ascii(f"{part.capitalize()} by: {one.name} {one.version}; {one.runtime}")
+            yield f"Weights of the {part}, SHA-256: {one.weights_sha256}"
     yield _ascii(f"Software: {PRODUCT} {provenance.software_version}")
     yield _ascii(f"Profile: {findings.profile.value}; cues: {', '.join(findings.profile_cues) or 'none'}")
     yield f"Revision of the series: {findings.revision}; slices: {findings.slice_count}"

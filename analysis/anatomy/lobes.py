@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,9 @@ from analysis.anatomy.fissures import Border, Scene, on_fissures
 from analysis.anatomy.lobe_shape import CUT_SHARE, SIDES, LobeShape
 from analysis.anatomy.lungs import LEFT, RIGHT, Box, Lungs
 from analysis.anatomy.slicewise import for_each_slice
-from analysis.anatomy.weights import package_directory, read_weights
+from analysis.anatomy.weights import algorithm_of, package_directory, read_weights
 from analysis.errors import UntrustedWeights
-from analysis.findings import Lobe
+from analysis.findings import Algorithm, Lobe
 from analysis.series.volume import Volume
 
 if TYPE_CHECKING:
@@ -79,20 +78,43 @@ class Lobes:
         return set(self.confidence_percent) == set(Lobe) and not self.cut
 
 
-def estimate_lobes(volume: Volume, lungs: Lungs, *, directory: Path | None = None) -> Lobes:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LobeModel:
+    """The network that tells the lobes of cut lungs, the linear model of whole ones, their grid, and their name."""
+
+    network: "UNet"
+    form: LobeShape
+    grid_mm: float
+    algorithm: Algorithm
+
+    @classmethod
+    def load(cls, directory: Path | None = None) -> "LobeModel":
+        """The model of a folder; default: the one that comes with the package.
+
+        Raises:
+            UntrustedWeights: the weights are missing or not the ones that the manifest names.
+        """
+        from analysis.anatomy.lobe_network import build
+
+        manifest, state = read_weights(directory or package_directory("lobes"), WEIGHTS_NAME)
+        try:
+            widths, grid_mm = tuple(int(width) for width in manifest["widths"]), float(manifest["grid_mm"])
+            network, form = build(state, widths)
+            return cls(network=network, form=form, grid_mm=grid_mm, algorithm=algorithm_of(manifest))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UntrustedWeights("The manifest of the lobes does not fit their weights.") from error
+
+
+def estimate_lobes(volume: Volume, lungs: Lungs, model: LobeModel) -> Lobes:
     """Estimate the lobes from the shape of both lungs on a coarse grid; borders run smoothly on the volume's own grid.
 
     Time: an interpolation of each slice, and one pass of a small network where a lung is cut off (a quarter of a second
-    for 148 slices of 512 x 512 on two cores, and as much for the pass). ``directory`` holds weights and manifest;
-    default: those of the package.
-
-    Raises:
-        UntrustedWeights: the weights are missing or not the ones that the manifest names.
+    for 148 slices of 512 x 512 on two cores, and as much for the pass).
     """
     if lungs.box is None:
         labels = np.zeros(lungs.labels.shape, np.uint8)
         return Lobes(labels=labels, confidence_percent={}, cut=frozenset(), untold=frozenset())
-    return tell_lobes(volume, lungs, *_load(directory or package_directory("lobes")))
+    return tell_lobes(volume, lungs, model.network, model.form, model.grid_mm)
 
 
 def tell_lobes(volume: Volume, lungs: Lungs, network: "UNet", form: LobeShape, grid_mm: float) -> Lobes:
@@ -269,16 +291,3 @@ def _told(labels: Labels, certainties: Mapping[int, float], seen: "Mapping[int, 
     if refused.any():
         labels = np.where(refused[labels], np.uint8(0), labels)
     return Lobes(labels=labels, confidence_percent=confidence, cut=frozenset(cut), untold=frozenset(untold))
-
-
-@cache
-def _load(directory: Path) -> "tuple[UNet, LobeShape, float]":
-    """Read network and linear model of a folder, if its weights are those of the manifest; also the grid in mm."""
-    from analysis.anatomy.lobe_network import build
-
-    manifest, state = read_weights(directory, WEIGHTS_NAME)
-    try:
-        widths, grid_mm = tuple(int(width) for width in manifest["widths"]), float(manifest["grid_mm"])
-        return *build(state, widths), grid_mm
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UntrustedWeights("The manifest of the lobes does not fit their weights.") from error

@@ -1,7 +1,6 @@
 """Right and left lung: told by a small network, drawn on the grid of the volume, checked by a classical method."""
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,15 @@ from analysis.anatomy.classical import ClassicalLungs, classical_lungs
 from analysis.anatomy.lung_field import LEAST_ML, LEAST_SHARE, Border, LungField, tell_lungs
 from analysis.anatomy.sides import LEFT, RIGHT, Labels
 from analysis.anatomy.slicewise import for_each_slice
-from analysis.anatomy.weights import package_directory, read_weights
+from analysis.anatomy.weights import algorithm_of, package_directory, read_weights
 from analysis.errors import UntrustedWeights
+from analysis.findings import Algorithm
 from analysis.series.volume import Volume
 
 if TYPE_CHECKING:
     from analysis.anatomy.unet import UNet  # torch takes seconds to load; only an analysis needs it
 
-__all__ = ["LEFT", "RIGHT", "Lungs", "segment_lungs"]
+__all__ = ["LEFT", "RIGHT", "LungModel", "Lungs", "segment_lungs"]
 
 Box = tuple[slice, slice, slice]
 
@@ -64,26 +64,46 @@ class Lungs:
         )
 
 
-def segment_lungs(
-    volume: Volume, *, valid: npt.NDArray[np.bool_] | None = None, directory: Path | None = None
-) -> Lungs:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LungModel:
+    """The network that tells lung, how its border is drawn, and its name."""
+
+    network: "UNet"
+    border: Border
+    algorithm: Algorithm
+
+    @classmethod
+    def load(cls, directory: Path | None = None) -> "LungModel":
+        """The model of a folder; default: the one that comes with the package.
+
+        Raises:
+            UntrustedWeights: the weights are missing or not the ones that the manifest names.
+        """
+        from analysis.anatomy.lung_network import build
+
+        manifest, state = read_weights(directory or package_directory("lungs"), WEIGHTS_NAME)
+        try:
+            widths = tuple(int(width) for width in manifest["widths"])
+            border = Border(**{name: float(value) for name, value in manifest["border"].items()})
+            return cls(network=build(state, widths), border=border, algorithm=algorithm_of(manifest))
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise UntrustedWeights("The manifest of the lungs does not fit their weights.") from error
+
+
+def segment_lungs(volume: Volume, model: LungModel, *, valid: npt.NDArray[np.bool_] | None = None) -> Lungs:
     """Find the lungs, consolidated parts included, airways and bowel gas left out; empty where there are none.
 
     A network at 5 mm says what looks like lung; where its border runs is settled by its certainty, by how aerated the
     place is and by a classical method. ``agreement`` tells how alike the outcome and the classical lungs are; where
     they differ widely and lung is missing, the classical ones are taken. ``valid`` (slice, row, column) marks what was
-    imaged at all, for images that were cropped. ``directory`` holds weights and manifest; default: the package's own.
-    Time grows with the voxels; memory is that of the labels, of the working grid (a dozen bytes for each of its
-    voxels) and 0.5 GB at most for the network. The same input gives the same labels.
-
-    Raises:
-        UntrustedWeights: the weights are missing or not the ones that the manifest names.
+    imaged at all, for images that were cropped. Time grows with the voxels; memory is that of the labels, of the
+    working grid (a dozen bytes for each of its voxels) and 0.5 GB at most for the network. The same input gives the
+    same labels.
     """
-    network, border = load_lungs(directory or package_directory("lungs"))
     grid = working_grid(volume, valid)
     classical = classical_lungs(grid)
-    field = tell_lungs(network, grid, volume.slice_positions_mm, classical)
-    labels = draw_lungs(field, grid, border, volume.hu.shape)
+    field = tell_lungs(model.network, grid, volume.slice_positions_mm, classical)
+    labels = draw_lungs(field, grid, model.border, volume.hu.shape)
     told = np.stack([_resized(labels[index], classical.labels.shape[1:]) for index in classical.indices])
     found = np.count_nonzero(told), np.count_nonzero(classical.labels)
     if not any(found):
@@ -154,24 +174,6 @@ def _leave_out_apart(scores: npt.NDArray[np.float32], doubted: npt.NDArray[np.bo
         piece = pieces[box] == label
         if doubted[box][piece].mean() > _HALF:
             scores[box][piece] = -1
-
-
-@cache
-def load_lungs(directory: Path) -> "tuple[UNet, Border]":
-    """Read the network of a folder, if its weights are those that the manifest names, and how its border is drawn.
-
-    Raises:
-        UntrustedWeights: see above.
-    """
-    from analysis.anatomy.lung_network import build
-
-    manifest, state = read_weights(directory, WEIGHTS_NAME)
-    try:
-        widths = tuple(int(width) for width in manifest["widths"])
-        border = Border(**{name: float(value) for name, value in manifest["border"].items()})
-        return build(state, widths), border
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UntrustedWeights("The manifest of the lungs does not fit their weights.") from error
 
 
 def _on_grid_of(volume: Volume, classical: ClassicalLungs) -> Labels:

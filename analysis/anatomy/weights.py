@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import analysis
 from analysis.errors import UntrustedWeights
+from analysis.findings import Algorithm
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,22 @@ def read_weights(directory: Path, file: str) -> "tuple[dict[str, Any], dict[str,
     if found != named:
         raise UntrustedWeights(f"{file} has SHA-256 {found}, its manifest names {named}.")
     return manifest, load(content)
+
+
+def algorithm_of(manifest: Mapping[str, Any]) -> Algorithm:
+    """What a result calls the network of this manifest, run by this torch.
+
+    Raises:
+        KeyError: the manifest names it in part only.
+    """
+    import torch
+
+    return Algorithm(
+        name=str(manifest["name"]),
+        version=str(manifest["version"]),
+        weights_sha256=str(manifest["sha256"]),
+        runtime=f"torch {torch.__version__} float32",
+    )
 
 
 def write_weights(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.anatomy import LobeModel
 from analysis.errors import AnalysisError, UntrustedWeights
 from analysis.evaluation.cases import CaseFile, EvaluationSet, find_cases, find_controls
 from analysis.evaluation.ctac import simulate_ctac
@@ -99,10 +100,12 @@ class _Scorer:
         if case.source is EvaluationSet.DICOM:
             return score_folder(case.path, self.models.of(case), picture=self.pictures, progress=self.progress)
         if case.source is EvaluationSet.LOBES:
-            directory = self.models.source.directory_for(case)
-            return [score_lobes(case.name, read_lobes(case.path), directory=directory, picture=self.pictures)]
+            model = LobeModel.load(self.models.source.directory_for(case))
+            return [score_lobes(case.name, read_lobes(case.path), model, picture=self.pictures)]
         if case.source is EvaluationSet.MEDSEG:
-            return [score_slice(case.name, read_picture(case.path), self.models.of(case), picture=self.pictures)]
+            return [
+                score_slice(case.name, read_picture(case.path), self.models.of(case).lesions, picture=self.pictures)
+            ]
         return [self._volume(case)]
 
     def _volume(self, case: CaseFile) -> CaseResult:

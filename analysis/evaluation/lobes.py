@@ -1,11 +1,10 @@
 """Scores the estimate of the lobes on label maps without grey values, the true left and right lung given."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.anatomy import LEFT, LOBE_LABELS, RIGHT, Lungs, estimate_lobes
+from analysis.anatomy import LEFT, LOBE_LABELS, RIGHT, LobeModel, Lungs, estimate_lobes
 from analysis.evaluation.overlays import coronal_lobes
 from analysis.evaluation.reading import LabelledLobes, plain_volume
 from analysis.evaluation.results import CaseResult, Picture
@@ -20,14 +19,11 @@ _LEFT_UPPER = 7
 _LUNG_HU, _TISSUE_HU = -850, 40
 
 
-def score_lobes(name: str, truth: LabelledLobes, *, directory: Path | None = None, picture: bool = False) -> CaseResult:
-    """Dice of each lobe and ``lobe_dice``, their mean; a lobe that the truth does not hold is left out.
-
-    ``directory`` holds the weights of the lobe network; None: those of the package.
-    """
+def score_lobes(name: str, truth: LabelledLobes, model: LobeModel, *, picture: bool = False) -> CaseResult:
+    """Dice of each lobe and ``lobe_dice``, their mean; a lobe that the truth does not hold is left out."""
     sides = np.where(truth.lobes >= _LEFT_UPPER, LEFT, RIGHT).astype(np.uint8) * (truth.lobes > 0)
     hu = np.where(truth.lobes > 0, _LUNG_HU, _TISSUE_HU).astype(np.int16)
-    found = estimate_lobes(plain_volume(hu, truth.spacing_mm), Lungs(labels=sides), directory=directory)
+    found = estimate_lobes(plain_volume(hu, truth.spacing_mm), Lungs(labels=sides), model)
     dice = {
         lobe.value: overlap(found.labels == label, truth.lobes == label).dice if (truth.lobes == label).any() else None
         for label, lobe in LOBE_LABELS.items()

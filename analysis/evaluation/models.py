@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.anatomy import LobeModel, LungModel
 from analysis.errors import UntrustedWeights
 from analysis.evaluation.cases import CaseFile, EvaluationSet
 from analysis.evaluation.errors import NoFold
-from analysis.evaluation.results import LesionModel
 from analysis.findings import Profile
 from analysis.model.weights import EVALUATION_NAME, MANIFEST_NAME, default_directory, read_manifest
+from analysis.models import LesionModel, ModelSet
 from analysis.training.datasets import FOLD_COUNT
 
 _ALL = "all"
@@ -107,25 +108,26 @@ class ModelSource:
 
 @dataclass(slots=True)
 class Models:
-    """Hands out the model of a case and keeps the last one, so that memory holds one model at a time."""
+    """Hands out the models of a case and keeps the last lesion model, so that memory holds one at a time."""
 
     source: ModelSource
     load: Load
     told: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     _directory: Path | None = None
-    _model: LesionModel | None = None
+    _models: ModelSet | None = None
 
-    def of(self, case: CaseFile, profile: Profile = Profile.CHEST_CT) -> LesionModel:
-        """The model that judges a case.
+    def of(self, case: CaseFile, profile: Profile = Profile.CHEST_CT) -> ModelSet:
+        """The models that judge a case; lungs and lobes are told by those of the package.
 
         Raises:
             UntrustedWeights: its weights are missing or not those that the manifest names.
         """
         directory = self.source.directory_for(case)
-        if self._model is None or directory != self._directory:
-            self._model = None  # before the next one is loaded
-            self._model, self._directory = self.load(directory), directory
-            told = self._model.provenance(profile)
+        if self._models is None or directory != self._directory:
+            self._models = None  # before the next one is loaded
+            self._models = ModelSet(lesions=self.load(directory), lungs=LungModel.load(), lobes=LobeModel.load())
+            self._directory = directory
+            told = self._models.provenance(profile)
             self.told[directory.name if directory and self.source.cross_validated else _ALL] = {
                 "name": told.model_name,
                 "version": told.model_version,
@@ -135,7 +137,7 @@ class Models:
                 "device": told.device,
                 "software_version": told.software_version,
             }
-        return self._model
+        return self._models
 
     def document(self, which: EvaluationSet) -> dict[str, Any]:
         """Which model it was, as the JSON holds it: ``model`` is its name, ``model_details`` all of it by fold."""

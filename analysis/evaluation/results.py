@@ -1,36 +1,11 @@
-"""What the evaluation of a case yields, and the model that is asked: values that every part shares."""
+"""What the evaluation of a case yields: values that every part shares."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
-
-from analysis.findings import Profile, Provenance
+from typing import Any
 
 Progress = Callable[[str, int, int], None]
 """Hears what begins, how many are done, and how many there are."""
-
-
-class LesionModel(Protocol):
-    """What an evaluation asks of a model; the segmenter is one."""
-
-    def segment(
-        self,
-        hu: npt.NDArray[np.int16],
-        lung_mask: npt.NDArray[np.bool_],
-        *,
-        slice_spacing_mm: float,
-        profile: Profile = ...,
-        margin_percent: float | None = ...,
-    ) -> npt.NDArray[np.uint8]:
-        """Labels (slice, row, column) of a volume in HU: 0 background, 1 ground glass, 2 high opacity."""
-        ...
-
-    def provenance(self, profile: Profile) -> Provenance:
-        """Which model on what."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,21 +4,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.evaluation.errors import NoCases, UnreadableCase
 from analysis.evaluation.overlays import lesion_slice
-from analysis.evaluation.results import CaseResult, FailedCase, LesionModel, Picture, Progress
+from analysis.evaluation.results import CaseResult, FailedCase, Picture, Progress
 from analysis.evaluation.statistics import auroc
 from analysis.findings import Findings
+from analysis.models import ModelSet
 from analysis.pipeline import AnalysedSeries, analyse
 from analysis.series import Series, choose_reconstruction, group_acquisitions, read_series, screen_headers
-
-if TYPE_CHECKING:
-    from analysis.model import Segmenter  # what the pipeline asks of it is what an evaluation does
 
 FLAGGED_LOBE_PERCENT = 1.0
 """A lobe counts as flagged above this share of opacity."""
@@ -54,7 +52,7 @@ def read_labels(path: Path) -> SliceLabels:
 
 
 def score_folder(
-    folder: Path, model: LesionModel, *, picture: bool = False, progress: Progress | None = None
+    folder: Path, models: ModelSet, *, picture: bool = False, progress: Progress | None = None
 ) -> Iterator[CaseResult | FailedCase]:
     """Each series below a folder: analysed, excluded with its reason, or failed. Of reconstructions one is analysed.
 
@@ -80,20 +78,19 @@ def score_folder(
         for one in group:
             name = names[one.series_instance_uid]
             if one.series_instance_uid != choice.chosen:
-                rule = choice.rejected[one.series_instance_uid]
-                yield _excluded(name, f"{rule.rule}: {rule.value} (expected {rule.expected})")
+                yield _excluded(name, choice.rejected[one.series_instance_uid].sentence)
                 continue
             try:
-                yield _score(name, one, model, picture=picture)
+                yield _score(name, one, models, picture=picture)
             except AnalysisError as error:
                 yield FailedCase(case=name, reason=str(error))
 
 
-def _score(name: str, series: Series, model: LesionModel, *, picture: bool) -> CaseResult:
+def _score(name: str, series: Series, models: ModelSet, *, picture: bool) -> CaseResult:
     folder = series.headers[0].path.parent
     beside = folder.parent / f"{folder.name}.labels.json"
     labels = read_labels(beside) if beside.is_file() else None
-    outcome = analyse(series, segmenter=cast("Segmenter", model))
+    outcome = analyse(series, models=models)
     if not isinstance(outcome, AnalysedSeries):
         return _excluded(name, outcome.screening.reason)
     figures: dict[str, Any] = {"status": "analysed", "reason": None, **_measured(outcome.findings)}

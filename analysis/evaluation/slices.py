@@ -7,9 +7,10 @@ import numpy as np
 
 from analysis.evaluation.overlays import picture_slice
 from analysis.evaluation.reading import LabelledPicture
-from analysis.evaluation.results import CaseResult, LesionModel, Picture
+from analysis.evaluation.results import CaseResult, Picture
 from analysis.evaluation.scoring import Overlap, overlap
 from analysis.measure.burden import GGO, HIGH_OPACITY
+from analysis.models import LesionModel
 
 _CLASSES = {"ggo": GGO, "high_opacity": HIGH_OPACITY}
 _SINGLE_SLICE_MM = 5.0  # of no effect: the slice is its own neighbour

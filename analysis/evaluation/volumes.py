@@ -8,17 +8,18 @@ import numpy.typing as npt
 from analysis.anatomy import segment_lungs
 from analysis.evaluation.overlays import worst_slice
 from analysis.evaluation.reading import LabelledScan
-from analysis.evaluation.results import CaseResult, LesionModel, Picture
+from analysis.evaluation.results import CaseResult, Picture
 from analysis.evaluation.scoring import Mask, Overlap, overlap, percent
 from analysis.evaluation.truth import aerated
 from analysis.findings import Profile
 from analysis.measure.burden import GGO, HIGH_OPACITY
+from analysis.models import ModelSet
 
 Labels = npt.NDArray[np.uint8]
 
 
 def score_patient(
-    name: str, scan: LabelledScan, model: LesionModel, *, profile: Profile = Profile.CHEST_CT, picture: bool = False
+    name: str, scan: LabelledScan, models: ModelSet, *, profile: Profile = Profile.CHEST_CT, picture: bool = False
 ) -> CaseResult:
     """Score a scan whose lesions are labelled.
 
@@ -29,9 +30,9 @@ def score_patient(
     the same masks agree once aerated voxels are left out of both.
     """
     volume = scan.volume
-    own = segment_lungs(volume, valid=scan.known).mask
-    chain = model.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
-    given = model.segment(volume.hu, scan.lung, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
+    own = segment_lungs(volume, models.lungs, valid=scan.known).mask
+    chain = models.lesions.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
+    given = models.lesions.segment(volume.hu, scan.lung, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
     given = np.where(scan.lung, given, 0).astype(np.uint8)
     lesion, lung = overlap(given > 0, scan.lesion), overlap(own, scan.lung)
     figures: dict[str, Any] = {
@@ -62,12 +63,12 @@ def score_patient(
 
 
 def score_control(
-    name: str, scan: LabelledScan, model: LesionModel, *, profile: Profile = Profile.CHEST_CT, picture: bool = False
+    name: str, scan: LabelledScan, models: ModelSet, *, profile: Profile = Profile.CHEST_CT, picture: bool = False
 ) -> CaseResult:
     """Score a scan without opacities by the product's whole chain: its burden is false, and its lungs are measured."""
     volume = scan.volume
-    own = segment_lungs(volume, valid=scan.known).mask
-    chain = model.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
+    own = segment_lungs(volume, models.lungs, valid=scan.known).mask
+    chain = models.lesions.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
     lung = overlap(own, scan.lung)
     weights = volume.voxel_volumes_ml()
     figures: dict[str, Any] = {

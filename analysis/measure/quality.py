@@ -12,7 +12,7 @@ from analysis.measure.coverage import Coverage, measure_coverage
 from analysis.measure.motion import measure_motion_mm
 from analysis.measure.noise import Noise, measure_noise
 from analysis.series.reconstruction import Sharpness, sharpness
-from analysis.series.verdicts import Outcome, Screening
+from analysis.series.verdicts import Outcome, Rule, Screening
 from analysis.series.volume import Volume
 
 
@@ -45,9 +45,9 @@ AIR_HU = -1000.0
 _FINE_PIXEL_MM = 1.0
 """Wider pixels cannot show the grain of a sharp kernel: noise looks fine-grained in them whatever the kernel."""
 _NOTED_RULES = {
-    "slice contact": "The slices do not touch; lesions between them go unseen.",
-    "slice step": "The slices are unequally spaced.",
-    "gantry tilt": "The gantry was tilted.",
+    Rule.SLICE_CONTACT: "The slices do not touch; lesions between them go unseen.",
+    Rule.SLICE_STEP: "The slices are unequally spaced.",
+    Rule.GANTRY_TILT: "The gantry was tilted.",
 }
 
 

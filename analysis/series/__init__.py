@@ -9,7 +9,7 @@ from analysis.series.reconstruction import (
 )
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import FrameGeometry, InstanceHeader, Series, SeriesReading, StudyContext
-from analysis.series.verdicts import Outcome, RuleResult, Screening
+from analysis.series.verdicts import Outcome, Rule, RuleResult, Screening
 from analysis.series.volume import NativeGrid, Volume, assemble
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "NativeGrid",
     "Outcome",
     "ReconstructionChoice",
+    "Rule",
     "RuleResult",
     "Screening",
     "Series",

@@ -1,15 +1,10 @@
 """The rules that look at pixels: the values are Hounsfield units, and there is lung among them."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
-from analysis.series.verdicts import Outcome, RuleResult
+from analysis.series.verdicts import Outcome, Rule, RuleResult
 from analysis.series.volume import Volume
-
-if TYPE_CHECKING:
-    from analysis.anatomy.lungs import Lungs  # at run time anatomy builds upon series, not the other way round
 
 _SAMPLED_VOXELS = 2_000_000
 _AIR_HU = (-1050, -900)
@@ -39,16 +34,15 @@ def check_hounsfield_scale(volume: Volume) -> RuleResult:
         air >= _MINIMUM_AIR_SHARE and soft >= _MINIMUM_SOFT_SHARE and _TISSUE_PEAK_HU[0] <= peak <= _TISSUE_PEAK_HU[1]
     )
     return RuleResult(
-        rule="Hounsfield scale",
+        rule=Rule.HOUNSFIELD_SCALE,
         value=value,
         expected=expected,
         outcome=Outcome.PASSED if passed else Outcome.EXCLUDED,
     )
 
 
-def check_lung_present(volume: Volume, lungs: "Lungs") -> RuleResult:
-    """There is lung: enough of it, long enough, and neither bare gas nor solid."""
-    mask = lungs.mask
+def check_lung_present(volume: Volume, mask: npt.NDArray[np.bool_]) -> RuleResult:
+    """There is lung, which ``mask`` (slice, row, column) marks: enough, long enough, and neither bare gas nor solid."""
     voxels = mask.sum(axis=(1, 2))
     millilitres = float(voxels @ volume.voxel_volumes_ml())
     occupied = np.flatnonzero(voxels)
@@ -61,7 +55,7 @@ def check_lung_present(volume: Volume, lungs: "Lungs") -> RuleResult:
         and _LUNG_MEDIAN_HU[0] <= median <= _LUNG_MEDIAN_HU[1]
     )
     return RuleResult(
-        rule="lung present",
+        rule=Rule.LUNG_PRESENT,
         value=value if occupied.size else "no lung",
         expected=f"at least {_MINIMUM_LUNG_ML:g} mL of lung over {_MINIMUM_LUNG_EXTENT_MM:g} mm",
         outcome=Outcome.PASSED if passed else Outcome.EXCLUDED,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from analysis.series.geometry import Stack, planes, slice_headers, stack
 from analysis.series.series import Series
-from analysis.series.verdicts import Outcome, RuleResult
+from analysis.series.verdicts import Outcome, Rule, RuleResult
 
 _COVERAGE_TOLERANCE = 0.95
 """Reconstructions that reach this share of the longest one count as covering as much."""
@@ -95,7 +95,7 @@ def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
         )
     rejected = {
         one.series_instance_uid: RuleResult(
-            rule="other reconstruction chosen",
+            rule=Rule.OTHER_RECONSTRUCTION,
             value=f"{_describe(one)}: {_against(one, best, longest)}",
             expected=f"the best of {len(ranked)}, series {best.headers[0].series_number}: {_describe(best)}",
             outcome=Outcome.EXCLUDED,

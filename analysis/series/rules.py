@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from analysis.series.geometry import LEFT_OUT_IMAGE_TYPES, Plane, Stack, slice_headers
 from analysis.series.series import InstanceHeader, Series
-from analysis.series.verdicts import Outcome, RuleResult
+from analysis.series.verdicts import Outcome, Rule, RuleResult
 
 ANALYSED_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CONTEXT_SOP_CLASSES = frozenset(
@@ -67,13 +67,13 @@ def check_sop_class(series: Series) -> RuleResult:
     passed = classes <= ANALYSED_SOP_CLASSES
     if classes <= CONTEXT_SOP_CLASSES:
         names += ", kept as context"
-    return _result("SOP class", names, "CT Image or Enhanced CT", passed=passed)
+    return _result(Rule.SOP_CLASS, names, "CT Image or Enhanced CT", passed=passed)
 
 
 def check_modality(series: Series) -> RuleResult:
     """The modality is CT."""
     modalities = sorted({header.modality or "absent" for header in series.headers})
-    return _result("modality", ", ".join(modalities), "CT", passed=modalities == ["CT"])
+    return _result(Rule.MODALITY, ", ".join(modalities), "CT", passed=modalities == ["CT"])
 
 
 def check_image_type(series: Series) -> RuleResult:
@@ -82,12 +82,12 @@ def check_image_type(series: Series) -> RuleResult:
     words = sorted({word for header in kept for word in header.image_type} & LEFT_OUT_IMAGE_TYPES)
     expected = "none of " + ", ".join(sorted(LEFT_OUT_IMAGE_TYPES))
     if words:
-        return _result("image type", ", ".join(words), expected, passed=False)
+        return _result(Rule.IMAGE_TYPE, ", ".join(words), expected, passed=False)
     value = "\\".join(kept[0].image_type) or "absent"
     dropped = len(series.headers) - len(kept)
     if dropped:
-        return _noted("image type", f"{value}; {dropped} other image(s) in the series left out", expected)
-    return _result("image type", value, expected, passed=True)
+        return _noted(Rule.IMAGE_TYPE, f"{value}; {dropped} other image(s) in the series left out", expected)
+    return _result(Rule.IMAGE_TYPE, value, expected, passed=True)
 
 
 def check_description(series: Series) -> RuleResult:
@@ -95,7 +95,7 @@ def check_description(series: Series) -> RuleResult:
     description = series.headers[0].series_description
     found = LEFT_OUT_DESCRIPTION.search(description)
     value = f'"{found.group(0)}" in "{description}"' if found else description or "absent"
-    return _result("description", value, "no word for a localizer, reformat or report", passed=not found)
+    return _result(Rule.DESCRIPTION, value, "no word for a localizer, reformat or report", passed=not found)
 
 
 def check_body_part(series: Series) -> RuleResult:
@@ -103,8 +103,8 @@ def check_body_part(series: Series) -> RuleResult:
     part = series.headers[0].body_part_examined
     expected = "the chest (a hint only)"
     if part.replace(" ", "") in CHEST_BODY_PARTS:
-        return _result("body part", part, expected, passed=True)
-    return _noted("body part", part or "absent", expected)
+        return _result(Rule.BODY_PART, part, expected, passed=True)
+    return _noted(Rule.BODY_PART, part or "absent", expected)
 
 
 def check_matrix(headers: Sequence[InstanceHeader]) -> RuleResult:
@@ -115,7 +115,7 @@ def check_matrix(headers: Sequence[InstanceHeader]) -> RuleResult:
     value = "; ".join(f"{rows} x {columns}" for rows, columns in matrices[:4])
     value += " of " + "; ".join(f"{row:g} x {column:g} mm" for row, column in spacings[:4]) if spacings else ""
     passed = len(matrices) == 1 and len(spacings) <= 1 and min(matrices[0]) >= MINIMUM_MATRIX
-    return _result("matrix", value, expected, passed=passed)
+    return _result(Rule.MATRIX, value, expected, passed=passed)
 
 
 def check_plane_attributes(headers: Sequence[InstanceHeader], members: Sequence[Plane]) -> RuleResult:
@@ -124,7 +124,7 @@ def check_plane_attributes(headers: Sequence[InstanceHeader], members: Sequence[
     expected = "position, orientation and pixel spacing in every slice"
     lacking = total - len(members)
     value = f"{lacking} of {total} slices lack them" if lacking else f"all {total} slices have them"
-    return _result("plane attributes", value, expected, passed=lacking == 0 and total > 0)
+    return _result(Rule.PLANE_ATTRIBUTES, value, expected, passed=lacking == 0 and total > 0)
 
 
 def check_orientation(whole: Stack) -> RuleResult:
@@ -133,10 +133,10 @@ def check_orientation(whole: Stack) -> RuleResult:
     value = "slice normal ({:.3f}, {:.3f}, {:.3f})".format(*first.normal)
     expected = "axial, normal along z within 0.01, the same in all slices"
     if not _alike(whole.planes):
-        return _result("orientation", f"{value}, not the same in all slices", expected, passed=False)
+        return _result(Rule.ORIENTATION, f"{value}, not the same in all slices", expected, passed=False)
     # a gantry tilt turns the normal about the patient's left-right axis alone, and the table still moves along z
     tilted = _gantry_tilt_deg(whole) is not None
-    return _result("orientation", value, expected, passed=first.normal[2] >= MINIMUM_NORMAL_COSINE or tilted)
+    return _result(Rule.ORIENTATION, value, expected, passed=first.normal[2] >= MINIMUM_NORMAL_COSINE or tilted)
 
 
 def check_tilt(whole: Stack) -> RuleResult:
@@ -149,16 +149,16 @@ def check_tilt(whole: Stack) -> RuleResult:
     if stated is not None and abs(abs(stated) - tilt) > 1.0:
         value += f" by the slices' orientation, {stated:.1f} by Gantry/Detector Tilt"
         return (
-            _result("gantry tilt", value, expected, passed=False)
+            _result(Rule.GANTRY_TILT, value, expected, passed=False)
             if _too_tilted(tilt)
-            else _noted("gantry tilt", value, expected)
+            else _noted(Rule.GANTRY_TILT, value, expected)
         )
     if _too_tilted(tilt):
-        return _result("gantry tilt", value, expected, passed=False)
+        return _result(Rule.GANTRY_TILT, value, expected, passed=False)
     return (
-        _noted("gantry tilt", value, expected)
+        _noted(Rule.GANTRY_TILT, value, expected)
         if tilt > NOTED_TILT_DEG
-        else _result("gantry tilt", value, expected, passed=True)
+        else _result(Rule.GANTRY_TILT, value, expected, passed=True)
     )
 
 
@@ -166,7 +166,7 @@ def check_distinct_positions(whole: Stack) -> RuleResult:
     """No two slices lie in the same place, as phases of one acquisition or two reconstructions in one series would."""
     repeated = whole.repeated_positions
     value = f"{len(whole.planes)} slices, {len(whole.planes) - repeated} positions"
-    return _result("slice positions", value, "one slice a position", passed=repeated == 0)
+    return _result(Rule.SLICE_POSITIONS, value, "one slice a position", passed=repeated == 0)
 
 
 def check_alignment(whole: Stack) -> RuleResult:
@@ -176,7 +176,7 @@ def check_alignment(whole: Stack) -> RuleResult:
     step = whole.step_mm or 0.0
     allowed = step * (math.tan(tilt) + MAXIMUM_DRIFT_SHARE) + 1.0
     value = f"largest sideways step {drift:.2f} mm"
-    return _result("alignment", value, f"at most {allowed:.2f} mm", passed=drift <= allowed)
+    return _result(Rule.ALIGNMENT, value, f"at most {allowed:.2f} mm", passed=drift <= allowed)
 
 
 def check_steps(whole: Stack) -> RuleResult:
@@ -184,20 +184,20 @@ def check_steps(whole: Stack) -> RuleResult:
     step = whole.step_mm
     expected = f"a uniform step of at most {MAXIMUM_STEP_MM:g} mm, none missing"
     if step is None:
-        return _result("slice step", "a single slice", expected, passed=False)
+        return _result(Rule.SLICE_STEP, "a single slice", expected, passed=False)
     missing = whole.missing_positions_mm
     if missing:
         named = ", ".join(f"{position:.1f}" for position in missing[:_NAMED_POSITIONS])
         more = f" and {len(missing) - _NAMED_POSITIONS} more" if len(missing) > _NAMED_POSITIONS else ""
         value = f"gap: {len(missing)} slice(s) missing at {named}{more} mm (step {step:.2f} mm)"
-        return _result("slice step", value, expected, passed=False)
+        return _result(Rule.SLICE_STEP, value, expected, passed=False)
     if step > MAXIMUM_STEP_MM:
-        return _result("slice step", f"{step:.2f} mm", expected, passed=False)
+        return _result(Rule.SLICE_STEP, f"{step:.2f} mm", expected, passed=False)
     steps = whole.steps_mm
     if max(abs(one - step) for one in steps) > REGULAR_STEP_SHARE * step:
         value = f"{min(steps):.2f} to {max(steps):.2f} mm; each slice is weighed by the space it stands for"
-        return _noted("slice step", value, expected)
-    return _result("slice step", f"{step:.2f} mm", expected, passed=True)
+        return _noted(Rule.SLICE_STEP, value, expected)
+    return _result(Rule.SLICE_STEP, f"{step:.2f} mm", expected, passed=True)
 
 
 def check_contact(whole: Stack) -> RuleResult:
@@ -205,11 +205,11 @@ def check_contact(whole: Stack) -> RuleResult:
     thickness, step = whole.planes[0].thickness_mm, whole.step_mm
     expected = "slices as thick as their step, or thicker"
     if thickness is None or step is None:
-        return _noted("slice contact", "slice thickness absent", expected)
+        return _noted(Rule.SLICE_CONTACT, "slice thickness absent", expected)
     value = f"{thickness:g} mm thick, {step:.2f} mm apart"
     if step > CONTACT_RATIO * thickness:
-        return _noted("slice contact", f"slices do not touch: {value}", expected)
-    return _result("slice contact", value, expected, passed=True)
+        return _noted(Rule.SLICE_CONTACT, f"slices do not touch: {value}", expected)
+    return _result(Rule.SLICE_CONTACT, value, expected, passed=True)
 
 
 def check_extent(whole: Stack) -> RuleResult:
@@ -218,10 +218,10 @@ def check_extent(whole: Stack) -> RuleResult:
     value = f"{count} slices over {extent:.0f} mm"
     expected = f"at least {MINIMUM_SLICES} slices over {MINIMUM_EXTENT_MM:g} mm"
     if count < MINIMUM_SLICES or extent < MINIMUM_EXTENT_MM:
-        return _result("extent", f"too short: {value}", expected, passed=False)
+        return _result(Rule.EXTENT, f"too short: {value}", expected, passed=False)
     if extent < WHOLE_CHEST_EXTENT_MM:
-        return _noted("extent", f"{value}, so part of the lungs at best", expected)
-    return _result("extent", value, expected, passed=True)
+        return _noted(Rule.EXTENT, f"{value}, so part of the lungs at best", expected)
+    return _result(Rule.EXTENT, value, expected, passed=True)
 
 
 def check_field_of_view(whole: Stack) -> RuleResult:
@@ -231,10 +231,10 @@ def check_field_of_view(whole: Stack) -> RuleResult:
     value = f"{sides[0]:.0f} x {sides[1]:.0f} mm"
     expected = f"at least {MINIMUM_FIELD_OF_VIEW_MM:g} mm"
     if min(sides) < MINIMUM_FIELD_OF_VIEW_MM:
-        return _result("field of view", value, expected, passed=False)
+        return _result(Rule.FIELD_OF_VIEW, value, expected, passed=False)
     if max(sides) < WHOLE_CHEST_FIELD_OF_VIEW_MM:
-        return _noted("field of view", f"{value}, so the lungs may be cut off at the sides", expected)
-    return _result("field of view", value, expected, passed=True)
+        return _noted(Rule.FIELD_OF_VIEW, f"{value}, so the lungs may be cut off at the sides", expected)
+    return _result(Rule.FIELD_OF_VIEW, value, expected, passed=True)
 
 
 def check_rescale(series: Series) -> RuleResult:
@@ -243,7 +243,7 @@ def check_rescale(series: Series) -> RuleResult:
     expected = "Rescale Slope and Intercept in every slice, in HU"
     lacking = sum(not header.rescale_slope or header.rescale_intercept is None for header in headers)
     if lacking:
-        return _result("rescale", f"{lacking} of {len(headers)} instances lack them", expected, passed=False)
+        return _result(Rule.RESCALE, f"{lacking} of {len(headers)} instances lack them", expected, passed=False)
     pairs = Counter((header.rescale_slope, header.rescale_intercept) for header in headers)
     (slope, intercept), _ = pairs.most_common(1)[0]
     kinds = sorted({header.rescale_type.upper() for header in headers} - {""})
@@ -251,8 +251,8 @@ def check_rescale(series: Series) -> RuleResult:
     if len(pairs) > 1:
         value += f", {len(pairs)} different pairs"
     if kinds and kinds != ["HU"]:
-        return _noted("rescale", f"{value}; the pixels decide", expected)
-    return _result("rescale", value, expected, passed=True)
+        return _noted(Rule.RESCALE, f"{value}; the pixels decide", expected)
+    return _result(Rule.RESCALE, value, expected, passed=True)
 
 
 def _rounded(spacing: tuple[float, float]) -> tuple[float, float]:
@@ -288,9 +288,9 @@ def _gantry_tilt_deg(whole: Stack) -> float | None:
     return tilt if tilt <= largest_gantry_tilt_deg and lean_about_x and (travels_along_z or agrees) else None
 
 
-def _result(rule: str, value: str, expected: str, *, passed: bool) -> RuleResult:
+def _result(rule: Rule, value: str, expected: str, *, passed: bool) -> RuleResult:
     return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.PASSED if passed else Outcome.EXCLUDED)
 
 
-def _noted(rule: str, value: str, expected: str) -> RuleResult:
+def _noted(rule: Rule, value: str, expected: str) -> RuleResult:
     return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.NOTED)

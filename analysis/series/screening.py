@@ -1,19 +1,26 @@
 """Which series are analysed, and why the others are not: all rules, in order, and the profile they lead to."""
 
-from typing import TYPE_CHECKING
+import numpy as np
+import numpy.typing as npt
 
 from analysis.series import rules
-from analysis.series.geometry import Stack, planes, slice_headers, stack
+from analysis.series.geometry import planes, slice_headers, stack
 from analysis.series.pixel_rules import check_hounsfield_scale, check_lung_present
 from analysis.series.profile import CTAC_CUES, CtacCues, tell_profile
 from analysis.series.series import Series
 from analysis.series.verdicts import Outcome, RuleResult, Screening
 from analysis.series.volume import Volume
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analysis.anatomy.lungs import Lungs  # at run time anatomy builds upon series, not the other way round
+_STACK_CHECKS = (
+    rules.check_orientation,
+    rules.check_tilt,
+    rules.check_distinct_positions,
+    rules.check_alignment,
+    rules.check_steps,
+    rules.check_contact,
+    rules.check_extent,
+    rules.check_field_of_view,
+)
 
 __all__ = ["Outcome", "RuleResult", "Screening", "screen_headers", "screen_volume"]
 
@@ -35,9 +42,9 @@ def screen_headers(series: Series, *, cues: CtacCues = CTAC_CUES) -> Screening:
     return Screening(results=tuple(results), profile=profile, profile_cues=found)
 
 
-def screen_volume(volume: Volume, lungs: "Lungs") -> tuple[RuleResult, ...]:
-    """Apply the rules that need pixels: the scale is HU, and there is lung."""
-    return (check_hounsfield_scale(volume), check_lung_present(volume, lungs))
+def screen_volume(volume: Volume, lung_mask: npt.NDArray[np.bool_]) -> tuple[RuleResult, ...]:
+    """Apply the rules that need pixels: the scale is HU, and there is lung, which ``lung_mask`` marks."""
+    return (check_hounsfield_scale(volume), check_lung_present(volume, lung_mask))
 
 
 def _geometry_results(series: Series) -> list[RuleResult]:
@@ -47,17 +54,7 @@ def _geometry_results(series: Series) -> list[RuleResult]:
     whole = stack(members)
     if whole is None or not _eligible(results):
         return results
-    checks: tuple[Callable[[Stack], RuleResult], ...] = (
-        rules.check_orientation,
-        rules.check_tilt,
-        rules.check_distinct_positions,
-        rules.check_alignment,
-        rules.check_steps,
-        rules.check_contact,
-        rules.check_extent,
-        rules.check_field_of_view,
-    )
-    return results + [check(whole) for check in checks]
+    return results + [check(whole) for check in _STACK_CHECKS]
 
 
 def _eligible(results: list[RuleResult]) -> bool:

@@ -6,6 +6,33 @@ from enum import StrEnum
 from analysis.findings import Profile
 
 
+class Rule(StrEnum):
+    """Every rule that a series is held against, by the name that people read; recorded screenings hold these names."""
+
+    SOP_CLASS = "SOP class"
+    MODALITY = "modality"
+    IMAGE_TYPE = "image type"
+    DESCRIPTION = "description"
+    BODY_PART = "body part"
+    MATRIX = "matrix"
+    PLANE_ATTRIBUTES = "plane attributes"
+    RESCALE = "rescale"
+    ORIENTATION = "orientation"
+    GANTRY_TILT = "gantry tilt"
+    SLICE_POSITIONS = "slice positions"
+    ALIGNMENT = "alignment"
+    SLICE_STEP = "slice step"
+    SLICE_CONTACT = "slice contact"
+    EXTENT = "extent"
+    FIELD_OF_VIEW = "field of view"
+    HOUNSFIELD_SCALE = "Hounsfield scale"
+    LUNG_PRESENT = "lung present"
+    RECONSTRUCTION = "reconstruction"
+    OTHER_RECONSTRUCTION = "other reconstruction chosen"
+    READABLE = "readable"
+    SCREENING = "screening"
+
+
 class Outcome(StrEnum):
     """What a rule made of the value it saw."""
 
@@ -18,10 +45,15 @@ class Outcome(StrEnum):
 class RuleResult:
     """One rule applied: what it looked at, what it wanted, what came of it."""
 
-    rule: str
+    rule: Rule
     value: str
     expected: str
     outcome: Outcome
+
+    @property
+    def sentence(self) -> str:
+        """The rule, what it saw and what it wanted, for people."""
+        return f"{self.rule}: {self.value} (expected {self.expected})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +72,4 @@ class Screening:
     @property
     def reason(self) -> str | None:
         """The first rule that excluded the series, with the value it saw, as a sentence for people."""
-        for result in self.results:
-            if result.outcome is Outcome.EXCLUDED:
-                return f"{result.rule}: {result.value} (expected {result.expected})"
-        return None
+        return next((result.sentence for result in self.results if result.outcome is Outcome.EXCLUDED), None)

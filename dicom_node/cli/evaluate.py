@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from analysis.evaluation.models import ModelSource
-    from analysis.evaluation.results import LesionModel, Picture, Progress
+    from analysis.evaluation.results import Picture, Progress
+    from analysis.models import LesionModel
     from dicom_node.settings import Settings
 
 _CODES = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alerts.alert import Alert
     from alerts.policy import PolicyDecision
     from analysis.findings import Findings
-    from analysis.model import Segmenter
+    from analysis.models import ModelSet
     from analysis.series import Screening, Series
     from dicom_node.settings import Settings
 
@@ -78,36 +78,35 @@ def analyse_locally(
             eligible.append(one)
         else:
             yield _excluded(one, screening.reason, screening)
-    segmenter: Segmenter | None = None
+    models: ModelSet | None = None
     for group in group_acquisitions(eligible):
         choice = choose_reconstruction(group)
         for one in group:
             if one.series_instance_uid != choice.chosen:
-                rule = choice.rejected[one.series_instance_uid]
-                yield _excluded(one, f"{rule.rule}: {rule.value} (expected {rule.expected})", screen_headers(one))
+                yield _excluded(one, choice.rejected[one.series_instance_uid].sentence, screen_headers(one))
                 continue
-            if segmenter is None:
-                progress("loading the model")
-                segmenter = load_segmenter(settings, model)
-            yield _analysed(one, segmenter, settings, out, progress)
+            if models is None:
+                progress("loading the models")
+                models = load_models(settings, model)
+            yield _analysed(one, models, settings, out, progress)
 
 
-def load_segmenter(settings: Settings, model: str | None) -> Segmenter:
-    """A model folder or an installed model, without either the shipped one, on the device that the settings name.
+def load_models(settings: Settings, model: str | None) -> ModelSet:
+    """A model folder or an installed model, without either the shipped one, beside the package's anatomy models.
 
     Raises:
         UnknownModel: there is no such folder and no such model.
         UntrustedWeights: its weights are missing or are not those that the manifest names.
         UsageError: this machine has no such device.
     """
-    from analysis.model import Segmenter
     from analysis.model.registry import SHIPPED, Registry
+    from analysis.models import ModelSet
 
     folder = Path(model or "")
     if model is None or not folder.is_dir():
         folder = Registry(directory=settings.models_dir).find(model or SHIPPED).directory
     try:
-        return Segmenter.load(folder, device=settings.worker.device, threads=settings.worker.threads)
+        return ModelSet.load(folder, device=settings.worker.device, threads=settings.worker.threads)
     except ValueError as error:
         raise UsageError(f"worker.device: {error}") from error
 
@@ -125,11 +124,11 @@ def _excluded(
 
 
 def _analysed(
-    series: Series, segmenter: Segmenter, settings: Settings, out: Path | None, progress: Callable[[str], None]
+    series: Series, models: ModelSet, settings: Settings, out: Path | None, progress: Callable[[str], None]
 ) -> LocalResult:
     started = time.perf_counter()
     try:
-        outcome = analyse(series, segmenter=segmenter, limits=quality_limits(settings.quality), progress=progress)
+        outcome = analyse(series, models=models, limits=quality_limits(settings.quality), progress=progress)
     except AnalysisError as error:
         return LocalResult(
             series_instance_uid=series.series_instance_uid,

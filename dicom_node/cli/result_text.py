@@ -36,6 +36,11 @@ def print_result(result: StoredResult) -> None:
             "measured": _quality(findings.quality),
             "model": f"{provenance.model_name} {provenance.model_version}, {provenance.runtime} on {provenance.device}",
             "weights": f"SHA-256 {provenance.weights_sha256}",
+            **{
+                f"{part} by": f"{one.name} {one.version}, {one.runtime}, SHA-256 {one.weights_sha256}"
+                for part, one in provenance.algorithms.items()
+                if part != "lesions"
+            },
             "report": result.report_path,
         }
     )

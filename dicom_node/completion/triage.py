@@ -17,6 +17,7 @@ import structlog
 from analysis.errors import AnalysisError
 from analysis.series import (
     Outcome,
+    Rule,
     RuleResult,
     Screening,
     Series,
@@ -115,7 +116,7 @@ class Triage:
         try:
             series = self._read(member.series_instance_uid, member.revision)
         except AnalysisError as error:
-            self._exclude_unscreened(member, "readable", str(error), "every instance can be read")
+            self._exclude_unscreened(member, Rule.READABLE, str(error), "every instance can be read")
             return None
         screening = screen_headers(series)
         if not screening.eligible:
@@ -147,7 +148,9 @@ class Triage:
             self._enqueue(chosen, choice.reason)
 
     def _enqueue(self, chosen: _Candidate, reason: str) -> None:
-        rule = RuleResult(rule="reconstruction", value=reason, expected="one of an acquisition", outcome=Outcome.PASSED)
+        rule = RuleResult(
+            rule=Rule.RECONSTRUCTION, value=reason, expected="one of an acquisition", outcome=Outcome.PASSED
+        )
         screening = replace(chosen.screening, results=(*chosen.screening.results, rule))
         uid, revision = chosen.series.series_instance_uid, chosen.series.revision
         try:
@@ -164,14 +167,14 @@ class Triage:
             return
         _LOG.info("series.excluded", series_instance_uid=series_instance_uid, revision=revision, reason=reason)
 
-    def _exclude_unscreened(self, member: CompleteSeries, rule: str, value: str, expected: str) -> None:
+    def _exclude_unscreened(self, member: CompleteSeries, rule: Rule, value: str, expected: str) -> None:
         result = RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.EXCLUDED)
         self._exclude(member.series_instance_uid, member.revision, Screening(results=(result,), profile=None))
 
     def _give_up(self, members: Sequence[CompleteSeries], cause: str) -> None:
         """No silence: a study that cannot be screened at all is excluded with what went wrong, and may be requeued."""
         for member in members:
-            self._exclude_unscreened(member, "screening", cause, "headers that the rules can be applied to")
+            self._exclude_unscreened(member, Rule.SCREENING, cause, "headers that the rules can be applied to")
 
     def _read(self, series_instance_uid: str, revision: int) -> Series:
         return read_archived(self._store, self._settings.archive_dir, series_instance_uid, revision)

@@ -9,7 +9,7 @@ import structlog
 from analysis.errors import AnalysisError, UntrustedWeights
 from analysis.findings import Profile
 from analysis.model.registry import SHIPPED, Registry
-from analysis.model.segmenter import Segmenter
+from analysis.models import ModelSet
 from db import ModelRole
 from dicom_node.logs import cause_of
 
@@ -33,7 +33,7 @@ class ModelBench:
         self._settings = settings
         self._store = store
         self._registry = Registry(directory=settings.models_dir)
-        self._loaded: dict[_Key, Segmenter] = {}
+        self._loaded: dict[_Key, ModelSet] = {}
 
     def preload(self) -> None:
         """Load what is active, so that the first job need not. Where one profile's model cannot be, its jobs will fail.
@@ -53,8 +53,8 @@ class ModelBench:
         if refused is not None and not usable:
             raise refused
 
-    def active(self, profile: Profile) -> Segmenter:
-        """The model whose result is the result.
+    def active(self, profile: Profile) -> ModelSet:
+        """The models whose result is the result.
 
         Raises:
             UnknownModel: the assigned one is not installed on this machine.
@@ -62,13 +62,13 @@ class ModelBench:
             ValueError: the device of the settings is not on this machine.
         """
         assigned = self._store.models.assigned(profile, ModelRole.ACTIVE)
-        return self._segmenter((SHIPPED, "") if assigned is None else _key(assigned))
+        return self._models((SHIPPED, "") if assigned is None else _key(assigned))
 
-    def shadow(self, assigned: ModelAssignment) -> Segmenter:
+    def shadow(self, assigned: ModelAssignment) -> ModelSet:
         """The model that runs beside it; raises as :meth:`active` does."""
-        return self._segmenter(_key(assigned))
+        return self._models(_key(assigned))
 
-    def _segmenter(self, key: _Key) -> Segmenter:
+    def _models(self, key: _Key) -> ModelSet:
         if key not in self._loaded:
             loaded = self._load(*key)
             assigned = {_key(one) for one in self._store.models.assignments()} | {(SHIPPED, "")}
@@ -76,15 +76,15 @@ class ModelBench:
             self._loaded[key] = loaded
         return self._loaded[key]
 
-    def _load(self, reference: str, sha256: str) -> Segmenter:
+    def _load(self, reference: str, sha256: str) -> ModelSet:
         model = self._registry.find(reference)
         if sha256 and model.manifest.sha256 != sha256:
             raise UntrustedWeights(
                 f"{reference} was put in use with SHA-256 {sha256}, and is installed with {model.manifest.sha256}."
             )
         worker = self._settings.worker
-        loaded = Segmenter.load(model.directory, device=worker.device, threads=worker.threads)
-        _LOG.info("model.loaded", model=model.reference, sha256=loaded.manifest.sha256, device=worker.device)
+        loaded = ModelSet.load(model.directory, device=worker.device, threads=worker.threads)
+        _LOG.info("model.loaded", model=model.reference, sha256=model.manifest.sha256, device=worker.device)
         return loaded
 
 

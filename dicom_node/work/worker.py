@@ -49,12 +49,12 @@ def build_worker(settings: Settings) -> "Worker":
         screening = screen_headers(series)
         if screening.profile is None:
             return ExcludedSeries(screening=screening, seconds={})
-        return analyse(series, segmenter=bench.active(screening.profile), limits=limits, progress=progress)
+        return analyse(series, models=bench.active(screening.profile), limits=limits, progress=progress)
 
     def analyse_in_shadow(
         series: Series, model: ModelAssignment, progress: Callable[[str], None]
     ) -> AnalysedSeries | ExcludedSeries:
-        return analyse(series, segmenter=bench.shadow(model), limits=limits, progress=progress)
+        return analyse(series, models=bench.shadow(model), limits=limits, progress=progress)
 
     shadow = Shadow(settings=settings, store=store, analyse=analyse_in_shadow)
     return Worker(settings=settings, store=store, analyse=analyse_with_active, shadow=shadow)

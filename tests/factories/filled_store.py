@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from alerts import AlertPolicy, Delivery, ProfileThresholds, RequestContext, evaluate
 from alerts.reports import WrittenReport
 from analysis.findings import Findings, KeySlice, Profile, Quality, QualityLevel, RegionFindings
-from analysis.series import Outcome, RuleResult, Screening
+from analysis.series import Outcome, Rule, RuleResult, Screening
 from db import Job, Peer, ReceivedInstance, Store, upgrade
 from dicom_node.cli import app
 from dicom_node.settings import Node, Settings, document
@@ -22,7 +22,7 @@ STUDY, OTHER_STUDY = "1.2.3.100", "1.2.3.200"
 FLAGGED, EXCLUDED, FAILED, RECEIVING = "1.2.3.100.11", "1.2.3.100.12", "1.2.3.100.13", "1.2.3.200.21"
 ELIGIBLE = replace(store_bench.ELIGIBLE, profile=Profile.CTAC, profile_cues=("kernel B19f",))
 LOCALIZER = Screening(
-    results=(RuleResult(rule="image type", value="LOCALIZER", expected="no localizer", outcome=Outcome.EXCLUDED),),
+    results=(RuleResult(rule=Rule.IMAGE_TYPE, value="LOCALIZER", expected="no localizer", outcome=Outcome.EXCLUDED),),
     profile=None,
 )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import count
 
 from analysis.pipeline import ExcludedSeries
-from analysis.series import Outcome, RuleResult, Screening, Series
+from analysis.series import Outcome, Rule, RuleResult, Screening, Series
 from db import Store
 from dicom_node.node import report_ready, run_child
 from dicom_node.settings import Settings
@@ -33,7 +33,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             threading.Event().wait()
         while mode == "until-told" and not (settings.node.data_dir / "go-on").exists():
             threading.Event().wait(0.05)
-        rule = RuleResult(rule="lung present", value="none", expected="two lungs", outcome=Outcome.EXCLUDED)
+        rule = RuleResult(rule=Rule.LUNG_PRESENT, value="none", expected="two lungs", outcome=Outcome.EXCLUDED)
         return ExcludedSeries(screening=Screening(results=(rule,), profile=None), seconds={"lungs": 0.1})
 
     with Store.open(settings.database_url) as store:

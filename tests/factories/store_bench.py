@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, func, insert, make_url, select, text
 
 from alerts import Alert, Category, Delivery, PolicyDecision
 from analysis.findings import Findings, Profile, Provenance, Quality, QualityLevel, RegionFindings
-from analysis.series.verdicts import Outcome, RuleResult, Screening
+from analysis.series.verdicts import Outcome, Rule, RuleResult, Screening
 from db import Job, ReceivedInstance, RecordedResult, Store, StoredEvent, upgrade
 from db.rows import Row
 
@@ -30,11 +30,11 @@ STUDY, SERIES = "1.2.3", "1.2.3.1"
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 ELIGIBLE = Screening(
-    results=(RuleResult(rule="extent", value="300 mm", expected="at least 100 mm", outcome=Outcome.PASSED),),
+    results=(RuleResult(rule=Rule.EXTENT, value="300 mm", expected="at least 100 mm", outcome=Outcome.PASSED),),
     profile=Profile.CHEST_CT,
 )
 NO_LUNG = Screening(
-    results=(RuleResult(rule="lung", value="0 ml", expected="at least 500 ml", outcome=Outcome.EXCLUDED),),
+    results=(RuleResult(rule=Rule.LUNG_PRESENT, value="0 ml", expected="at least 500 ml", outcome=Outcome.EXCLUDED),),
     profile=None,
 )
 _numbers = count(1)

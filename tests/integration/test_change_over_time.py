@@ -7,6 +7,7 @@ from pathlib import Path
 import node_harness as harness
 import pydicom
 import pytest
+from model_sets import models_with
 from threshold_segmenter import ThresholdSegmenter
 
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
@@ -34,7 +35,7 @@ def store(settings: Settings) -> Iterator[Store]:
 
 
 def _analyse(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
-    return analyse(series, segmenter=ThresholdSegmenter(), progress=progress)
+    return analyse(series, models=models_with(ThresholdSegmenter()), progress=progress)
 
 
 def _examine(settings: Settings, store: Store, folder: Path, *, ggo_ml: float, study_date: str) -> StoredResult:

@@ -1,6 +1,5 @@
 """``analyze`` on real files in a folder: chests of known burden, and everything that is not one."""
 
-import importlib.util
 import json
 import logging
 from collections.abc import Iterator
@@ -11,19 +10,14 @@ from typing import Any
 import pydicom
 import pytest
 import structlog
+from model_sets import models_with
+from threshold_segmenter import ThresholdSegmenter
 from typer.testing import CliRunner
 
 from analysis.errors import OutOfMemory
 from dicom_node.cli import app, local_analysis
 from dicom_node.cli.phantoms import Kind, WrittenPhantom, write_phantom
 from dicom_node.simulator import PhantomSpec, Variant, build_phantom, write_variant
-
-_PATH = Path(__file__).resolve().parents[1] / "factories" / "threshold_segmenter.py"
-_SPEC = importlib.util.spec_from_file_location("threshold_segmenter", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-threshold_segmenter = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(threshold_segmenter)
 
 FINDINGS = {
     *("lung_volume_ml", "ggo_volume_ml", "high_opacity_volume_ml", "burden_percent", "po_percent", "pho_percent"),
@@ -60,9 +54,7 @@ def chest(tmp_path_factory: pytest.TempPathFactory) -> _Chest:
 def _thresholds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Thresholds take the model's place, and no settings file is near."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        local_analysis, "load_segmenter", lambda _settings, _model: threshold_segmenter.ThresholdSegmenter()
-    )
+    monkeypatch.setattr(local_analysis, "load_models", lambda _settings, _model: models_with(ThresholdSegmenter()))
 
 
 def _analyze(*words: object) -> tuple[int, Any, str]:

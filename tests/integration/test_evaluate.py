@@ -19,6 +19,7 @@ from labelled_sets import (
     write_lobes,
     write_medseg,
 )
+from model_sets import models_with
 from typer.testing import CliRunner
 
 import analysis.evaluation
@@ -58,7 +59,9 @@ def loaded(monkeypatch, tmp_path):
         return BandSegmenter(missing_slices=(1,) if directory is not None else ())
 
     monkeypatch.setattr(Segmenter, "load", load)
-    monkeypatch.setattr(volumes, "segment_lungs", lambda volume, **_: Lungs(labels=(volume.hu < -400).astype(np.uint8)))
+    monkeypatch.setattr(
+        volumes, "segment_lungs", lambda volume, *_, **__: Lungs(labels=(volume.hu < -400).astype(np.uint8))
+    )
     monkeypatch.chdir(tmp_path)
     return asked
 
@@ -314,7 +317,7 @@ def test_a_real_case_is_read_as_its_readme_says(shared_data, tmp_path, monkeypat
     scan = read_covid20(shared_data / "covid20" / "radiopaedia_4_85506.zip")
     assert (scan.lesion <= scan.lung).all()
     assert -1024 <= scan.volume.hu.min() < -800
-    figures = score_patient("real", scan, BandSegmenter()).figures
+    figures = score_patient("real", scan, models_with(BandSegmenter())).figures
     assert figures["true_burden_percent"] == pytest.approx(100 * scan.lesion.sum() / scan.lung.sum())
     assert figures["true_burden_percent"] == pytest.approx(11.9, abs=0.05)
     assert figures["lung_dice"] > 0.9

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import node_harness as harness
 import pytest
+from model_sets import models_with
 from store_bench import DATABASES, empty_postgresql
 from threshold_segmenter import ThresholdSegmenter
 
@@ -49,7 +50,7 @@ class _Bench:
             settings=settings,
             store=store,
             name="bench",
-            analyse=lambda series, progress: analyse(series, segmenter=SEGMENTER, progress=progress),
+            analyse=lambda series, progress: analyse(series, models=models_with(SEGMENTER), progress=progress),
         )
 
     def send(self, paths: list[Path]) -> None:

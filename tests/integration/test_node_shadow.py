@@ -8,6 +8,7 @@ import node_harness as harness
 import numpy as np
 import pytest
 from model_folders import write_model
+from model_sets import models_with
 from threshold_segmenter import ThresholdSegmenter
 
 from analysis.errors import OutOfMemory
@@ -82,7 +83,7 @@ def _worker(
     return Worker(
         settings=settings,
         store=store,
-        analyse=lambda series, progress: analyse(series, segmenter=segmenter, progress=progress),
+        analyse=lambda series, progress: analyse(series, models=models_with(segmenter), progress=progress),
         shadow=Shadow(settings=settings, store=store, analyse=analyse_in_shadow),
         **changes,
     )
@@ -135,7 +136,7 @@ def test_a_shadow_never_alerts(settings: Settings, store: Store, uid: str) -> No
     worker = _worker(
         settings,
         store,
-        lambda series, step: analyse(series, segmenter=_Everything(), progress=step),
+        lambda series, step: analyse(series, models=models_with(_Everything()), progress=step),
         active=_Nothing(),
     )
     assert harness.run_due_job(store, worker).state is JobState.SUCCEEDED

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.errors import OutOfMemory, UndecodablePixels
 from analysis.pipeline import ExcludedSeries
-from analysis.series import Outcome, RuleResult, Screening, Series
+from analysis.series import Outcome, Rule, RuleResult, Screening, Series
 from db import Job, JobState, SeriesState, Store
 from dicom_node.settings import Settings
 from dicom_node.work.worker import EXIT_GIVEN_UP, Worker
@@ -31,7 +31,7 @@ def uid(settings: Settings, store: Store, tmp_path: Path) -> str:
 
 def _excluding(_series: Series, progress: Progress) -> ExcludedSeries:
     progress("lungs")
-    rule = RuleResult(rule="lung present", value="none", expected="two lungs", outcome=Outcome.EXCLUDED)
+    rule = RuleResult(rule=Rule.LUNG_PRESENT, value="none", expected="two lungs", outcome=Outcome.EXCLUDED)
     return ExcludedSeries(screening=Screening(results=(rule,), profile=None), seconds={"lungs": 0.1})
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from model_sets import lobe_model, lung_model
 
 from analysis.anatomy import LOBE_LABELS, estimate_lobes, segment_lungs
 from analysis.series import (
@@ -31,7 +32,7 @@ def test_a_real_chest_ct_is_eligible_and_has_two_lungs(shared_data, name, slices
     volume = assemble(series)
     assert volume.hu.shape == (slices, 512, 512)
     assert volume.slice_spacing_mm == pytest.approx(step_mm)
-    lungs = segment_lungs(volume)
+    lungs = segment_lungs(volume, lung_model())
     assert all(result.outcome is Outcome.PASSED for result in screen_volume(volume, lungs))
     per_lung = [float((lungs.labels == side).sum(axis=(1, 2)) @ volume.voxel_volumes_ml()) / 1000 for side in (1, 2)]
     assert litres[0] < sum(per_lung) < litres[1]
@@ -73,7 +74,7 @@ def test_lungs_agree_with_manual_ones(shared_data, case):
         frame_numbers=(None,) * count,
         native=NativeGrid(transposed=False, rows_flipped=False, columns_flipped=False),
     )
-    mask = segment_lungs(volume).mask
+    mask = segment_lungs(volume, lung_model()).mask
     assert 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth)) >= 0.96
 
 
@@ -82,8 +83,8 @@ def test_lobes_of_a_real_series_fill_its_lungs(shared_data, name):
     """All five lobes are told, with the upper ones above the lower ones, and add up to the lungs."""
     (series,) = read_series([shared_data / "dicom" / name]).series
     volume = assemble(series)
-    lungs = segment_lungs(volume)
-    lobes = estimate_lobes(volume, lungs)
+    lungs = segment_lungs(volume, lung_model())
+    lobes = estimate_lobes(volume, lungs, lobe_model())
     assert lobes.scorable, (lobes.cut, lobes.untold)
     np.testing.assert_array_equal(lobes.labels > 0, lungs.mask)
     heights = {label: np.nonzero(lobes.labels == label)[0].mean() for label in LOBE_LABELS}

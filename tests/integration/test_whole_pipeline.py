@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from model_sets import models_with
 from pydicom.dataset import Dataset
 from stored_copies import Storing, read_slices, write_copy
 from threshold_segmenter import ThresholdSegmenter
@@ -31,7 +32,7 @@ POLICY = AlertPolicy(
 
 def _analyse(folder: Path) -> AnalysedSeries | ExcludedSeries:
     (series,) = read_series([folder]).series
-    return analyse(series, segmenter=ThresholdSegmenter())
+    return analyse(series, models=models_with(ThresholdSegmenter()))
 
 
 def _analysed(folder: Path) -> AnalysedSeries:

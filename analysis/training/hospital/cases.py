@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from analysis.anatomy.lungs import segment_lungs
+from analysis.anatomy.lungs import LungModel, segment_lungs
 from analysis.series import Series, assemble, read_series
 from analysis.training.hospital.errors import UnusableMask
 from analysis.training.hospital.grid import Grid
@@ -121,7 +121,7 @@ def read_case(case: HospitalCase, tell: Callable[[str], None]) -> HospitalScan |
             label[regions[region]] = value
     lung = regions.get(Region.LUNG)
     if lung is None:
-        lung = segment_lungs(volume).mask
+        lung = segment_lungs(volume, LungModel.load()).mask
     lung = lung | (label > 0)
     with_lung = np.flatnonzero(lung.any(axis=(1, 2)))
     if not len(with_lung):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 from sr_reports import (
     SERIES,
@@ -27,7 +28,7 @@ from sr_reports import (
 
 from alerts import Prior, wording
 from alerts.reports import write_sr
-from analysis.findings import Lobe, Quality, QualityLevel
+from analysis.findings import Algorithm, Lobe, Quality, QualityLevel
 
 
 def test_values_and_units_are_those_of_the_findings(sources: list[Path], tmp_path: Path) -> None:
@@ -249,3 +250,25 @@ def test_lobes_in_part_and_absent_scores_are_said(sources: list[Path], tmp_path:
     opacities = numbers_of(measurement_groups(report)["All opacities, both lungs"])
     assert opacities["LARGEST_OPACITY"] == (120.0, "cm3")
     assert (opacities["PERIPH_OPACITY"], opacities["PERIPH_LUNG"]) == ((70.0, "%"), (40.0, "%"))
+
+
+def test_each_group_names_the_network_that_told_it(sources: list[Path], tmp_path: Path) -> None:
+    """Opacities by the lesion model, lungs and lobes by theirs; the weights of all stand in the series' group."""
+    lungs = Algorithm(name="right and left lung", version="2", weights_sha256="cd" * 32, runtime="torch 2.13")
+    lobes = Algorithm(name="lobes", version="3", weights_sha256="ef" * 32, runtime="torch 2.13")
+    findings = make_findings(lobes={Lobe.RIGHT_UPPER: region_of(800.0, 10.0, 0.0)})
+    findings = replace(findings, provenance=replace(findings.provenance, lungs=lungs, lobes=lobes))
+    _, report = write_report(findings, sources, tmp_path / "sr.dcm")
+    named = {name: _algorithm(group) for name, group in measurement_groups(report).items()}
+    assert named["Lungs as a whole"][:2] == ("opacity-convlstm", "1.0.0")
+    assert named["Ground-glass opacity, left lung"][:2] == ("opacity-convlstm", "1.0.0")
+    assert named["Left lung"][:2] == ("right and left lung", "2")
+    assert named["Right upper lobe"][:2] == ("lobes", "3")
+    for weights in ("ab", "cd", "ef"):
+        assert any(weights * 32 in text for text in named["Lungs as a whole"])
+
+
+def _algorithm(group: Dataset) -> tuple[str, ...]:
+    """Name, version and parameters of a group's algorithm (TID 4019)."""
+    texts = [(name_code(item), str(item.TextValue)) for item in content_items(group) if item.ValueType == "TEXT"]
+    return tuple(text for wanted in ("111001", "111003", "111002") for code, text in texts if code == wanted)

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from model_sets import lobe_model
 
-from analysis.anatomy import LEFT, LOBE_LABELS, RIGHT, Border, Lungs, estimate_lobes, lobes
+from analysis.anatomy import LEFT, LOBE_LABELS, RIGHT, Border, LobeModel, Lungs, estimate_lobes, lobes
 from analysis.errors import UntrustedWeights
 from analysis.findings import Lobe
 from analysis.measure import measure
@@ -51,14 +52,13 @@ def told_by_height(monkeypatch):
         return told
 
     monkeypatch.setattr(lobes, "_ask", ask)
-    monkeypatch.setattr(lobes, "_load", lambda _: (None, None, 8.0))
 
 
 @pytest.mark.usefixtures("told_by_height")
 def test_lobes_lie_where_the_network_says(two_boxes):
     """Borders come back to the grid of the volume within a voxel of the coarse grid, each lung with its own lobes."""
     volume, lungs = two_boxes
-    found = estimate_lobes(volume, lungs)
+    found = estimate_lobes(volume, lungs, lobe_model())
     assert set(np.unique(found.labels[lungs.labels == RIGHT])) == {4, 5, 6}
     assert set(np.unique(found.labels[lungs.labels == LEFT])) == {7, 8}
     assert not found.labels[lungs.labels == 0].any()
@@ -72,7 +72,7 @@ def test_lobes_lie_where_the_network_says(two_boxes):
 def test_whole_lungs_have_scores(two_boxes):
     """All five lobes are told and whole: LSS and LHOS are given, and lobes add up to the lungs."""
     volume, lungs = two_boxes
-    found = estimate_lobes(volume, lungs)
+    found = estimate_lobes(volume, lungs, lobe_model())
     assert found.scorable
     measured = measure(volume, lungs, np.zeros(lungs.labels.shape, np.uint8), lobes=found)
     assert (measured.lss, measured.lhos) == (0, 0)
@@ -86,7 +86,7 @@ def test_cut_lungs_have_no_scores(two_boxes, make_volume):
     volume, lungs = two_boxes
     rest = make_volume(volume.hu[40:], (2.0, 3.0, 3.0))
     cut = Lungs(labels=lungs.labels[40:])
-    found = estimate_lobes(rest, cut)
+    found = estimate_lobes(rest, cut, lobe_model())
     assert found.cut == {Lobe.RIGHT_MIDDLE, Lobe.RIGHT_LOWER, Lobe.LEFT_LOWER}
     measured = measure(rest, cut, np.zeros(cut.labels.shape, np.uint8), lobes=found)
     assert measured.lss is None
@@ -105,8 +105,8 @@ def fissured(two_boxes, make_volume):
 @pytest.mark.usefixtures("told_by_height")
 def test_a_border_is_drawn_at_its_fissure(two_boxes, fissured):
     """The left border rises to the fissure and is named; the lobes of the right lung are as without it."""
-    plain = estimate_lobes(*two_boxes)
-    found = estimate_lobes(*fissured)
+    plain = estimate_lobes(*two_boxes, lobe_model())
+    found = estimate_lobes(*fissured, lobe_model())
     assert plain.on_fissures == set()
     assert found.on_fissures == {Border.LEFT_OBLIQUE}
     lowest = [np.flatnonzero((lobes.labels == 7).any(axis=(1, 2)))[0] for lobes in (plain, found)]
@@ -122,15 +122,14 @@ def test_borders_of_cut_lungs_are_not_moved(fissured, make_volume):
     """The same fissure in lungs whose lower ends were not imaged: no border is on a fissure."""
     volume, lungs = fissured
     cut = make_volume(volume.hu[30:], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[30:])
-    assert estimate_lobes(*cut).on_fissures == set()
+    assert estimate_lobes(*cut, lobe_model()).on_fissures == set()
 
 
 def test_a_lobe_of_doubt_is_not_told(monkeypatch, two_boxes):
     """Where the network cannot tell lobes apart, none is labelled, and the lobes are named as untold."""
     volume, lungs = two_boxes
     monkeypatch.setattr(lobes, "_ask", lambda _n, _f, right, *_: np.full((5, *right.shape), 0.5, np.float32))
-    monkeypatch.setattr(lobes, "_load", lambda _: (None, None, 8.0))
-    found = estimate_lobes(volume, lungs)
+    found = estimate_lobes(volume, lungs, lobe_model())
     assert not found.labels.any()
     assert found.untold == set(Lobe)
     assert not found.scorable
@@ -147,9 +146,8 @@ def test_the_network_is_shown_that_nothing_is_known_beyond_a_cut(monkeypatch, tw
         return np.full((5, *right.shape), 0.5, np.float32)
 
     monkeypatch.setattr(lobes, "_ask", ask)
-    monkeypatch.setattr(lobes, "_load", lambda _: (None, None, 7.0))
     volume, lungs = two_boxes
-    estimate_lobes(make_volume(volume.hu[rest], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[rest]))
+    estimate_lobes(make_volume(volume.hu[rest], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[rest]), lobe_model())
     lung, imaged = shown[0]
     assert imaged[lung].all()
     for end in (0, -1):
@@ -162,11 +160,11 @@ def test_the_network_is_shown_that_nothing_is_known_beyond_a_cut(monkeypatch, tw
 def test_lobes_of_a_cut_lung_are_told_by_a_stricter_measure(monkeypatch, two_boxes, make_volume):
     """What is confident enough for a whole lung is not for one that is cut off: its lobes are untold, not labelled."""
     volume, lungs = two_boxes
-    confidence = min(estimate_lobes(volume, lungs).confidence_percent.values())
+    confidence = min(estimate_lobes(volume, lungs, lobe_model()).confidence_percent.values())
     monkeypatch.setattr(lobes, "LEAST_CONFIDENCE_PERCENT", confidence - 1)
     monkeypatch.setattr(lobes, "LEAST_CONFIDENCE_CUT_PERCENT", 100.0)
-    assert estimate_lobes(volume, lungs).untold == set()
-    found = estimate_lobes(make_volume(volume.hu[40:], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[40:]))
+    assert estimate_lobes(volume, lungs, lobe_model()).untold == set()
+    found = estimate_lobes(make_volume(volume.hu[40:], (2.0, 3.0, 3.0)), Lungs(labels=lungs.labels[40:]), lobe_model())
     assert found.untold == set(Lobe)
     assert not found.labels.any()
 
@@ -178,7 +176,7 @@ def test_a_low_base_of_a_lung_is_told_as_lower_lobe_alone(make_volume, stop, tol
     labels = np.zeros((100, 60, 80), np.uint8)
     labels[20:, 15:45, 8:32], labels[20:, 15:45, 48:72] = RIGHT, LEFT
     volume = make_volume(np.where(labels > 0, -850, 40)[:stop], (2.0, 3.0, 3.0))
-    found = estimate_lobes(volume, Lungs(labels=labels[:stop]))
+    found = estimate_lobes(volume, Lungs(labels=labels[:stop]), lobe_model())
     assert set(found.confidence_percent) == told
     assert found.untold == set(Lobe) - told
 
@@ -194,7 +192,7 @@ def test_half_a_lung_has_no_lobe_that_lies_in_the_other_half(chest_shape, make_v
     found = {}
     for name, rest in (("upper", slice(half, None)), ("lower", slice(0, half))):
         part = make_volume(volume.hu[rest], (4.0, 3.0, 3.0))
-        found[name] = estimate_lobes(part, Lungs(labels=lungs.labels[rest]))
+        found[name] = estimate_lobes(part, Lungs(labels=lungs.labels[rest]), lobe_model())
     assert Lobe.RIGHT_MIDDLE in found["upper"].untold
     assert Lobe.RIGHT_UPPER in found["lower"].untold
     assert {Lobe.RIGHT_UPPER, Lobe.LEFT_UPPER} <= set(found["upper"].confidence_percent)
@@ -208,7 +206,7 @@ def test_half_a_lung_has_no_lobe_that_lies_in_the_other_half(chest_shape, make_v
 def test_whole_lungs_of_a_common_shape_have_all_five_lobes(chest_shape):
     """The middle lobe lies in front below, the lower lobes behind below, each confident enough to be told."""
     volume, lungs = chest_shape
-    found = estimate_lobes(volume, lungs)
+    found = estimate_lobes(volume, lungs, lobe_model())
     assert found.scorable
     middles = {
         lobe: [float(axis.mean()) for axis in np.nonzero(found.labels == label)] for label, lobe in LOBE_LABELS.items()
@@ -221,14 +219,14 @@ def test_whole_lungs_of_a_common_shape_have_all_five_lobes(chest_shape):
 def test_no_lungs_have_no_lobes(two_boxes):
     """Without a lung the weights are not even read."""
     volume, lungs = two_boxes
-    assert not estimate_lobes(volume, Lungs(labels=np.zeros_like(lungs.labels))).labels.any()
+    assert not estimate_lobes(volume, Lungs(labels=np.zeros_like(lungs.labels)), lobe_model()).labels.any()
 
 
-def test_other_weights_than_the_manifest_names_are_refused(tmp_path, two_boxes):
+def test_other_weights_than_the_manifest_names_are_refused(tmp_path):
     """The SHA-256 of what is loaded is the one in the manifest, or nothing is loaded."""
     (tmp_path / "lobes.safetensors").write_bytes(b"other")
     (tmp_path / "manifest.json").write_text(json.dumps({"widths": [16, 32, 48, 64], "grid_mm": 8, "sha256": "0"}))
     with pytest.raises(UntrustedWeights):
-        estimate_lobes(*two_boxes, directory=tmp_path)
+        LobeModel.load(tmp_path)
     with pytest.raises(UntrustedWeights):
-        estimate_lobes(*two_boxes, directory=tmp_path / "missing")
+        LobeModel.load(tmp_path / "missing")

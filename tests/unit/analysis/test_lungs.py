@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from model_sets import lung_model
 
 from analysis.anatomy import LEFT, RIGHT, lung_network, segment_lungs
 from analysis.anatomy.air import Grid, body_air
@@ -26,7 +27,7 @@ def _truth(chest):
 def test_lungs_are_found_and_told_apart(make_volume, make_chest, noise_hu):
     """Right and left are labelled from the patient's right to left, without the trachea, also in noise."""
     right, left = _truth(make_chest(noise_hu=0.0))
-    labels = segment_lungs(make_volume(make_chest(noise_hu=noise_hu))).labels
+    labels = segment_lungs(make_volume(make_chest(noise_hu=noise_hu)), lung_model()).labels
     assert _dice(labels == RIGHT, right) > 0.96
     assert _dice(labels == LEFT, left) > 0.96
     assert not labels[45, 82:89, 117:124].any()
@@ -37,7 +38,7 @@ def test_lungs_that_touch_are_cut_apart(make_volume, make_chest):
     chest = make_chest(noise_hu=0.0)
     right, left = _truth(chest)
     chest[25:35, 80:83, 100:140] = -850
-    labels = segment_lungs(make_volume(chest)).labels
+    labels = segment_lungs(make_volume(chest), lung_model()).labels
     assert _dice(labels == RIGHT, right) > 0.95
     assert _dice(labels == LEFT, left) > 0.95
 
@@ -51,7 +52,7 @@ def test_consolidation_at_the_pleura_is_lung(make_volume, make_chest):
     dense[:25] = dense[35:] = False
     dense[:, :85] = dense[:, 115:] = False
     chest[dense] = 30
-    labels = segment_lungs(make_volume(chest)).labels
+    labels = segment_lungs(make_volume(chest), lung_model()).labels
     assert np.mean(labels[dense] == RIGHT) > 0.8
 
 
@@ -66,7 +67,7 @@ def test_fluid_that_layers_behind_a_lung_is_no_lung(make_volume, make_chest, dep
     fluid = right.copy()
     fluid[:, : 152 - depth] = False
     chest[fluid] = 10
-    labels = segment_lungs(make_volume(chest)).labels
+    labels = segment_lungs(make_volume(chest), lung_model()).labels
     assert np.mean(labels[fluid] > 0) < 0.1
     assert _dice(labels == RIGHT, right & ~fluid) > 0.96
 
@@ -117,7 +118,7 @@ def test_bowel_gas_is_not_lung(make_volume, make_chest):
     """A bubble of bare gas below the lungs is left out."""
     chest = make_chest(noise_hu=10.0)
     chest[4:14, 50:70, 105:135] = -1000
-    labels = segment_lungs(make_volume(chest)).labels
+    labels = segment_lungs(make_volume(chest), lung_model()).labels
     assert not labels[4:14, 52:68, 107:133].any()
 
 
@@ -128,7 +129,7 @@ def test_the_dome_of_the_diaphragm_is_not_lung(make_volume, make_chest):
     for index in range(30):
         radius = np.sqrt(max(0.0, 30**2 - (index * 1.0) ** 2)) * 0.7
         chest[index][(rows - 100) ** 2 + (columns - 70) ** 2 < radius**2] = 50
-    labels = segment_lungs(make_volume(chest)).labels
+    labels = segment_lungs(make_volume(chest), lung_model()).labels
     assert np.mean(labels[18:26, 97:103, 67:73] == 0) > 0.9
 
 
@@ -136,7 +137,7 @@ def test_a_part_of_the_lungs_is_found(make_volume, make_chest):
     """Lungs that are cut off above and below are found in what is there."""
     chest = make_chest(noise_hu=0.0)[20:40]
     right, _ = _truth(chest)
-    assert _dice(segment_lungs(make_volume(chest)).labels == RIGHT, right) > 0.95
+    assert _dice(segment_lungs(make_volume(chest), lung_model()).labels == RIGHT, right) > 0.95
 
 
 def test_lungs_open_to_room_air_in_one_slice_are_kept(make_volume, make_chest):
@@ -144,12 +145,12 @@ def test_lungs_open_to_room_air_in_one_slice_are_kept(make_volume, make_chest):
     chest = make_chest(noise_hu=0.0)
     right, _ = _truth(chest)
     chest[30, 99:102, :50] = -1000
-    assert _dice(segment_lungs(make_volume(chest)).labels == RIGHT, right) > 0.9
+    assert _dice(segment_lungs(make_volume(chest), lung_model()).labels == RIGHT, right) > 0.9
 
 
 def test_air_alone_has_no_lungs(make_volume):
     """An empty scanner yields an empty mask, no box, and no agreement on anything."""
-    lungs = segment_lungs(make_volume(np.full((20, 100, 100), -1000)))
+    lungs = segment_lungs(make_volume(np.full((20, 100, 100), -1000)), lung_model())
     assert not lungs.mask.any()
     assert lungs.box is None
     assert lungs.agreement is None
@@ -157,13 +158,15 @@ def test_air_alone_has_no_lungs(make_volume):
 
 def test_both_methods_agree_on_plain_lungs(make_volume, make_chest):
     """Agreement is the Dice of the lungs and those of the classical method."""
-    assert (segment_lungs(make_volume(make_chest())).agreement or 0) > 0.93
+    assert (segment_lungs(make_volume(make_chest()), lung_model()).agreement or 0) > 0.93
 
 
 def test_the_same_scan_has_the_same_lungs(make_volume, make_chest):
     """Nothing is left to chance."""
     volume = make_volume(make_chest(noise_hu=40.0)[10:50])
-    np.testing.assert_array_equal(segment_lungs(volume).labels, segment_lungs(volume).labels)
+    np.testing.assert_array_equal(
+        segment_lungs(volume, lung_model()).labels, segment_lungs(volume, lung_model()).labels
+    )
 
 
 def test_where_the_network_sees_nothing_the_classical_lungs_are_taken(monkeypatch, make_volume, make_chest):
@@ -176,7 +179,7 @@ def test_where_the_network_sees_nothing_the_classical_lungs_are_taken(monkeypatc
         return np.stack([np.full(hu.shape, 9.0), np.full(hu.shape, -9.0), np.full(hu.shape, -9.0)]).astype(np.float32)
 
     monkeypatch.setattr(lung_network, "lung_logits", blind)
-    lungs = segment_lungs(make_volume(chest))
+    lungs = segment_lungs(make_volume(chest), lung_model())
     assert lungs.agreement == 0
     assert _dice(lungs.labels == RIGHT, right) > 0.93
     assert _dice(lungs.labels == LEFT, left) > 0.93
@@ -187,5 +190,5 @@ def test_a_few_thick_slices_are_told_too(make_volume, make_chest, slices):
     """Slices 8 mm apart, however few, have their lungs found."""
     chest = make_chest(noise_hu=0.0)[24 : 24 + 4 * slices : 4]
     right, left = _truth(chest)
-    labels = segment_lungs(make_volume(chest, (8.0, 1.5, 1.5))).labels
+    labels = segment_lungs(make_volume(chest, (8.0, 1.5, 1.5)), lung_model()).labels
     assert _dice(labels > 0, right | left) > 0.93

@@ -1,12 +1,16 @@
 """The story from series to findings, with a model that is a threshold."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from model_sets import lobe_model, lung_model, models_with
 
 from analysis import pipeline
-from analysis.anatomy import Lobes
+from analysis.anatomy import Lobes, LungModel
+from analysis.anatomy.lungs import WEIGHTS_NAME
+from analysis.anatomy.weights import package_directory, read_weights, write_weights
 from analysis.findings import Profile, Provenance
 from analysis.pictures import coronal_png, key_slice_png, lobes_png
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
@@ -44,7 +48,7 @@ def analysed(monkeypatch, make_series, make_volume, make_chest):
     chest[_WALL] = -300
     monkeypatch.setattr(pipeline, "assemble", lambda _: make_volume(chest))
     steps = []
-    return analyse(make_series(60), segmenter=_Threshold(), progress=steps.append), steps
+    return analyse(make_series(60), models=models_with(_Threshold()), progress=steps.append), steps
 
 
 def test_an_analysis_tells_its_steps_and_clips_labels_to_the_lungs(analysed):
@@ -59,9 +63,37 @@ def test_an_analysis_tells_its_steps_and_clips_labels_to_the_lungs(analysed):
     assert 25 <= result.findings.key_slices[0].slice_index < 35
 
 
+def test_a_result_names_every_network_with_its_weights(analysed):
+    """Lesions, lungs and lobes are named in the findings and in their summary, as the models that were handed in."""
+    result, _ = analysed
+    named = result.findings.provenance.algorithms
+    assert list(named) == ["lesions", "lungs", "lobes"]
+    assert named["lungs"] == lung_model().algorithm
+    assert named["lobes"].weights_sha256 == lobe_model().algorithm.weights_sha256
+    assert result.findings.summary()["algorithms"]["lungs"]["name"] == "right and left lung"
+
+
+def test_other_lungs_are_used_and_named(monkeypatch, tmp_path, make_series, make_volume, make_chest):
+    """The analysis computes with the lungs that it is given: nothing is kept from one set of models to the next."""
+    shipped = package_directory("lungs")
+    manifest, state = read_weights(shipped, WEIGHTS_NAME)
+    blind = {name: value * 0 for name, value in state.items()}
+    write_weights(tmp_path, WEIGHTS_NAME, {**manifest, "name": "blind"}, blind, evaluation={})
+    monkeypatch.setattr(pipeline, "assemble", lambda _: make_volume(make_chest()))
+    models = models_with(_Threshold())
+    first = analyse(make_series(60), models=models)
+    second = analyse(make_series(60), models=replace(models, lungs=LungModel.load(tmp_path)))
+    assert isinstance(first, AnalysedSeries)
+    assert isinstance(second, AnalysedSeries)
+    named = second.findings.provenance.lungs
+    assert named is not None
+    assert (named.name, named.weights_sha256) != (lung_model().algorithm.name, lung_model().algorithm.weights_sha256)
+    assert second.findings.quality.lung_agreement != first.findings.quality.lung_agreement
+
+
 def test_an_excluded_series_is_not_read(make_series):
     """Excluded by its headers: no file is opened, as none of them exists."""
-    result = analyse(make_series(modality="MR"), segmenter=_Threshold())
+    result = analyse(make_series(modality="MR"), models=models_with(_Threshold()))
     assert isinstance(result, ExcludedSeries)
     assert result.screening.reason.startswith("modality: MR")
 
@@ -69,7 +101,7 @@ def test_an_excluded_series_is_not_read(make_series):
 def test_a_series_without_lungs_is_excluded_by_its_pixels(monkeypatch, make_series, make_volume):
     """The pixel rules have the last word, and the profile goes."""
     monkeypatch.setattr(pipeline, "assemble", lambda _: make_volume(np.full((20, 100, 100), -1000)))
-    result = analyse(make_series(), segmenter=_Threshold())
+    result = analyse(make_series(), models=models_with(_Threshold()))
     assert isinstance(result, ExcludedSeries)
     assert result.screening.profile is None
     assert not result.screening.eligible

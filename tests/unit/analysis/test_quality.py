@@ -13,7 +13,7 @@ from analysis.measure import QualityLimits, ScanTags, assess_quality
 from analysis.measure.coverage import measure_coverage
 from analysis.measure.motion import measure_motion_mm
 from analysis.measure.noise import measure_noise
-from analysis.series import Outcome, RuleResult, Screening
+from analysis.series import Outcome, Rule, RuleResult, Screening
 
 _SCREENED = Screening(results=(), profile=Profile.CHEST_CT)
 
@@ -180,7 +180,7 @@ def test_what_screening_noted_is_a_reason(chest, make_volume):
     """Slices that do not touch, unequal steps and a tilted gantry are said in words; other notes are not."""
     results = tuple(
         RuleResult(rule=rule, value="", expected="", outcome=Outcome.NOTED)
-        for rule in ("slice contact", "slice step", "gantry tilt", "body part")
+        for rule in (Rule.SLICE_CONTACT, Rule.SLICE_STEP, Rule.GANTRY_TILT, Rule.BODY_PART)
     )
     quality = _assess(make_volume, *chest, screening=Screening(results=results, profile=Profile.CHEST_CT))
     assert len(quality.reasons) == 3

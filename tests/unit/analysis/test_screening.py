@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from model_sets import lung_model
 from pydicom.uid import MRImageStorage, NuclearMedicineImageStorage, PositronEmissionTomographyImageStorage
 
-from analysis.anatomy import Lungs, segment_lungs
+from analysis.anatomy import segment_lungs
 from analysis.findings import Profile
 from analysis.series import Outcome, StudyContext, screen_headers, screen_volume
 
@@ -138,14 +139,16 @@ def test_an_emission_series_in_the_same_frame_of_reference_with_other_cues_tells
 def test_a_chest_passes_the_pixel_rules(make_volume, make_chest):
     """HU with air, tissue and lung pass."""
     scan = make_volume(make_chest())
-    assert all(result.outcome is Outcome.PASSED for result in screen_volume(scan, segment_lungs(scan)))
+    assert all(
+        result.outcome is Outcome.PASSED for result in screen_volume(scan, segment_lungs(scan, lung_model()).mask)
+    )
 
 
 @pytest.mark.parametrize(("slope", "offset"), [(1.0, 1000.0), (0.4, 400.0), (0.0001, 0.1)])
 def test_a_map_that_is_not_in_hounsfield_units_is_excluded(make_volume, make_chest, slope, offset):
     """A map of attenuation coefficients has no air near -1000."""
     scan = make_volume(make_chest() * slope + offset)
-    scale, _ = screen_volume(scan, Lungs(labels=np.zeros(scan.hu.shape, np.uint8)))
+    scale, _ = screen_volume(scan, np.zeros(scan.hu.shape, bool))
     assert scale.outcome is Outcome.EXCLUDED
 
 
@@ -153,5 +156,5 @@ def test_a_body_without_lungs_is_excluded(make_volume, make_chest):
     """A body of water with no lung in it has none."""
     hu = make_chest()
     scan = make_volume(np.where((hu < -700) & (hu > -950), np.int16(40), hu))
-    *_, lung = screen_volume(scan, segment_lungs(scan))
+    *_, lung = screen_volume(scan, segment_lungs(scan, lung_model()).mask)
     assert lung.outcome is Outcome.EXCLUDED

@@ -99,6 +99,15 @@ def test_text_is_stored_as_every_database_can(engine: Engine) -> None:
         assert connection.scalar(select(EventRow.detail)) == "aü?→"
 
 
+def test_findings_of_before_lungs_and_lobes_were_named_are_read() -> None:
+    """A row that an older version wrote gives its findings, and says that these networks were not named."""
+    row = to_json(findings_of(JOB))
+    del row["provenance"]["lungs"], row["provenance"]["lobes"]
+    provenance = from_json(Findings, row).provenance
+    assert provenance.lungs is None
+    assert list(provenance.algorithms) == ["lesions"]
+
+
 def test_values_come_back_from_json_as_they_went_in() -> None:
     """Findings, screening and alert survive the JSON columns."""
     findings, alert = findings_of(JOB), decision_of(JOB, alert=True).alert

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from labelled_sets import BURDEN_PERCENT, GGO_HU, LESION_VOXELS, LUNG_VOXELS, BandSegmenter, chest, lobe_boxes
+from model_sets import lobe_model, models_with
 
 from analysis.anatomy import Lobes, Lungs
 from analysis.evaluation import lobes as lobe_scores
@@ -34,8 +35,8 @@ def own_lungs(monkeypatch):
     """In place of the lung segmentation: the true lungs, less what a test takes out of them."""
     missing = SimpleNamespace(where=())
 
-    def find(volume, *, valid=None):
-        del valid
+    def find(volume, model, *, valid=None):
+        del model, valid
         labels = (volume.hu < -400).astype(np.uint8)
         if missing.where:
             labels[missing.where] = 0
@@ -57,7 +58,7 @@ def test_dice_and_sensitivity():
 def test_a_model_that_is_right_has_dice_1_and_the_true_burden(scan, own_lungs):
     """Where prediction and truth are equal every Dice is 1, and the burden is the one that was painted."""
     del own_lungs
-    figures = score_patient("case", scan, BandSegmenter()).figures
+    figures = score_patient("case", scan, models_with(BandSegmenter())).figures
     for key in ("lesion_dice", "lesion_dice_own_lung", "lung_dice", "lesion_in_lung_share", "lesion_sensitivity"):
         assert figures[key] == 1, key
     for key in ("burden_percent", "true_burden_percent", "burden_true_lung_percent"):
@@ -69,7 +70,7 @@ def test_a_model_that_is_right_has_dice_1_and_the_true_burden(scan, own_lungs):
 def test_what_our_lungs_miss_counts_for_the_chain_only(scan, own_lungs):
     """A slice that our lungs lack costs the chain half of the lesion, and the model in the true lung nothing."""
     own_lungs.where = (1,)
-    figures = score_patient("case", scan, BandSegmenter()).figures
+    figures = score_patient("case", scan, models_with(BandSegmenter())).figures
     assert figures["lesion_dice"] == 1
     assert figures["lesion_in_lung_share"] == 0.5
     assert figures["lesion_dice_own_lung"] == pytest.approx(2 / 3)
@@ -83,7 +84,7 @@ def test_a_control_has_only_false_burden(own_lungs):
     hu, label = chest(lesions=False)
     hu[0, 8, 8:18] = GGO_HU
     scan = LabelledScan(volume=plain_volume(hu, (3.0, 2.0, 2.0)), lung=label > 0, lesion=np.zeros(hu.shape, bool))
-    result = score_control("control", scan, BandSegmenter(), picture=True)
+    result = score_control("control", scan, models_with(BandSegmenter()), picture=True)
     assert result.figures["burden_percent"] == pytest.approx(100 * 10 / LUNG_VOXELS)
     assert result.figures["true_burden_percent"] == 0
     assert result.figures["lesion_volume_ml"] == pytest.approx(10 * 0.012)
@@ -111,8 +112,8 @@ def test_lobes_are_scored_one_by_one(monkeypatch):
     """A middle lobe that is told as upper lobe has Dice 0; the mean is over the five."""
     truth = lobe_boxes()
 
-    def estimate(volume, lungs, *, directory=None):
-        del directory
+    def estimate(volume, lungs, model):
+        del model
         assert volume.hu.shape == truth.shape
         assert ((lungs.labels == 1) == np.isin(truth, (4, 5, 6))).all()
         assert ((lungs.labels == 2) == np.isin(truth, (7, 8))).all()
@@ -120,7 +121,7 @@ def test_lobes_are_scored_one_by_one(monkeypatch):
         return Lobes(labels=labels, confidence_percent={}, cut=frozenset(), untold=frozenset())
 
     monkeypatch.setattr(lobe_scores, "estimate_lobes", estimate)
-    result = score_lobes("map", LabelledLobes(lobes=truth, spacing_mm=(2.0, 2.0, 2.0)), picture=True)
+    result = score_lobes("map", LabelledLobes(lobes=truth, spacing_mm=(2.0, 2.0, 2.0)), lobe_model(), picture=True)
     upper = 2 * 1536 / (1536 + 1536 + 768)
     assert result.figures["RML_dice"] == 0
     assert result.figures["RUL_dice"] == pytest.approx(upper)
@@ -159,7 +160,7 @@ def test_the_profile_reaches_the_model(scan, own_lungs):
     """A simulated CTAC is judged by the thresholds of its profile."""
     del own_lungs
     model = BandSegmenter()
-    score_patient("case", scan, model, profile=Profile.CTAC)
+    score_patient("case", scan, models_with(model), profile=Profile.CTAC)
     assert set(model.profiles) == {Profile.CTAC}
 
 
@@ -186,10 +187,10 @@ def test_an_outline_drawn_widely_costs_dice_but_not_the_dense_dice(own_lungs):
     lung, lesion = label > 0, label == 2
     wide = lung & np.stack([cv2.dilate(plane, np.ones((33, 1), np.uint8)) > 0 for plane in lesion.astype(np.uint8)])
     scan = LabelledScan(volume=plain_volume(hu, (3.0, 0.5, 0.5)), lung=lung, lesion=wide)
-    figures = score_patient("case", scan, BandSegmenter()).figures
+    figures = score_patient("case", scan, models_with(BandSegmenter())).figures
     assert figures["lesion_dice"] == pytest.approx(2 / 3, abs=0.01)
     assert figures["true_lesion_aerated_percent"] == pytest.approx(50, abs=10)
     assert figures["lesion_dice_dense"] > 0.9
     assert figures["burden_dense_percent"] == pytest.approx(figures["true_burden_dense_percent"], rel=0.2)
-    of_all = score_patient("case", replace(scan, lesion=lung), BandSegmenter()).figures
+    of_all = score_patient("case", replace(scan, lesion=lung), models_with(BandSegmenter())).figures
     assert "lesion_dice_dense" not in of_all

@@ -9,7 +9,7 @@ from analysis.anatomy.lobe_network import GRID_MM, lobe_network
 from analysis.anatomy.lobe_shape import LobeShape
 from analysis.anatomy.lung_field import Border, tell_lungs
 from analysis.anatomy.lung_network import lung_network
-from analysis.anatomy.lungs import draw_lungs, load_lungs, working_grid
+from analysis.anatomy.lungs import LungModel, draw_lungs, working_grid
 from analysis.anatomy.weights import write_weights
 from analysis.errors import UntrustedWeights
 from analysis.series import NativeGrid, Volume
@@ -247,9 +247,12 @@ def test_certainty_and_the_classical_method_speak_for_lung_at_the_border(learned
 def test_exported_lungs_are_read_back_and_others_refused(tmp_path, learned):
     """Weights, widths and border come back from their folder; with other bytes they do not."""
     network, border = learned
-    manifest = {"widths": list(network.widths), "border": {"network": 2.0, "air": 1.0, "classical": 1.5, "offset": 0.5}}
+    border_of = {"network": 2.0, "air": 1.0, "classical": 1.5, "offset": 0.5}
+    manifest = {"name": "lungs", "version": "1", "widths": list(network.widths), "border": border_of}
     write_weights(tmp_path, "lungs.safetensors", manifest, network.state_dict(), evaluation={})
-    read, drawn = load_lungs(tmp_path)
+    loaded = LungModel.load(tmp_path)
+    read, drawn = loaded.network, loaded.border
+    assert loaded.algorithm.name == "lungs"
     assert drawn == Border(network=2.0, air=1.0, classical=1.5, offset=0.5)
     assert drawn != border
     for one, other in zip(read.parameters(), network.parameters(), strict=True):
@@ -257,10 +260,10 @@ def test_exported_lungs_are_read_back_and_others_refused(tmp_path, learned):
     bad = tmp_path / "bad"
     write_weights(bad, "lungs.safetensors", manifest, lung_network((8,)).state_dict(), evaluation={})
     with pytest.raises(UntrustedWeights, match="does not fit"):
-        load_lungs(bad)
+        LungModel.load(bad)
     (bad / "lungs.safetensors").write_bytes(b"other")
     with pytest.raises(UntrustedWeights, match="SHA-256"):
-        load_lungs(bad / ".")
+        LungModel.load(bad / ".")
 
 
 def test_the_report_names_the_worst_scan():

@@ -1,0 +1,23 @@
+"""The anatomy models of the package, read once for all tests, beside a lesion model of the test's own."""
+
+from functools import cache
+
+from analysis.anatomy import LobeModel, LungModel
+from analysis.models import LesionModel, ModelSet
+
+
+@cache
+def lung_model() -> LungModel:
+    """The package's lungs."""
+    return LungModel.load()
+
+
+@cache
+def lobe_model() -> LobeModel:
+    """The package's lobes."""
+    return LobeModel.load()
+
+
+def models_with(lesions: LesionModel) -> ModelSet:
+    """These lesions, with the package's lungs and lobes."""
+    return ModelSet(lesions=lesions, lungs=lung_model(), lobes=lobe_model())
