@@ -17,6 +17,7 @@ from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, Step
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import FailingUnits, Store
 from db.values import (
+    Arrival,
     AssociationRecord,
     CompleteSeries,
     EarlierResult,
@@ -27,6 +28,7 @@ from db.values import (
     RecordedKind,
     RecordedResult,
     RefusedAssociation,
+    Rejected,
     RequeueCandidate,
     RequeueFilter,
     SeriesEvidence,
@@ -49,6 +51,7 @@ __all__ = [
     "STEP_TRANSITIONS",
     "Actor",
     "ActorKind",
+    "Arrival",
     "AssociationRecord",
     "AuditEntry",
     "BackupRefused",
@@ -72,6 +75,7 @@ __all__ = [
     "RecordedKind",
     "RecordedResult",
     "RefusedAssociation",
+    "Rejected",
     "RequeueCandidate",
     "RequeueFilter",
     "SchemaOutOfDate",

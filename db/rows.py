@@ -99,10 +99,18 @@ class StudyRow(Row):
 
 
 class SeriesRow(Row):
-    """A series and its state."""
+    """A series and its state.
+
+    ``lacking`` says in words what of the revision is known to be missing. ``rejected_for`` names the reconstruction
+    that was chosen in its place, ``rejection`` is the screening that says why. ``screenings`` counts how often the
+    screening of the revision was begun.
+    """
 
     __tablename__ = "series"
-    __table_args__ = tuple(_prefixed("series", name) for name in ("series_instance_uid", "reversed_uid"))
+    __table_args__ = (
+        *(_prefixed("series", name) for name in ("series_instance_uid", "reversed_uid")),
+        Index("ix_series_waiting", "state", "last_received_at"),
+    )
 
     series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     reversed_uid: Mapped[str]
@@ -122,6 +130,10 @@ class SeriesRow(Row):
     completed_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     instances_removed_at: Mapped[datetime | None]
+    lacking: Mapped[str | None]
+    rejected_for: Mapped[str | None] = mapped_column(index=True)
+    rejection: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    screenings: Mapped[int] = mapped_column(server_default="0")
 
 
 class InstanceRow(Row):
@@ -161,6 +173,16 @@ class AssociationRow(Row):
     address: Mapped[str]
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None] = mapped_column(index=True)
+    released: Mapped[bool | None]
+
+
+class AssociationSeriesRow(Row):
+    """That an association brought something of a series."""
+
+    __tablename__ = "association_series"
+
+    association_id: Mapped[str] = mapped_column(primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(primary_key=True, index=True)
 
 
 class JobRow(Row):

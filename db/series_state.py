@@ -26,6 +26,7 @@ class SeriesEvent(StrEnum):
     EXCLUDE = "exclude"
     ANALYSE = "analyse"
     FAIL = "fail"
+    RECONSIDER = "reconsider"
 
 
 SERIES_TRANSITIONS: dict[tuple[SeriesState, SeriesEvent], SeriesState] = {
@@ -48,6 +49,8 @@ SERIES_TRANSITIONS: dict[tuple[SeriesState, SeriesEvent], SeriesState] = {
     (SeriesState.QUEUED, SeriesEvent.EXCLUDE): SeriesState.EXCLUDED,
     # a better reconstruction of the same acquisition came later
     (SeriesState.ANALYSED, SeriesEvent.EXCLUDE): SeriesState.EXCLUDED,
+    # the reconstruction that was chosen in its place cannot be analysed
+    (SeriesState.EXCLUDED, SeriesEvent.RECONSIDER): SeriesState.COMPLETE,
     # its result is recorded
     (SeriesState.QUEUED, SeriesEvent.ANALYSE): SeriesState.ANALYSED,
     # its job is a dead letter, or was cancelled

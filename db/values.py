@@ -98,11 +98,12 @@ class AssociationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesEvidence:
-    """What tells whether a series being received is complete; positions in mm along the normal, ascending.
+    """What tells whether a series being received is complete; ``instance_count`` counts what is on disk.
 
     ``open_associations`` counts those that brought something of the study and are not closed.
     ``announced_instances`` counts what the modality lists in performed procedure steps that have ended (None: it lists
-    nothing), ``announced_missing`` those of them that have not come.
+    nothing), ``announced_missing`` those of them that have not come. ``removed_instances`` are those that retention
+    removed and that did not come again.
     """
 
     series_instance_uid: str
@@ -110,12 +111,24 @@ class SeriesEvidence:
     revision: int
     modality: str
     instance_count: int
-    slice_positions: tuple[float, ...]
     last_received_at: datetime
     open_associations: int
-    receiving_siblings: int
     announced_instances: int | None = None
     announced_missing: int = 0
+    removed_instances: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What has come of a series: positions in mm along the normal, ascending, each instance on disk once.
+
+    Of ``unplaced`` instances no position is known. ``broken_off``: the last association that brought something of it
+    ended without being released.
+    """
+
+    slice_positions: tuple[float, ...]
+    unplaced: int = 0
+    broken_off: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +157,28 @@ class SeriesRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteSeries:
-    """A series that waits for screening, and all series of its study (itself included)."""
+    """A series that waits for screening, which was begun ``screenings`` times; what is missing of it as far as known.
+
+    ``incomplete``: some of its instances were removed by retention, and did not come again.
+    """
 
     series_instance_uid: str
     study_instance_uid: str
     revision: int
     modality: str
     completed_at: datetime
-    siblings: tuple[SeriesRecord, ...]
+    screenings: int
+    lacking: str | None
+    incomplete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A reconstruction, at a revision, that gives way to a better one; ``screening`` says why."""
+
+    series_instance_uid: str
+    revision: int
+    screening: Screening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

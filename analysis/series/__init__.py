@@ -1,5 +1,6 @@
 """From files to a screened series on the patient's geometry."""
 
+from analysis.series.geometry import Gap, find_gaps
 from analysis.series.reading import read_series
 from analysis.series.reconstruction import (
     ReconstructionChoice,
@@ -14,6 +15,7 @@ from analysis.series.volume import NativeGrid, Volume, assemble
 
 __all__ = [
     "FrameGeometry",
+    "Gap",
     "InstanceHeader",
     "NativeGrid",
     "Outcome",
@@ -28,6 +30,7 @@ __all__ = [
     "acquisition_key",
     "assemble",
     "choose_reconstruction",
+    "find_gaps",
     "group_acquisitions",
     "read_series",
     "screen_headers",

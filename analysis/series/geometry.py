@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from analysis.series.series import InstanceHeader, Series
@@ -33,6 +34,36 @@ GAP_RATIO = 1.5
 """A step this many times the usual one has lost a slice."""
 
 SAME_POSITION_MM = 0.01
+
+_MOST_MISSING = 10_000
+"""No more slices are counted in one gap: positions that far apart are not those of one volume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Where slices should lie, going by the usual step, and do not: between two positions (mm), so many."""
+
+    lower_mm: float
+    upper_mm: float
+    slices: int
+
+
+def usual_step_mm(positions_mm: Sequence[float]) -> float | None:
+    """The usual distance of neighbours among ascending positions; None where no two differ."""
+    steps = [upper - lower for lower, upper in pairwise(positions_mm) if upper - lower > SAME_POSITION_MM]
+    return median(steps) if steps else None
+
+
+def find_gaps(positions_mm: Sequence[float]) -> tuple[Gap, ...]:
+    """Where slices are missing among ascending positions, going by the usual step. The one judgement of gaps."""
+    usual = usual_step_mm(positions_mm)
+    if usual is None or not math.isfinite(usual):
+        return ()
+    return tuple(
+        Gap(lower_mm=lower, upper_mm=upper, slices=max(1, round(min((upper - lower) / usual, _MOST_MISSING)) - 1))
+        for lower, upper in pairwise(positions_mm)
+        if upper - lower >= GAP_RATIO * usual
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +105,7 @@ class Stack:
     @property
     def step_mm(self) -> float | None:
         """The usual distance of neighbours; None for a single slice."""
-        steps = [step for step in self.steps_mm if step > SAME_POSITION_MM]
-        return median(steps) if steps else None
+        return usual_step_mm(self.positions_mm)
 
     @property
     def repeated_positions(self) -> int:
@@ -85,15 +115,11 @@ class Stack:
     @property
     def missing_positions_mm(self) -> tuple[float, ...]:
         """Where slices should lie, going by the usual step, and do not."""
-        usual = self.step_mm
-        if usual is None:
-            return ()
-        missing: list[float] = []
-        for start, step in zip(self.positions_mm, self.steps_mm, strict=False):
-            if step >= GAP_RATIO * usual:
-                count = max(1, round(step / usual) - 1)
-                missing.extend(start + step * (index + 1) / (count + 1) for index in range(count))
-        return tuple(missing)
+        return tuple(
+            gap.lower_mm + (gap.upper_mm - gap.lower_mm) * number / (gap.slices + 1)
+            for gap in find_gaps(self.positions_mm)
+            for number in range(1, gap.slices + 1)
+        )
 
     @property
     def extent_mm(self) -> float:

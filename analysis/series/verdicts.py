@@ -31,6 +31,7 @@ class Rule(StrEnum):
     OTHER_RECONSTRUCTION = "other reconstruction chosen"
     READABLE = "readable"
     SCREENING = "screening"
+    ON_DISK = "instances on disk"
 
 
 class Outcome(StrEnum):

@@ -1,6 +1,6 @@
 """The queue: jobs are enqueued, claimed under a lease, renewed, retried, and end; each step is one transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,9 +14,11 @@ from db.job import Job, JobEvent, JobState
 from db.rows import JobRow, SeriesRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import job_of, to_json
-from db.store.room import Room, active_job, announce, locked_series
+from db.store.room import Room, active_job, announce
+from db.store.succession import fall_back, locked_with_rejected, reject, told
 from db.store.transitions import Note, record_event, transition
 from db.store.waiting import Waiter
+from db.values import Rejected
 
 __all__ = ["COMPLETION", "Jobs", "owned", "queue_job"]
 
@@ -35,16 +37,21 @@ class Jobs(Room):
         revision: int,
         screening: Screening,
         max_attempts: int,
+        *,
         actor: Actor = COMPLETION,
+        rejected: Sequence[Rejected] = (),
     ) -> Job:
         """COMPLETE to QUEUED, with its job, in one transaction. Asked twice, the same job is returned.
+
+        ``rejected`` are reconstructions of the same acquisition, which give way once the job has succeeded.
 
         Raises:
             StaleState: the series is at another revision, or in no such state.
         """
         now = self.clock()
         with self.database.write() as session:
-            series = locked_series(session, series_instance_uid)
+            named = {one.series_instance_uid: one for one in rejected}
+            series, others = locked_with_rejected(session, series_instance_uid, named)
             if series.revision != revision:
                 raise StaleState(f"Series {series_instance_uid} is at revision {series.revision}, not {revision}.")
             waiting = active_job(session, series_instance_uid)
@@ -59,8 +66,14 @@ class Jobs(Room):
                 screening=to_json(screening),
                 profile=screening.profile.value if screening.profile else None,
                 reason=None,
+                rejected_for=None,
+                rejection=None,
             )
-            return queue_job(session, series, max_attempts, note)
+            job = queue_job(session, series, max_attempts, note)
+            for uid, one in named.items():
+                if uid in others:
+                    reject(session, series, others[uid], one, note)
+            return job
 
     def claim(self, worker: str, lease_s: float) -> Job | None:
         """The longest waiting job that is due, now RUNNING for ``worker``; None where there is none.
@@ -113,13 +126,13 @@ class Jobs(Room):
         """
         now = self.clock()
         with self.database.write() as session:
-            series = locked_series(session, job.series_instance_uid)
+            series, rejected = locked_with_rejected(session, job.series_instance_uid)
             row = owned(session, job, job.worker)
             note = Note(at=now, actor=_worker_of(row), detail=cause)
             if transient and row.attempt < row.max_attempts:
                 _retry(session, row, JobEvent.RETRY, note, not_before=now + timedelta(seconds=retry_delay_s))
             else:
-                _give_up(session, row, series, JobEvent.GIVE_UP, note)
+                _give_up(session, row, series, rejected, note)
             return job_of(row)
 
     def release_lapsed(self, now: datetime | None = None) -> tuple[Job, ...]:
@@ -136,7 +149,7 @@ class Jobs(Room):
 
     def _release(self, job_id: int, series_instance_uid: str, now: datetime) -> Job | None:
         with self.database.write() as session:
-            series = locked_series(session, series_instance_uid)
+            series, rejected = locked_with_rejected(session, series_instance_uid)
             row = session.scalar(
                 select(JobRow)
                 .where(JobRow.id == job_id, JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < now)
@@ -149,7 +162,7 @@ class Jobs(Room):
             if row.attempt < row.max_attempts:
                 _retry(session, row, JobEvent.LAPSE, note, not_before=now)
             else:
-                _give_up(session, row, series, JobEvent.GIVE_UP, note)
+                _give_up(session, row, series, rejected, note)
             return job_of(row)
 
     def cancel(self, job_id: int, who: str) -> Job:
@@ -163,10 +176,10 @@ class Jobs(Room):
             uid = session.scalar(select(JobRow.series_instance_uid).where(JobRow.id == job_id))
             if uid is None:
                 raise StaleState(f"There is no job {job_id}.")
-            series = locked_series(session, uid)
+            series, rejected = locked_with_rejected(session, uid)
             row = session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update()).one()
             note = Note(at=now, actor=Actor.user(who), detail=f"cancelled by {who}")
-            _give_up(session, row, series, JobEvent.CANCEL, note)
+            _give_up(session, row, series, rejected, note, event=JobEvent.CANCEL)
             return job_of(row)
 
     def list(self, states: Collection[JobState] | None = None, limit: int | None = None) -> tuple[Job, ...]:
@@ -250,6 +263,16 @@ def _retry(session: Session, row: JobRow, event: JobEvent, note: Note, *, not_be
     announce(session)
 
 
-def _give_up(session: Session, row: JobRow, series: SeriesRow, event: JobEvent, note: Note) -> None:
+def _give_up(
+    session: Session,
+    row: JobRow,
+    series: SeriesRow,
+    rejected: Mapping[str, SeriesRow],
+    note: Note,
+    *,
+    event: JobEvent = JobEvent.GIVE_UP,
+) -> None:
     transition(session, row, event, note, finished_at=note.at, lease_expires_at=None, cause=note.detail)
-    transition(session, series, SeriesEvent.FAIL, note, reason=note.detail, ended_at=note.at)
+    reason = told(session, series.series_instance_uid, note.detail or "")
+    transition(session, series, SeriesEvent.FAIL, note, reason=reason, ended_at=note.at)
+    fall_back(session, series, rejected.values(), note)

@@ -1,11 +1,11 @@
 """Performed procedure steps: taken from modalities, and read as evidence that a series is complete."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import Select, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from db.actor import Actor
@@ -129,8 +129,8 @@ def _step(session: Session, sop_instance_uid: str) -> PerformedStepRow | None:
     )
 
 
-def announced_of(session: Session, series_instance_uids: Collection[str]) -> dict[str, Announced]:
-    """What ended steps list of these series; a series that none lists is left out."""
+def announced_of(session: Session, series_instance_uids: Select[str]) -> dict[str, Announced]:
+    """What ended steps list of the selected series; a series that none lists is left out."""
     listed: dict[str, set[str]] = defaultdict(set)
     rows = session.execute(
         select(PerformedSeriesRow.series_instance_uid, PerformedSeriesRow.sop_instance_uids)

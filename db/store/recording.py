@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.actor import Actor
 from db.errors import StoreError
-from db.rows import InstanceRow, SeriesRow, StudyRow
+from db.rows import AssociationSeriesRow, InstanceRow, SeriesRow, StudyRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import cleaned
 from db.store.room import inserting, locked_series, stop_active_job
@@ -24,6 +24,7 @@ from db.values import ReceivedInstance, Recorded, RecordedKind
 __all__ = ["record"]
 
 _Key = tuple[str, str, str]
+_WITHOUT_RESULT = frozenset({SeriesState.COMPLETE, SeriesState.EXCLUDED, SeriesState.FAILED})
 
 _STUDIES, _SERIES, _INSTANCES = (cast("Table", row.__table__) for row in (StudyRow, SeriesRow, InstanceRow))
 
@@ -35,6 +36,8 @@ _LOCK_SERIES = (
         _SERIES.c.revision,
         _SERIES.c.instance_count,
         _SERIES.c.last_received_at,
+        _SERIES.c.instances_removed_at,
+        _SERIES.c.lacking,
     )
     .where(_SERIES.c.series_instance_uid.in_(bindparam("uids", expanding=True)))
     .order_by(_SERIES.c.series_instance_uid)
@@ -62,9 +65,29 @@ _NOTE_ARRIVAL = (
     .values(
         instance_count=bindparam("count"),
         last_received_at=bindparam("last"),
-        instances_removed_at=None,
     )
 )
+_THERE = _INSTANCES.alias()
+_NOTE_WHOLE = (
+    update(_SERIES)
+    .where(
+        _SERIES.c.series_instance_uid.in_(bindparam("uids", expanding=True)),
+        ~select(_INSTANCES.c.id)
+        .where(
+            _INSTANCES.c.series_instance_uid == _SERIES.c.series_instance_uid,
+            ~select(_THERE.c.id)
+            .where(
+                _THERE.c.series_instance_uid == _INSTANCES.c.series_instance_uid,
+                _THERE.c.sop_instance_uid == _INSTANCES.c.sop_instance_uid,
+                _THERE.c.removed_at.is_(None),
+            )
+            .exists(),
+        )
+        .exists(),
+    )
+    .values(instances_removed_at=None)
+)
+"""Of every instance that retention had removed a version is on disk again."""
 _NOTE_STUDY = (
     update(_STUDIES)
     .where(_STUDIES.c.study_instance_uid == bindparam("study"), _STUDIES.c.last_received_at < bindparam("last"))
@@ -78,10 +101,12 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
     series = _locked_series(session, connection, instances, now)
     stored = _stored(connection, instances)
     known_sops = {(uid, sop) for uid, sop, _ in stored}
+    on_disk = {(uid, sop) for (uid, sop, _), row in stored.items() if row.removed_at is None}
     held: dict[_Key, str] = {}
     fresh: list[dict[str, Any]] = []
     restored: dict[_Key, dict[str, Any]] = {}
-    new_sops: Counter[str] = Counter()
+    changed: set[str] = set()
+    gained: Counter[str] = Counter()
     kinds: list[RecordedKind] = []
     for instance in instances:
         key = _key(instance)
@@ -97,13 +122,20 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
             known_sops.add(key[:2])
             held[key] = instance.path
             fresh.append(_columns(instance))
-            new_sops[key[0]] += not seen
+            changed.add(key[0])
             if seen:
                 note = Note(
                     at=now, actor=_sender(instance), detail="same SOP Instance UID, other bytes; the newest is analysed"
                 )
                 record_event(session, "instance", instance.sop_instance_uid, "new_version", note, series=key[0])
+        if kind is not RecordedKind.DUPLICATE and key[:2] not in on_disk:
+            on_disk.add(key[:2])
+            gained[key[0]] += 1
         kinds.append(kind)
+    brought = {(one.association_id, one.series_instance_uid) for one in instances if one.association_id is not None}
+    if brought:
+        pairs = [{"association_id": association, "series_instance_uid": uid} for association, uid in sorted(brought)]
+        session.execute(inserting(session, AssociationSeriesRow).values(pairs).on_conflict_do_nothing())
     ids = {key: old.id for key, old in stored.items()}
     if restored:
         connection.execute(_RESTORE_INSTANCE, list(restored.values()))
@@ -114,7 +146,8 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
         connection,
         instances,
         series,
-        new_sops=new_sops,
+        gained=gained,
+        changed=changed,
         restored={uid for uid, _, _ in restored},
         now=now,
     )
@@ -181,13 +214,16 @@ def _note_arrivals(
     instances: Sequence[ReceivedInstance],
     series: Mapping[str, Any],
     *,
-    new_sops: Mapping[str, int],
+    gained: Mapping[str, int],
+    changed: Collection[str],
     restored: Collection[str],
     now: datetime,
 ) -> dict[str, int]:
     """What the series and their studies got: their counts and times; the revision of each series afterwards.
 
-    ``new_sops`` names every series that got something new, and how many instances it had no version of.
+    ``gained`` counts the instances of which nothing was on disk, ``changed`` names the series that got something new,
+    ``restored`` those of which bytes came again that retention had removed. Such a series begins no new revision
+    unless it ended for want of them.
     """
     lasts: dict[str, datetime] = {}
     senders: dict[str, Actor] = {}
@@ -196,43 +232,29 @@ def _note_arrivals(
         senders.setdefault(uid, _sender(one))
         lasts[uid] = max(one.received_at, lasts.get(uid, one.received_at))
     revisions = {uid: row.revision for uid, row in series.items()}
-    receiving: list[dict[str, Any]] = []
+    arrived: list[dict[str, Any]] = []
+    incomplete: list[str] = []
     studies: dict[str, datetime] = {}
-    for uid in sorted(restored | new_sops.keys()):
+    for uid in sorted({*restored, *changed}):
         row = series[uid]
         studies[row.study_instance_uid] = max(lasts[uid], studies.get(row.study_instance_uid, lasts[uid]))
-        count, last = row.instance_count + new_sops.get(uid, 0), max(lasts[uid], row.last_received_at)
-        if uid not in new_sops:
-            _note_restored(session, uid, last)
-        elif row.state == SeriesState.RECEIVING:
-            receiving.append({"series": uid, "count": count, "last": last})
+        count, last = row.instance_count + gained.get(uid, 0), max(lasts[uid], row.last_received_at)
+        lacked = row.lacking is not None and row.state in _WITHOUT_RESULT
+        if row.state == SeriesState.RECEIVING or (uid not in changed and not lacked):
+            arrived.append({"series": uid, "count": count, "last": last})
         else:
             revisions[uid] += 1
             note = Note(at=now, actor=senders[uid], detail=f"revision {revisions[uid]} begins")
             _begin_revision(session, uid, note, revision=revisions[uid], instance_count=count, last_received_at=last)
-    if receiving:
-        connection.execute(_NOTE_ARRIVAL, receiving)
+        if row.instances_removed_at is not None:
+            incomplete.append(uid)
+    if arrived:
+        connection.execute(_NOTE_ARRIVAL, arrived)
+    if incomplete:
+        connection.execute(_NOTE_WHOLE, {"uids": incomplete})
     if studies:  # in one order, so that two receivers never wait for each other
         connection.execute(_NOTE_STUDY, [{"study": study, "last": last} for study, last in sorted(studies.items())])
     return revisions
-
-
-def _note_restored(session: Session, series_instance_uid: str, last: datetime) -> None:
-    """Retention had removed files and the same bytes came again: no new revision, and their time begins anew.
-
-    The series can be requeued once every instance is there again.
-    """
-    series = locked_series(session, series_instance_uid)
-    there = select(InstanceRow.sop_instance_uid).where(
-        InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.removed_at.is_(None)
-    )
-    missing = select(InstanceRow.id).where(
-        InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.sop_instance_uid.not_in(there)
-    )
-    if session.scalar(missing.limit(1)) is None:
-        series.instances_removed_at = None
-    series.last_received_at = last
-    session.flush()
 
 
 def _begin_revision(session: Session, series_instance_uid: str, note: Note, **changes: Any) -> None:
@@ -246,7 +268,10 @@ def _begin_revision(session: Session, series_instance_uid: str, note: Note, **ch
         completed_at=None,
         ended_at=None,
         reason=None,
-        instances_removed_at=None,
+        lacking=None,
+        rejected_for=None,
+        rejection=None,
+        screenings=0,
         **changes,
     )
 

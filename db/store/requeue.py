@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, not_, select
 from sqlalchemy.orm import Session
 
+from analysis.series.verdicts import Screening
 from db.actor import Actor
 from db.errors import StaleState
 from db.job import Job
 from db.rows import JobRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
-from db.store.jobs import queue_job
-from db.store.room import Room, active_job, locked_series
+from db.store.conversion import to_json
+from db.store.jobs import COMPLETION, queue_job
+from db.store.room import Room, active_job, locked_series, stop_active_job
 from db.store.transitions import Note, transition
 from db.values import RequeueCandidate, RequeueFilter
 
@@ -65,6 +67,25 @@ class Requeue(Room):
         with self.database.write() as session:
             return tuple(_queue(session, one, note) for _, one in accepted)
 
+    def rescreened(self, series_instance_uid: str, revision: int, screening: Screening) -> Job:
+        """A new job in place of one that waits or runs, or beside the result in force, which stands until it succeeds.
+
+        Raises:
+            StaleState: the series is at another revision, or neither queued nor analysed.
+        """
+        note = Note(at=self.clock(), actor=COMPLETION, detail="the study has another context")
+        with self.database.write() as session:
+            series = locked_series(session, series_instance_uid)
+            if series.revision != revision or series.state not in {SeriesState.QUEUED, SeriesState.ANALYSED}:
+                raise StaleState(f"Series {series_instance_uid} is {series.state} at revision {series.revision}.")
+            stop_active_job(session, series_instance_uid, note)
+            series.screening = to_json(screening)
+            series.profile = screening.profile.value if screening.profile else None
+            session.flush()
+            if series.state == SeriesState.ANALYSED:
+                transition(session, series, SeriesEvent.REQUEUE, note, reason=None, ended_at=None)
+            return queue_job(session, series, _attempts(session, series), note)
+
 
 def _queue(session: Session, candidate: RequeueCandidate, note: Note) -> Job:
     series = locked_series(session, candidate.series_instance_uid)
@@ -72,14 +93,14 @@ def _queue(session: Session, candidate: RequeueCandidate, note: Note) -> Job:
         raise StaleState(f"Series {series.series_instance_uid} is at revision {series.revision} by now.")
     if refusal := _refusal(session, series):
         raise StaleState(f"Series {series.series_instance_uid}: {refusal}.")
-    attempts = session.scalar(
-        select(JobRow.max_attempts)
-        .where(JobRow.series_instance_uid == series.series_instance_uid)
-        .order_by(JobRow.id.desc())
-        .limit(1)
-    )
     transition(session, series, SeriesEvent.REQUEUE, note, reason=None, ended_at=None)
-    return queue_job(session, series, attempts or DEFAULT_ATTEMPTS, note)
+    return queue_job(session, series, _attempts(session, series), note)
+
+
+def _attempts(session: Session, series: SeriesRow) -> int:
+    """As many attempts as the last job of the series had."""
+    last = select(JobRow.max_attempts).where(JobRow.series_instance_uid == series.series_instance_uid)
+    return session.scalar(last.order_by(JobRow.id.desc()).limit(1)) or DEFAULT_ATTEMPTS
 
 
 def _has_result(condition: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -19,8 +19,9 @@ from db.rows import AlertRow, DeliveryRow, JobRow, ResultRow, SeriesRow, StudyRo
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import result_of, to_json
 from db.store.jobs import owned
-from db.store.room import Room, locked_series
-from db.store.superseding import retire_alert, retire_result, supersede_result
+from db.store.room import Room
+from db.store.succession import exclude, fall_back, is_whole, locked_with_rejected, succeed
+from db.store.superseding import retire_alert, supersede_result
 from db.store.transitions import Note, record_event, transition
 from db.values import EarlierResult, RecordedResult, StoredResult
 
@@ -51,7 +52,9 @@ class Results(Room):
         delivery_attempts: int = DELIVERY_ATTEMPTS,
         seconds: Mapping[str, float],
     ) -> RecordedResult:
-        """Job succeeded, series ANALYSED, result, alert, deliveries, events, the older result superseded: all or none.
+        """Job succeeded, series ANALYSED, result, alert, deliveries, events, what it supersedes: all or none.
+
+        Superseded are the series' older result, and those of the reconstructions that were rejected for this one.
 
         ``report_path`` is relative to the folder of results; without it a delivery's path, or the report's own, is
         kept. The alert of a series is one row: a new result that alerts renews its content, and reopens it where it
@@ -65,7 +68,7 @@ class Results(Room):
         path = report_path or next((one.path for one in deliveries if one.kind == "sr"), str(report.path))
         try:
             with self.database.write() as session:
-                series, row = self._ending(session, job, worker)
+                series, row, rejected = self._ending(session, job, worker)
                 older = supersede_result(session, job.series_instance_uid, note)
                 result = ResultRow(
                     job_id=job.id,
@@ -92,7 +95,9 @@ class Results(Room):
                 delivery_ids = tuple(
                     _queue_delivery(session, one, result, note, delivery_attempts) for one in deliveries
                 )
-                _end(session, row, series, SeriesEvent.ANALYSE, screening=screening, note=note, reason=None)
+                _end_job(session, row, note)
+                _end_series(session, series, screening, note)
+                succeed(session, rejected.values(), note)
                 return RecordedResult(
                     result_id=result.id, alert_id=alert_id, superseded_id=older, delivery_ids=delivery_ids
                 )
@@ -101,7 +106,7 @@ class Results(Room):
             raise
 
     def record_exclusion(self, job: Job, worker: str, screening: Screening, seconds: Mapping[str, float]) -> None:
-        """Job succeeded, series EXCLUDED with its reason; an older result and its alert are superseded. All or none.
+        """Job succeeded, series EXCLUDED with its reason; what is in force ends if the revision is whole. All or none.
 
         Raises:
             StaleState: as ``record``.
@@ -111,9 +116,10 @@ class Results(Room):
         note = Note(at=self.clock(), actor=Actor.process(worker), detail=spent)
         try:
             with self.database.write() as session:
-                series, row = self._ending(session, job, worker)
-                retire_result(session, job.series_instance_uid, note)
-                _end(session, row, series, SeriesEvent.EXCLUDE, screening=screening, note=note, reason=reason)
+                series, row, rejected = self._ending(session, job, worker)
+                _end_job(session, row, note)
+                exclude(session, series, screening, note, retires=is_whole(series))
+                fall_back(session, series, rejected.values(), note)
         except StaleState as stale:
             self._refuse(job, worker, stale)
             raise
@@ -166,12 +172,12 @@ class Results(Room):
             return tuple(EarlierResult(study_date=date, result=result_of(row)) for date, row in found)
 
     @staticmethod
-    def _ending(session: Session, job: Job, worker: str) -> tuple[SeriesRow, JobRow]:
-        series = locked_series(session, job.series_instance_uid)
+    def _ending(session: Session, job: Job, worker: str) -> tuple[SeriesRow, JobRow, dict[str, SeriesRow]]:
+        series, rejected = locked_with_rejected(session, job.series_instance_uid)
         row = owned(session, job, worker)
         if series.revision != row.revision or series.state != SeriesState.QUEUED:
             raise StaleState(f"Job {job.id} is of revision {row.revision}; the series is at {series.revision}.")
-        return series, row
+        return series, row, rejected
 
     def _refuse(self, job: Job, worker: str, stale: StaleState) -> None:
         with self.database.write() as session:
@@ -179,23 +185,17 @@ class Results(Room):
             record_event(session, "job", job.id, "result_refused", note, series=job.series_instance_uid)
 
 
-def _end(
-    session: Session,
-    job: JobRow,
-    series: SeriesRow,
-    event: SeriesEvent,
-    *,
-    screening: Screening,
-    note: Note,
-    reason: str | None,
-) -> None:
+def _end_job(session: Session, job: JobRow, note: Note) -> None:
     transition(session, job, JobEvent.SUCCEED, note, finished_at=note.at, lease_expires_at=None)
+
+
+def _end_series(session: Session, series: SeriesRow, screening: Screening, note: Note) -> None:
     transition(
         session,
         series,
-        event,
+        SeriesEvent.ANALYSE,
         note,
-        reason=reason,
+        reason=None,
         screening=to_json(screening),
         profile=screening.profile.value if screening.profile else None,
         ended_at=note.at,

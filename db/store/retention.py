@@ -102,6 +102,7 @@ class Retention(Room):
                 .values(removed_at=now)
             )
             series.instances_removed_at = now
+            series.instance_count = 0
             record_event(
                 session,
                 "series",

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -80,7 +80,8 @@ class PacsCounts:
         pacs = self._settings.completion.pacs
         if pacs is None or self._monotonic() < self._away_until:
             return
-        receiving = self._store.intake.receiving_series()
+        quiet_since = self._clock() - timedelta(seconds=self._settings.completion.quiet_s / 2)
+        receiving = self._store.intake.receiving_series(quiet_since)
         with self._mutex:
             here = {one.series_instance_uid for one in receiving}
             self._counts = {uid: count for uid, count in self._counts.items() if uid in here}

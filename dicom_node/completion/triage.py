@@ -2,8 +2,12 @@
 
 Of several reconstructions of one acquisition one is analysed. While another CT series of the study is still being
 received, or a PT or NM series that would mark a CTAC, the decision waits, up to ``incomplete_quiet_s``. A
-reconstruction that comes later still is analysed only where it beats the one that was chosen; the older one is then
-excluded in its favour, and its result superseded.
+reconstruction that comes later still is analysed only where it beats the one that was chosen; the older one gives way
+when the better one has its result. A PT or NM series that comes later has the CT series of its study judged again, so
+that the order of arrival has no say.
+
+A study is screened a few series at a time, within a time limit, so that none keeps the others waiting. Every screening
+is counted before it begins: one that ends its process three times is given up, with that cause.
 """
 
 from collections import defaultdict
@@ -11,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -21,23 +26,29 @@ from analysis.series import (
     RuleResult,
     Screening,
     Series,
+    StudyContext,
     choose_reconstruction,
     group_acquisitions,
     screen_headers,
 )
-from db import CompleteSeries, SeriesEvidence, SeriesRecord, SeriesState, StaleState, Store
+from db import Arrival, CompleteSeries, Rejected, SeriesEvidence, SeriesRecord, SeriesState, StaleState, Store
 from dicom_node.completion.evidence import judge
 from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.settings import Settings
-from dicom_node.storage.series import read_archived
+from dicom_node.storage.series import EMISSION_MODALITIES, read_archived, study_context
 from dicom_node.sweep import Unit
 
 __all__ = ["Triage"]
 
 _LOG = structlog.stdlib.get_logger()
 
-_AWAITED_MODALITIES = frozenset({"CT", "PT", "NM"})
+_AWAITED_MODALITIES = EMISSION_MODALITIES | {"CT"}
 _CHOSEN_STATES = frozenset({SeriesState.QUEUED, SeriesState.ANALYSED})
+AT_ONCE = 64
+"""Series of one study that are screened in one unit."""
+TIME_LIMIT_S = 20.0
+"""Time after which a unit takes no further series."""
+MOST_SCREENINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,57 +75,75 @@ class Triage:
         self._counts = counts
         self._store = store
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._arrivals: dict[SeriesEvidence, Arrival] = {}
 
     def completions(self) -> Iterator[Unit]:
-        """One unit for each series that is being received: it is complete by now, or waits for a later look."""
-        now = self._clock()
-        for evidence in self._store.intake.receiving_series():
-            yield Unit(identity=evidence.series_instance_uid, run=partial(self._judge, evidence, now))
+        """One unit for each series that may be complete by now: those that are quiet, or that a modality lists."""
+        quiet_since = self._clock() - timedelta(seconds=self._settings.completion.quiet_s)
+        waiting = self._store.intake.receiving_series(quiet_since)
+        self._arrivals = {one: self._arrivals[one] for one in waiting if one in self._arrivals}
+        for evidence in waiting:
+            yield Unit(identity=evidence.series_instance_uid, run=partial(self._judge, evidence))
 
     def screenings(self) -> Iterator[Unit]:
         """One unit for each study that has complete series, and no other that has to be waited for."""
         by_study: dict[str, list[CompleteSeries]] = defaultdict(list)
         for series in self._store.intake.complete_series():
             by_study[series.study_instance_uid].append(series)
+        awaiting = self._store.intake.studies_receiving(_AWAITED_MODALITIES) if by_study else frozenset[str]()
         patience = timedelta(seconds=self._settings.completion.incomplete_quiet_s)
         now = self._clock()
         for study, members in by_study.items():
-            waited_enough = any(now - member.completed_at >= patience for member in members)
-            if waited_enough or not any(_awaited(sibling) for sibling in members[0].siblings):
+            if study not in awaiting or any(now - member.completed_at >= patience for member in members):
+                taken = tuple(members[:AT_ONCE])
                 yield Unit(
                     identity=study,
-                    run=partial(self._screen_study, tuple(members)),
-                    give_up=partial(self._give_up, tuple(members)),
+                    run=partial(self._screen_study, study, taken),
+                    give_up=partial(self._give_up, taken),
                 )
 
-    def _judge(self, evidence: SeriesEvidence, now: datetime) -> None:
+    def _judge(self, evidence: SeriesEvidence) -> None:
+        if evidence not in self._arrivals:  # read once for as long as nothing changes
+            self._arrivals[evidence] = self._store.intake.arrival(evidence.series_instance_uid)
         answer = None if self._counts is None else self._counts.answer(evidence)
-        decision = judge(evidence, self._settings.completion, now, answer)
-        if decision.complete:
-            self._complete(evidence.series_instance_uid, evidence.revision, decision.why)
-
-    def _complete(self, series_instance_uid: str, revision: int, why: str) -> None:
+        decision = judge(evidence, self._arrivals[evidence], self._settings.completion, self._clock(), answer)
+        if not decision.complete:
+            return
+        uid, revision = evidence.series_instance_uid, evidence.revision
         try:
-            self._store.intake.mark_complete(series_instance_uid, revision, why)
+            self._store.intake.mark_complete(uid, revision, decision.why, decision.lacking)
         except StaleState:
             return  # another instance came meanwhile; the next look judges anew
-        _LOG.info("series.completed", series_instance_uid=series_instance_uid, revision=revision, why=why)
+        _LOG.info("series.completed", series_instance_uid=uid, revision=revision, why=decision.why)
 
-    def _screen_study(self, members: Sequence[CompleteSeries]) -> None:
-        candidates = [found for member in members if (found := self._screen(member)) is not None]
-        if not candidates:
-            return
-        older = list(self._competitors(members))
-        known = {one.series.series_instance_uid: one for one in (*older, *candidates)}
-        for group in group_acquisitions(one.series for one in known.values()):
-            in_group = [known[series.series_instance_uid] for series in group]
-            if any(one.is_new for one in in_group):
-                self._decide(in_group)
+    def _screen_study(self, study_instance_uid: str, members: Sequence[CompleteSeries]) -> None:
+        """Screen the members that the time limit allows, choose among them; the rest is left to the next look."""
+        ends = monotonic() + TIME_LIMIT_S
+        siblings = self._store.intake.study_series(study_instance_uid)
+        context = study_context(siblings)
+        candidates: list[_Candidate] = []
+        for member in members:
+            if monotonic() > ends:
+                break
+            if (found := self._screen(member, context)) is not None:
+                candidates.append(found)
+        if candidates:
+            self._choose(candidates, self._competitors(siblings, candidates, context))
+        if any(member.modality in EMISSION_MODALITIES for member in members):
+            self._judge_again(siblings, context)
 
-    def _screen(self, member: CompleteSeries) -> _Candidate | None:
+    def _screen(self, member: CompleteSeries, context: StudyContext) -> _Candidate | None:
         """The series as a candidate; None where it is excluded by itself."""
+        if member.incomplete:
+            expected = "every instance of the series on disk: send the others again"
+            self._exclude_unscreened(member, Rule.ON_DISK, member.lacking or "removed by retention", expected)
+            return None
+        if member.screenings >= MOST_SCREENINGS:
+            self._give_up([member], f"begun {member.screenings} times, and ended its process each time")
+            return None
+        self._store.intake.begin_screening([member.series_instance_uid])
         try:
-            series = self._read(member.series_instance_uid, member.revision)
+            series = self._read(member.series_instance_uid, member.revision, context)
         except AnalysisError as error:
             self._exclude_unscreened(member, Rule.READABLE, str(error), "every instance can be read")
             return None
@@ -124,62 +153,109 @@ class Triage:
             return None
         return _Candidate(series=series, screening=screening, is_new=True)
 
-    def _competitors(self, members: Sequence[CompleteSeries]) -> Iterator[_Candidate]:
-        """Series of the study that were chosen before, and whose files are still there to compare."""
-        for sibling in members[0].siblings:
-            if sibling.state not in _CHOSEN_STATES or sibling.instances_removed_at is not None:
+    def _competitors(
+        self, siblings: Sequence[SeriesRecord], candidates: Sequence[_Candidate], context: StudyContext
+    ) -> Iterator[_Candidate]:
+        """Series that were chosen before, share a frame of reference, and whose files are there to compare."""
+        frames = {one.series.headers[0].frame_of_reference_uid for one in candidates} - {None}
+        known = {one.series.series_instance_uid for one in candidates}
+        for sibling in siblings:
+            if sibling.state not in _CHOSEN_STATES or sibling.series_instance_uid in known:
+                continue
+            if sibling.instances_removed_at is not None or sibling.frame_of_reference_uid not in frames:
                 continue
             try:
-                series = self._read(sibling.series_instance_uid, sibling.revision)
+                series = self._read(sibling.series_instance_uid, sibling.revision, context)
             except AnalysisError:
                 continue  # it was readable when it was chosen; what can no longer be compared stays chosen
             yield _Candidate(series=series, screening=screen_headers(series), is_new=False)
 
+    def _choose(self, candidates: Sequence[_Candidate], older: Iterator[_Candidate]) -> None:
+        known = {one.series.series_instance_uid: one for one in (*older, *candidates)}
+        for group in group_acquisitions(one.series for one in known.values()):
+            in_group = [known[series.series_instance_uid] for series in group]
+            if any(one.is_new for one in in_group):
+                self._decide(in_group)
+
     def _decide(self, group: Sequence[_Candidate]) -> None:
         choice = choose_reconstruction([one.series for one in group])
-        for one in group:
-            uid = one.series.series_instance_uid
-            if uid == choice.chosen:
-                continue
-            screening = replace(one.screening, results=(*one.screening.results, choice.rejected[uid]))
-            self._exclude(uid, one.series.revision, screening)
         chosen = next(one for one in group if one.series.series_instance_uid == choice.chosen)
+        rejected = tuple(
+            Rejected(
+                series_instance_uid=one.series.series_instance_uid,
+                revision=one.series.revision,
+                screening=_with(one.screening, choice.rejected[one.series.series_instance_uid]),
+            )
+            for one in group
+            if one is not chosen
+        )
         if chosen.is_new:
-            self._enqueue(chosen, choice.reason)
+            self._enqueue(chosen, choice.reason, rejected)
+            return
+        for one in rejected:
+            try:
+                self._store.intake.reject(one, choice.chosen)
+            except StaleState:
+                return  # what was chosen is no more; the next look judges anew
+            _LOG.info("series.rejected", series_instance_uid=one.series_instance_uid, revision=one.revision)
 
-    def _enqueue(self, chosen: _Candidate, reason: str) -> None:
+    def _enqueue(self, chosen: _Candidate, reason: str, rejected: Sequence[Rejected]) -> None:
         rule = RuleResult(
             rule=Rule.RECONSTRUCTION, value=reason, expected="one of an acquisition", outcome=Outcome.PASSED
         )
-        screening = replace(chosen.screening, results=(*chosen.screening.results, rule))
+        screening = _with(chosen.screening, rule)
         uid, revision = chosen.series.series_instance_uid, chosen.series.revision
         try:
-            job = self._store.jobs.enqueue(uid, revision, screening, self._settings.worker.max_attempts)
+            job = self._store.jobs.enqueue(
+                uid, revision, screening, self._settings.worker.max_attempts, rejected=rejected
+            )
         except StaleState:
             return  # a later instance made a new revision
         _LOG.info("job.queued", job_id=job.id, series_instance_uid=uid, revision=revision)
+        for one in rejected:
+            _LOG.info("series.rejected", series_instance_uid=one.series_instance_uid, revision=one.revision)
 
-    def _exclude(self, series_instance_uid: str, revision: int, screening: Screening) -> None:
-        reason = screening.reason or "not eligible"
+    def _judge_again(self, siblings: Sequence[SeriesRecord], context: StudyContext) -> None:
+        """The study's context has changed: a CT whose profile changes with it is analysed again; its result stands."""
+        for sibling in siblings:
+            if sibling.state not in _CHOSEN_STATES or sibling.instances_removed_at is not None:
+                continue
+            try:
+                series = self._read(sibling.series_instance_uid, sibling.revision, context)
+            except AnalysisError:
+                continue  # what cannot be read any more keeps what was made of it
+            screening = screen_headers(series)
+            if not screening.eligible or screening.profile is sibling.profile:
+                continue
+            try:
+                job = self._store.requeue.rescreened(sibling.series_instance_uid, sibling.revision, screening)
+            except StaleState:
+                continue  # it has moved on, and will be judged in its new context
+            _LOG.info("series.rescreened", series_instance_uid=sibling.series_instance_uid, job_id=job.id)
+
+    def _exclude(self, series_instance_uid: str, revision: int, screening: Screening, *, judged: bool = True) -> None:
         try:
-            self._store.intake.exclude(series_instance_uid, revision, screening, reason)
+            reason = self._store.intake.exclude(series_instance_uid, revision, screening, judged=judged)
         except StaleState:
             return
         _LOG.info("series.excluded", series_instance_uid=series_instance_uid, revision=revision, reason=reason)
 
     def _exclude_unscreened(self, member: CompleteSeries, rule: Rule, value: str, expected: str) -> None:
+        """No rule has judged the series: what is in force of it stands."""
         result = RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.EXCLUDED)
-        self._exclude(member.series_instance_uid, member.revision, Screening(results=(result,), profile=None))
+        screening = Screening(results=(result,), profile=None)
+        self._exclude(member.series_instance_uid, member.revision, screening, judged=False)
 
     def _give_up(self, members: Sequence[CompleteSeries], cause: str) -> None:
         """No silence: a study that cannot be screened at all is excluded with what went wrong, and may be requeued."""
         for member in members:
             self._exclude_unscreened(member, Rule.SCREENING, cause, "headers that the rules can be applied to")
 
-    def _read(self, series_instance_uid: str, revision: int) -> Series:
-        return read_archived(self._store, self._settings.archive_dir, series_instance_uid, revision)
+    def _read(self, series_instance_uid: str, revision: int, context: StudyContext) -> Series:
+        return read_archived(self._store, self._settings.archive_dir, series_instance_uid, revision, context)
 
 
-def _awaited(sibling: SeriesRecord) -> bool:
-    """Whether a series that is still coming may change the screening: another reconstruction, or a CTAC's emission."""
-    return sibling.state is SeriesState.RECEIVING and sibling.modality in _AWAITED_MODALITIES
+def _with(screening: Screening, rule: RuleResult) -> Screening:
+    """The screening with one rule more, in place of an older result of the same rule."""
+    kept = tuple(one for one in screening.results if one.rule != rule.rule)
+    return replace(screening, results=(*kept, rule))

@@ -100,8 +100,8 @@ class Service(Protocol):
         """The peer asks for release: finish what it need not have waited for until now."""
         ...
 
-    def ended(self, info: AssociationInfo) -> None:
-        """The association is over, and no request of it is running."""
+    def ended(self, info: AssociationInfo, *, released: bool) -> None:
+        """The association is over, and no request of it is running; ``released``: its peer asked for that."""
         ...
 
 

@@ -83,6 +83,7 @@ class Association:
         self._info: AssociationInfo | None = None
         self._wire = Wire(connection, limits)
         self._between_requests = threading.Lock()
+        self._released = False
         self.phase = Phase.SILENT
         self.thread = threading.Thread(target=self._run, name=f"association-{number}", daemon=True)
 
@@ -120,7 +121,7 @@ class Association:
             self.phase = Phase.ENDED
             try:
                 if self._info is not None:
-                    self._service.ended(self._info)
+                    self._service.ended(self._info, released=self._released)
                     for other in self._others.values():
                         other.ended(self._info)
             finally:
@@ -177,6 +178,7 @@ class Association:
             piece = self._wire.next_piece()
             if piece is PduType.RELEASE_RQ:
                 assert self._info is not None  # noqa: S101 - set before anything is served
+                self._released = True
                 self._service.settle(self._info)
                 self._wire.abort(RELEASE_RP)
                 self._wire.linger(LINGER_S)

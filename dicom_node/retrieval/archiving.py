@@ -53,9 +53,11 @@ def archiving(settings: Settings, store: Store, peer: Remote) -> Generator[Taker
         reception.conclude()
         return status
 
+    released = False
     try:
         yield take
+        released = True
     finally:
-        intake.ended(info)
+        intake.ended(info, released=released)
         intake.close()
         incoming.close()

@@ -22,7 +22,7 @@ class AssociationRecords:
         self._receiver_id = receiver_id
         self._clock = clock or (lambda: datetime.now(UTC))
         self._open: set[str] = set()
-        self._to_close: set[str] = set()
+        self._to_close: dict[str, bool] = {}
         self._mutex = threading.Lock()
 
     def ensure_open(self, info: AssociationInfo) -> None:
@@ -46,24 +46,24 @@ class AssociationRecords:
         with self._mutex:
             self._open.add(info.association_id)
 
-    def close(self, info: AssociationInfo) -> None:
+    def close(self, info: AssociationInfo, *, released: bool) -> None:
         """The association is over; if the database is away now, `retry` closes it later."""
         with self._mutex:
             if info.association_id not in self._open:
                 return
             self._open.discard(info.association_id)
-            self._to_close.add(info.association_id)
+            self._to_close[info.association_id] = released
         self.retry()
 
     def retry(self) -> None:
         """Close what is over and not yet closed."""
         with self._mutex:
-            waiting = tuple(self._to_close)
-        for association_id in waiting:
+            waiting = tuple(self._to_close.items())
+        for association_id, released in waiting:
             try:
-                self._store.intake.close_association(association_id)
+                self._store.intake.close_association(association_id, released=released)
             except StoreError as error:
                 _log.warning("association.unclosed", association_id=association_id, error=type(error).__name__)
                 return
             with self._mutex:
-                self._to_close.discard(association_id)
+                self._to_close.pop(association_id, None)

@@ -6,21 +6,43 @@ from pathlib import Path
 
 from analysis.errors import UnreadableInstance
 from analysis.series import Series, StudyContext, read_series
-from db import Store
+from db import SeriesRecord, Store
 
-__all__ = ["read_archived"]
+__all__ = ["EMISSION_MODALITIES", "read_archived", "study_context"]
 
-_EMISSION_MODALITIES = frozenset({"PT", "NM"})
+EMISSION_MODALITIES = frozenset({"PT", "NM"})
 
 
-def read_archived(store: Store, archive_dir: Path, series_instance_uid: str, revision: int) -> Series:
+def read_archived(
+    store: Store,
+    archive_dir: Path,
+    series_instance_uid: str,
+    revision: int,
+    context: StudyContext | None = None,
+) -> Series:
     """The series at the given revision, from the newest version of each of its instances.
+
+    ``context`` is that of its study, where it is known already.
 
     Raises:
         UnreadableInstance: a file is missing or unreadable, or the series has none.
     """
-    series = _read_one(_paths(store, archive_dir, series_instance_uid), series_instance_uid, revision)
-    return replace(series, context=_context(store, archive_dir, series))
+    paths = [archive_dir / stored.path for stored in store.intake.series_paths(series_instance_uid)]
+    series = _read_one(paths, series_instance_uid, revision)
+    return replace(series, context=context or study_context(store.intake.study_series(series.study_instance_uid)))
+
+
+def study_context(siblings: Iterable[SeriesRecord]) -> StudyContext:
+    """Modalities of the study, and the frames of reference of its PT and NM series, removed by retention or not."""
+    known = tuple(siblings)
+    return StudyContext(
+        modalities=frozenset(sibling.modality for sibling in known if sibling.modality),
+        emission_frame_of_reference_uids=frozenset(
+            sibling.frame_of_reference_uid
+            for sibling in known
+            if sibling.modality in EMISSION_MODALITIES and sibling.frame_of_reference_uid
+        ),
+    )
 
 
 def _read_one(paths: Iterable[Path], series_instance_uid: str, revision: int) -> Series:
@@ -32,25 +54,3 @@ def _read_one(paths: Iterable[Path], series_instance_uid: str, revision: int) ->
         if series.series_instance_uid == series_instance_uid:
             return series
     raise UnreadableInstance(f"The archive holds none of series {series_instance_uid}.")
-
-
-def _paths(store: Store, archive_dir: Path, series_instance_uid: str) -> list[Path]:
-    return [archive_dir / stored.path for stored in store.intake.series_paths(series_instance_uid)]
-
-
-def _context(store: Store, archive_dir: Path, series: Series) -> StudyContext:
-    """Modalities of the study, and the frames of reference of its PT and NM series (one file of each is read)."""
-    siblings = store.intake.study_series(series.study_instance_uid)
-    emission = [
-        paths[0]
-        for sibling in siblings
-        if sibling.modality in _EMISSION_MODALITIES
-        and (paths := _paths(store, archive_dir, sibling.series_instance_uid))
-    ]
-    frames = frozenset(
-        uid for one in read_series(emission).series if (uid := one.headers[0].frame_of_reference_uid) is not None
-    )
-    return StudyContext(
-        modalities=frozenset(sibling.modality for sibling in siblings if sibling.modality),
-        emission_frame_of_reference_uids=frames,
-    )

@@ -84,11 +84,11 @@ class Intake:
         """Before the association is released: what it brought is in the index."""
         self._indexer.settle(info.association_id, SETTLE_S)
 
-    def ended(self, info: AssociationInfo) -> None:
+    def ended(self, info: AssociationInfo, *, released: bool) -> None:
         """An association is over."""
         self._indexer.settle(info.association_id, SETTLE_S)
-        self._associations.close(info)
-        _log.info("association.ended", association_id=info.association_id, **info.titles)
+        self._associations.close(info, released=released)
+        _log.info("association.ended", association_id=info.association_id, released=released, **info.titles)
 
     def refuse_new(self) -> None:
         """From now on associations are rejected and instances answered 0xA700; what is in flight is finished."""

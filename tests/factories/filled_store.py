@@ -120,7 +120,7 @@ def filled_node(folder: Path) -> FilledNode:
                 store.jobs.fail(job, "UndecodablePixels: truncated", transient=False, retry_delay_s=1)
             else:
                 _record(store, job)
-        store.intake.exclude(EXCLUDED, _complete(store, EXCLUDED, STUDY), LOCALIZER, LOCALIZER.reason or "")
+        store.intake.exclude(EXCLUDED, _complete(store, EXCLUDED, STUDY), LOCALIZER)
         store.intake.record_instance(_received(RECEIVING, OTHER_STUDY))
         store.peers.allow(Peer(ae_title="CT1", called_ae_title=None, cidr="10.1.2.0/24", host="10.1.2.17", port=104))
         store.peers.record_refusal("CT2", "LUNGSENTRY", "10.1.2.18", "the calling AE title is not known")

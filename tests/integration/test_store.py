@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from store_bench import DATABASES, ELIGIBLE, NO_LUNG, SERIES, START, STUDY, Bench, instance, opened
 
-from db import AssociationRecord, JobState, ReceivedInstance, Recorded, RecordedKind, SeriesState, StaleState
+from db import Arrival, AssociationRecord, JobState, ReceivedInstance, Recorded, RecordedKind, SeriesState, StaleState
 from db.rows import DeliveryRow, ResultRow
 
 KINDS = [RecordedKind.NEW, RecordedKind.DUPLICATE, RecordedKind.NEW_VERSION]
@@ -103,15 +103,16 @@ def test_evidence_of_a_series_being_received(bench: Bench) -> None:
     arrivals = [instance(2, association_id="a1"), instance(1), instance(1, content="b"), instance(series=sibling)]
     intake.record_instances(arrivals)
     of_series = {one.series_instance_uid: one for one in intake.receiving_series()}
-    assert of_series[SERIES].slice_positions == (5.0, 10.0)
-    assert [(one.open_associations, one.receiving_siblings) for one in of_series.values()] == [(1, 1), (1, 1)]
+    assert [one.open_associations for one in of_series.values()] == [1, 1]
+    assert intake.arrival(SERIES) == Arrival(slice_positions=(5.0, 10.0))
     assert intake.close_associations_of("r1") == 1
     assert intake.close_associations_of("r1") == 0
     intake.mark_complete(sibling, 1, "all slices")
     (left,) = intake.receiving_series()
-    assert (left.series_instance_uid, left.open_associations, left.receiving_siblings) == (SERIES, 0, 0)
+    assert (left.series_instance_uid, left.open_associations) == (SERIES, 0)
+    assert intake.arrival(SERIES).broken_off
     (complete,) = intake.complete_series()
-    assert (complete.series_instance_uid, len(complete.siblings)) == (sibling, 2)
+    assert (complete.series_instance_uid, complete.incomplete) == (sibling, False)
 
 
 @pytest.mark.parametrize("content", ["a", "b"])
@@ -152,7 +153,7 @@ def test_what_was_decided_on_an_older_revision_is_refused(bench: Bench) -> None:
     with pytest.raises(StaleState, match="revision 2"):
         bench.store.intake.mark_complete(SERIES, 1, "late")
     with pytest.raises(StaleState, match="revision 2"):
-        bench.store.intake.exclude(SERIES, 1, NO_LUNG, "late")
+        bench.store.intake.exclude(SERIES, 1, NO_LUNG)
     with pytest.raises(StaleState, match="revision 2"):
         bench.store.jobs.enqueue(SERIES, 1, ELIGIBLE, 3)
     with pytest.raises(StaleState, match="no series"):

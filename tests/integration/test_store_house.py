@@ -46,7 +46,7 @@ def _every_state(bench: Bench) -> dict[SeriesState, str]:
     bench.store.jobs.fail(bench.running(series[SeriesState.FAILED]), "UndecodablePixels", transient=False)
     bench.analysed(series[SeriesState.ANALYSED])
     excluded = series[SeriesState.EXCLUDED]
-    bench.store.intake.exclude(excluded, bench.complete(excluded), NO_LUNG, "no lung")
+    bench.store.intake.exclude(excluded, bench.complete(excluded), NO_LUNG)
     bench.queued(series[SeriesState.QUEUED])
     bench.complete(series[SeriesState.COMPLETE])
     bench.store.intake.record_instance(instance(series=series[SeriesState.RECEIVING]))

@@ -98,7 +98,7 @@ def test_step_stays_while_a_series_of_it_is_being_received(bench: Bench) -> None
     both = [*_listing(1, 2), PerformedSeries(series_instance_uid=other, sop_instance_uids=frozenset({f"{other}.1"}))]
     steps.begin(STEP, MODALITY)
     steps.update(STEP, MODALITY, both, StepEvent.COMPLETE)
-    bench.store.intake.exclude(other, bench.complete(other), NO_LUNG, "no lung")
+    bench.store.intake.exclude(other, bench.complete(other), NO_LUNG)
     bench.store.intake.record_instance(instance(1))
     assert steps.remove(after) == 0
     assert _announced(bench) == (2, 1)

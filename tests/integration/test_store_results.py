@@ -58,7 +58,7 @@ def _raise(*_: object, **__: object) -> None:
 
 
 def _break_last_step(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
-    monkeypatch.setattr(results, "_end", _raise)
+    monkeypatch.setattr(results, "_end_series", _raise)
     return _BrokenError
 
 
@@ -155,7 +155,7 @@ def test_exclusion_by_pixels_ends_job_series_and_an_older_result(bench: Bench) -
 def test_exclusion_for_another_reconstruction_stops_the_job(bench: Bench) -> None:
     """Excluded while its job runs: the job is cancelled and its result refused."""
     job = bench.running()
-    bench.store.intake.exclude(SERIES, 1, NO_LUNG, "other reconstruction chosen")
+    bench.store.intake.exclude(SERIES, 1, NO_LUNG)
     with pytest.raises(StaleState):
         bench.record(job)
     assert (_state(bench), bench.store.jobs.list()[0].state) == (SeriesState.EXCLUDED, JobState.CANCELLED)

@@ -97,7 +97,7 @@ def test_what_retention_removes_meanwhile_is_no_fault(store: Store, archive: Arc
     removed = []
     revision = store.series.get(series).revision
     store.intake.mark_complete(series, revision, "all here")
-    store.intake.exclude(series, revision, Screening(results=(), profile=None), "not wanted")
+    store.intake.exclude(series, revision, Screening(results=(), profile=None))
 
     def remove(_: object) -> None:
         if not removed:

@@ -66,6 +66,7 @@ ALLOWED_SERIES = {
     ("queued", "exclude", "excluded"),
     ("queued", "fail", "failed"),
     ("analysed", "exclude", "excluded"),
+    ("excluded", "reconsider", "complete"),
     *((ended, "requeue", "queued") for ended in ("analysed", "excluded", "failed")),
     *((past, "late_instance", "receiving") for past in ("complete", "queued", "analysed", "excluded", "failed")),
 }

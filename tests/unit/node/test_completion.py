@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db import SeriesEvidence
-from dicom_node.completion.evidence import judge, missing_slices
+from analysis.series import find_gaps
+from db import Arrival, SeriesEvidence
+from dicom_node.completion.evidence import CompletionDecision, judge
 from dicom_node.completion.pacs_counts import PacsAnswer
 from dicom_node.settings import Completion
 
@@ -18,18 +20,27 @@ WHOLE = (0.0, 2.0, 4.0, 6.0, 8.0)
 GAPPED = (0.0, 2.0, 6.0, 8.0)
 
 
-def _evidence(positions: tuple[float, ...], quiet_s: float, open_associations: int = 0) -> SeriesEvidence:
+def _evidence(count: int, quiet_s: float, open_associations: int = 0) -> SeriesEvidence:
     return SeriesEvidence(
         series_instance_uid="1.2.3",
         study_instance_uid="1.2",
         revision=1,
         modality="CT",
-        instance_count=max(1, len(positions)),
-        slice_positions=positions,
+        instance_count=max(1, count),
         last_received_at=NOW - timedelta(seconds=quiet_s),
         open_associations=open_associations,
-        receiving_siblings=0,
     )
+
+
+def _judge(
+    positions: tuple[float, ...],
+    quiet_s: float,
+    open_associations: int = 0,
+    pacs: PacsAnswer | None = None,
+    **changes: Any,
+) -> CompletionDecision:
+    evidence = replace(_evidence(len(positions), quiet_s, open_associations), **changes)
+    return judge(evidence, Arrival(slice_positions=positions), SETTINGS, NOW, pacs)
 
 
 @pytest.mark.parametrize(
@@ -51,15 +62,17 @@ def test_decision_by_table(
     positions: tuple[float, ...], quiet_s: float, open_associations: int, complete: bool
 ) -> None:
     """Each row of the rule: without gaps and closed after quiet_s, otherwise after incomplete_quiet_s."""
-    assert judge(_evidence(positions, quiet_s, open_associations), SETTINGS, NOW).complete is complete
+    assert _judge(positions, quiet_s, open_associations).complete is complete
 
 
 def test_reason_names_the_gap_and_the_time_to_look_again() -> None:
     """Someone who asks why nothing happens yet is told what is missing and until when it is waited for."""
-    decision = judge(_evidence(GAPPED, 10), SETTINGS, NOW)
+    decision = _judge(GAPPED, 10)
     assert "1 missing" in decision.why
     assert decision.wait_until == NOW + timedelta(seconds=110)
-    assert "taken as it is" in judge(_evidence(GAPPED, 130), SETTINGS, NOW).why
+    taken = _judge(GAPPED, 130)
+    assert "taken as it is" in taken.why
+    assert taken.lacking == "1 missing by their positions"
 
 
 @given(
@@ -74,8 +87,8 @@ def test_nothing_waits_for_ever_and_nothing_starts_before_its_quiet_time(
 ) -> None:
     """Whatever the evidence: never complete before quiet_s, always after the longer time, and at wait_until."""
     settings = Completion(quiet_s=least_s, incomplete_quiet_s=longest_s)
-    evidence = _evidence(positions, quiet_s, open_associations)
-    decision = judge(evidence, settings, NOW)
+    evidence, arrival = _evidence(len(positions), quiet_s, open_associations), Arrival(slice_positions=positions)
+    decision = judge(evidence, arrival, settings, NOW)
     quiet = NOW - evidence.last_received_at
     if quiet < timedelta(seconds=least_s):
         assert not decision.complete
@@ -84,7 +97,7 @@ def test_nothing_waits_for_ever_and_nothing_starts_before_its_quiet_time(
     assert decision.complete is (decision.wait_until is None)
     if decision.wait_until is not None:
         assert decision.wait_until > NOW
-        assert judge(evidence, settings, decision.wait_until).complete
+        assert judge(evidence, arrival, settings, decision.wait_until).complete
 
 
 @given(st.integers(5, 60), st.floats(0.5, 10), st.data())
@@ -92,8 +105,8 @@ def test_each_lost_slice_is_counted(count: int, step_mm: float, data: st.DataObj
     """Of a regular stack, every inner slice that is lost is missed, as long as most steps are whole."""
     lost = data.draw(st.integers(1, count - 2))
     positions = tuple(index * step_mm for index in range(count) if index != lost)
-    assert missing_slices(positions) == 1
-    assert missing_slices(tuple(index * step_mm for index in range(count))) == 0
+    assert sum(gap.slices for gap in find_gaps(positions)) == 1
+    assert find_gaps(tuple(index * step_mm for index in range(count))) == ()
 
 
 @pytest.mark.parametrize(
@@ -108,10 +121,7 @@ def test_what_the_modality_lists_decides(
     listed: int, missing: int, quiet_s: float, open_associations: int, complete: bool
 ) -> None:
     """A performed procedure step that has ended is better evidence than geometry and quiet."""
-    evidence = replace(
-        _evidence(WHOLE, quiet_s, open_associations), announced_instances=listed, announced_missing=missing
-    )
-    decision = judge(evidence, SETTINGS, NOW)
+    decision = _judge(WHOLE, quiet_s, open_associations, announced_instances=listed, announced_missing=missing)
     assert decision.complete is complete
     assert "of the modality's list" in decision.why
 
@@ -135,5 +145,23 @@ def test_what_the_pacs_has_decides(
     positions: tuple[float, ...], answer: PacsAnswer, quiet_s: float, complete: bool
 ) -> None:
     """More there than here is waited for; no more there ends the wait for a gap; no answer changes nothing."""
-    evidence = _evidence(positions, quiet_s)
-    assert judge(evidence, SETTINGS, NOW, answer).complete is complete
+    assert _judge(positions, quiet_s, pacs=answer).complete is complete
+
+
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=12).map(lambda values: tuple(sorted(values)))
+)
+def test_positions_that_make_no_sense_break_nothing(positions: tuple[float, ...]) -> None:
+    """Any finite numbers: an answer, and gaps that are counted in bounds."""
+    assert _judge(positions, 130).complete
+    assert all(1 <= gap.slices <= 10_000 for gap in find_gaps(positions))
+
+
+def test_association_that_broke_off_is_no_evidence_of_completeness() -> None:
+    """A volume without gaps whose sender was cut off: the long wait, and a note; unless the PACS has as many."""
+    broken = Arrival(slice_positions=WHOLE, broken_off=True)
+    decision = judge(_evidence(5, 10), broken, SETTINGS, NOW)
+    assert (decision.complete, decision.wait_until) == (False, NOW + timedelta(seconds=110))
+    taken = judge(_evidence(5, 130), broken, SETTINGS, NOW)
+    assert (taken.complete, taken.lacking) == (True, "the association that brought it broke off")
+    assert judge(_evidence(5, 10), broken, SETTINGS, NOW, PacsAnswer(instances=5, pending=False)).complete

@@ -23,10 +23,8 @@ def _evidence(quiet_s: float, uid: str = SERIES) -> SeriesEvidence:
         revision=1,
         modality="CT",
         instance_count=5,
-        slice_positions=(),
         last_received_at=NOW - timedelta(seconds=quiet_s),
         open_associations=0,
-        receiving_siblings=0,
     )
 
 
@@ -40,12 +38,15 @@ class _Bench:
         self.time_s = 0.0
         peer = Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="pacs.example.org", port=104)
         store: Any = SimpleNamespace(
-            intake=SimpleNamespace(receiving_series=lambda: tuple(self.evidence)),
+            intake=SimpleNamespace(receiving_series=self._receiving),
             peers=SimpleNamespace(list=lambda: (peer,)),
         )
         self.counts = PacsCounts(
             settings=settings, store=store, find=self._find, clock=lambda: NOW, monotonic=lambda: self.time_s
         )
+
+    def _receiving(self, quiet_since: datetime) -> tuple[SeriesEvidence, ...]:
+        return tuple(one for one in self.evidence if one.last_received_at <= quiet_since)
 
     def sweep(self) -> int:
         """One look; how often the PACS was asked in it."""
