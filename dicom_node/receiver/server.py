@@ -18,8 +18,7 @@ from dicom_node.receiver.connections import ConnectionLimits, Connections
 from dicom_node.receiver.engine import GRACE_S, Engine
 from dicom_node.settings import Settings, Tls
 from dicom_node.storage.archive import Archive
-from dicom_node.storage.dead_receivers import CLOCK_LOOK_S, Recovery
-from dicom_node.storage.recovery import end_dead_receivers
+from dicom_node.storage.recovery import LOOK_S, Recovery
 
 __all__ = ["run_receiver"]
 
@@ -41,7 +40,6 @@ def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: thre
     try:
         archive = Archive(settings.archive_dir)
         settings.archive_dir.mkdir(parents=True, exist_ok=True)
-        end_dead_receivers(store, archive)
         _run(settings, store, archive, ready, stop)
     finally:
         store.close()
@@ -67,14 +65,14 @@ def _run(
     rooms = (
         _Alone(settings, store, connections)
         if receiver.processes == 1
-        else Children(settings, connections, on_death=recovery.recover)
+        else Children(settings, connections, on_death=recovery.look)
     )
     acceptor = Acceptor(connections, rooms.take, plain=plain, secure=secure)
-    rebuilder = threading.Thread(target=recovery.rebuild, name="index-rebuilder", daemon=True)
+    recoverer = threading.Thread(target=_recover, args=(recovery, stop), name="recovery", daemon=True)
     try:
         rooms.start()
         acceptor.open()
-        rebuilder.start()
+        recoverer.start()
         _log.info(
             "receiver.started",
             port=port,
@@ -83,13 +81,18 @@ def _run(
             processes=receiver.processes,
         )
         ready(port)
-        while not stop.wait(CLOCK_LOOK_S):
-            recovery.look_at_clock()
+        stop.wait()
     finally:
         stop.set()
         acceptor.close()
         rooms.stop()
-    rebuilder.join(GRACE_S)
+    recoverer.join(GRACE_S)
+
+
+def _recover(recovery: Recovery, stop: threading.Event) -> None:
+    recovery.look()
+    while not stop.wait(LOOK_S):
+        recovery.look()
 
 
 def _check_certificates(tls: Tls) -> None:

@@ -3,7 +3,8 @@
 ::
 
     archive/
-      incoming/<receiver>/         what is being written; `owner.lock` is held while its receiver lives
+      incoming/<receiver>/         what is being written, and a second name of what has no row in the index yet;
+                                   `owner.lock` is held while its receiver lives
       ab/<series>/<instance>-<content>.dcm
 
 ``series``, ``instance`` and ``content`` are the first 32 hexadecimal digits of the SHA-256 of the Series Instance
@@ -14,17 +15,21 @@ that its index row can be rebuilt.
 
 import fcntl
 import hashlib
+import mmap
 import os
 import shutil
 import struct
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
+from analysis.errors import ReasonedError
 from dicom_node.network.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-__all__ = ["LOCK_NAME", "Abandoned", "Archive", "ArchivedFile", "FileMeta", "content_digest"]
+__all__ = ["LOCK_NAME", "Archive", "ArchivedFile", "FileMeta", "InUse", "content_digest", "mapped"]
 
 _PREAMBLE = b"\0" * 128 + b"DICM"
 _META_GROUP_LENGTH = struct.Struct("<HH2sHI")
@@ -33,9 +38,31 @@ LOCK_NAME = "owner.lock"
 """Held by the receiver whose incoming folder it lies in, as long as it lives."""
 
 
-def content_digest(encoded: bytes) -> str:
+_READ_BYTES = 1 << 20
+
+
+class InUse(ReasonedError):
+    """Something of the series was archived just now, or is not indexed yet."""
+
+
+def content_digest(encoded: bytes | memoryview) -> str:
     """The SHA-256 of an encoded data set, in hexadecimal: what makes two sendings of one instance the same."""
     return hashlib.sha256(encoded).hexdigest()
+
+
+@contextmanager
+def mapped(descriptor: int, start: int) -> Generator[memoryview]:
+    """A file's bytes from ``start`` on, mapped and not loaded.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    with (
+        mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as whole,
+        memoryview(whole) as view,
+        view[start:] as rest,
+    ):
+        yield rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,25 +104,16 @@ def _element(element: int, vr: bytes, text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivedFile:
-    """An instance read back: its group 0002, without the preamble, and the data set's bytes as they were received."""
+    """An archived instance: its group 0002, without the preamble, and the data set's bytes as they were received."""
 
     meta: bytes = field(repr=False)
-    encoded: bytes = field(repr=False)
+    encoded: memoryview = field(repr=False)
     size_bytes: int
     modified_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Abandoned:
-    """What a receiver left that ended without clearing its incoming folder."""
-
-    receiver_id: str
-    folder: Path
-    temporary_files: int
-
-
 class Archive:
-    """Where instances lie: names, reading, free space, and what dead receivers left."""
+    """Where instances lie: names, reading, removing, free space, and what dead receivers left."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -124,44 +142,86 @@ class Archive:
             if len(shard.name) == 2 and shard.is_dir():
                 yield from sorted(folder for folder in shard.iterdir() if folder.is_dir())
 
-    def read(self, path: str | PurePosixPath) -> ArchivedFile:
-        """Read an instance back whole.
+    @contextmanager
+    def opened(self, path: str | PurePosixPath) -> Generator[ArchivedFile]:
+        """An instance, mapped and not loaded.
 
         Raises:
+            OSError: it cannot be read.
             ValueError: the file was not written by this archive.
         """
         with self.absolute(path).open("rb") as file:
-            head = file.read(len(_PREAMBLE) + _META_GROUP_LENGTH.size)
-            if len(head) < len(_PREAMBLE) + _META_GROUP_LENGTH.size or not head.startswith(_PREAMBLE):
-                raise ValueError("no file meta information")
-            length = _META_GROUP_LENGTH.unpack_from(head, len(_PREAMBLE))[4]
-            stat = os.fstat(file.fileno())
-            return ArchivedFile(
-                meta=file.read(length), encoded=file.read(), size_bytes=stat.st_size, modified_at=stat.st_mtime
-            )
+            meta, stat = _read_meta(file), os.fstat(file.fileno())
+            with mapped(file.fileno(), file.tell()) as encoded:
+                yield ArchivedFile(
+                    meta=meta, encoded=encoded, size_bytes=stat.st_size, modified_at=stat.st_mtime
+                )
 
-    def holds(self, path: str, encoded_bytes: int) -> int | None:
-        """The size of the file that holds these bytes already, and whole; None without one.
+    def digest(self, path: str | PurePosixPath) -> str:
+        """The SHA-256 of an archived data set; it is read in parts, so that a large one takes no memory.
 
-        Names hold the content's digest, so the data set's length decides.
+        Raises:
+            OSError: it cannot be read.
+            ValueError: the file was not written by this archive.
         """
+        with self.absolute(path).open("rb") as file:
+            _read_meta(file)
+            digest, part = hashlib.sha256(), memoryview(bytearray(_READ_BYTES))
+            while count := file.readinto(part):
+                digest.update(part[:count])
+            return digest.hexdigest()
+
+    def publishing(self, folder: str) -> AbstractContextManager[None]:
+        """Nothing is removed from that series' folder meanwhile; others may publish there, too."""
+        return self._locked(folder, fcntl.LOCK_SH)
+
+    def remove(self, paths: Sequence[str], *, spare_after: float) -> None:
+        """Unlink files, none of any series that has to stay, and the folders that are empty then.
+
+        What was written after ``spare_after`` (seconds since 1970) stays: a sender was told that it is safe. So does
+        what has no row yet, whatever the clock says: it has a second name under ``incoming`` until then.
+
+        Raises:
+            InUse: something is to stay, or somebody publishes there now.
+        """
+        (self.root / "incoming").mkdir(exist_ok=True)
+        for folder, names in groupby(sorted(paths), key=lambda path: path.rpartition("/")[0]):
+            with self._locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                there = [file for name in names if (file := self.absolute(name)).exists()]
+                unindexed = self._unindexed()
+                if any((stat := file.stat()).st_mtime > spare_after or stat.st_ino in unindexed for file in there):
+                    raise InUse
+                for file in there:
+                    file.unlink()
+                with suppress(OSError):  # it is not empty, or gone already
+                    self.absolute(folder).rmdir()
+
+    def _unindexed(self) -> set[int]:
+        """The inodes of what is on its way to a final name or to its row."""
+        return {
+            entry.inode()
+            for folder in (self.root / "incoming").iterdir()
+            if folder.is_dir()
+            for entry in os.scandir(folder)
+        }
+
+    @contextmanager
+    def _locked(self, folder: str, how: int) -> Generator[None]:
+        """One lock serves the 256th of the archive that the folder lies in."""
+        shard = folder.partition("/")[0]
+        descriptor = os.open(f"{self.root}/incoming/.{shard}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            head = os.pread(descriptor, len(_PREAMBLE) + _META_GROUP_LENGTH.size, 0)
-            size = os.fstat(descriptor).st_size
+            try:
+                fcntl.flock(descriptor, how)
+            except BlockingIOError as error:
+                raise InUse from error
+            yield
         finally:
             os.close(descriptor)
-        if len(head) < len(_PREAMBLE) + _META_GROUP_LENGTH.size:
-            return None
-        meta_bytes = _META_GROUP_LENGTH.unpack_from(head, len(_PREAMBLE))[4]
-        return size if size == len(head) + meta_bytes + encoded_bytes else None
 
     @contextmanager
     def incoming_locked(self) -> Generator[None]:
-        """Nobody else makes or sweeps an incoming folder meanwhile: one that is new and not yet locked is not dead."""
+        """Nobody else makes or takes over an incoming folder meanwhile: one that is new and not yet locked is not dead."""
         incoming = self.root / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(incoming / ".folders.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -171,36 +231,39 @@ class Archive:
         finally:
             os.close(descriptor)
 
-    def abandoned(self) -> tuple[Abandoned, ...]:
-        """The incoming folders whose receiver is dead: nobody holds their lock. Ask within `incoming_locked`."""
+    def abandoned(self) -> Iterator[Path]:
+        """The incoming folders whose receiver is dead. Each is the caller's, under its lock, until the next is asked."""
         incoming = self.root / "incoming"
-        if not incoming.is_dir():
-            return ()
-        return tuple(
-            Abandoned(
-                receiver_id=folder.name,
-                folder=folder,
-                temporary_files=sum(1 for entry in folder.iterdir() if entry.name != LOCK_NAME),
-            )
-            for folder in sorted(incoming.iterdir())
-            if folder.is_dir() and not _is_held(folder / LOCK_NAME)
-        )
-
-    def remove_abandoned(self, abandoned: Abandoned) -> None:
-        """Remove a dead receiver's temporary files: none of them was ever acknowledged."""
-        shutil.rmtree(abandoned.folder, ignore_errors=True)
+        for folder in sorted(incoming.iterdir()) if incoming.is_dir() else ():
+            if not folder.is_dir():
+                continue
+            with self.incoming_locked():
+                descriptor = _take_over(folder / LOCK_NAME)
+            if descriptor is None:
+                continue
+            try:
+                yield folder
+            finally:
+                os.close(descriptor)
 
 
-def _is_held(lock: Path) -> bool:
+def _read_meta(file: BinaryIO) -> bytes:
+    """Group 0002; the file is read up to the data set."""
+    head = file.read(len(_PREAMBLE) + _META_GROUP_LENGTH.size)
+    if len(head) < len(_PREAMBLE) + _META_GROUP_LENGTH.size or not head.startswith(_PREAMBLE):
+        raise ValueError("no file meta information")
+    return file.read(_META_GROUP_LENGTH.unpack_from(head, len(_PREAMBLE))[4])
+
+
+def _take_over(lock: Path) -> int | None:
+    """The lock's descriptor, held; None where a living receiver holds it, or has just cleared its folder."""
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
         os.close(descriptor)
+        return None
+    return descriptor

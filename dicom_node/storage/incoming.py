@@ -1,16 +1,18 @@
-"""The writing side of the archive: a draft grows as its bytes arrive, is synced, then published with others."""
+"""The writing side of the archive: a draft grows as its bytes arrive, is synced, then published with others.
+
+An entry of the incoming folder lives until its instance has a row: the folder is the journal of what has none.
+"""
 
 import fcntl
-import mmap
 import os
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from dicom_node.storage.archive import LOCK_NAME, Archive, FileMeta
+from dicom_node.storage.archive import LOCK_NAME, Archive, FileMeta, mapped
 from dicom_node.storage.block_file import BlockFile, Blocks
 
 __all__ = ["HEAD_BYTES", "Draft", "Incoming", "StagedFile"]
@@ -18,13 +20,18 @@ __all__ = ["HEAD_BYTES", "Draft", "Incoming", "StagedFile"]
 HEAD_BYTES = 65_536
 """As much of a data set is kept in memory while it is written: the header, of nearly every image."""
 _REMEMBERED_FOLDERS = 4096
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedFile:
-    """An instance whose bytes are on disk under a temporary name (None: they already lie under the final one)."""
+    """An instance whose bytes are on the disk.
 
-    temporary: str | None
+    Its ``entry`` in the incoming folder becomes its first name, and stays beside its final one until its row is in the
+    index: the entries that a dead receiver left are what has no row.
+    """
+
+    entry: str
     path: str
     size_bytes: int
 
@@ -32,16 +39,15 @@ class StagedFile:
 class Draft:
     """A file that is being written; it ends as a staged file, or as nothing."""
 
-    def __init__(self, archive: Archive, temporary: str, meta: FileMeta, blocks: Blocks) -> None:
-        self._archive: Final = archive
-        self._temporary: Final = temporary
+    def __init__(self, entry: str, meta: FileMeta, blocks: Blocks) -> None:
+        self._entry: Final = entry
         self.head = bytearray()
         """The data set's first bytes, `HEAD_BYTES` or a little more of them."""
         self.encoded_bytes = 0
         """Of the data set, so far."""
         file_meta = meta.encode()
         self._meta_bytes: Final = len(file_meta)
-        self._file: Final = BlockFile(temporary, blocks, file_meta)
+        self._file: Final = BlockFile(entry, blocks, file_meta)
 
     def write(self, parts: Sequence[memoryview]) -> None:
         """Append to the data set.
@@ -63,7 +69,7 @@ class Draft:
     @property
     def folder(self) -> str:
         """Where it is being written, for what else is only needed meanwhile."""
-        return os.path.dirname(self._temporary)
+        return os.path.dirname(self._entry)
 
     @contextmanager
     def encoded(self) -> Generator[memoryview]:
@@ -76,41 +82,33 @@ class Draft:
         if not self.encoded_bytes:
             yield memoryview(b"")
             return
-        with (
-            mmap.mmap(self._file.descriptor, 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[self._meta_bytes :] as encoded,
-        ):
+        with mapped(self._file.descriptor, self._meta_bytes) as encoded:
             yield encoded
 
     def finish(self, path: str) -> StagedFile:
-        """Sync it, unless the same bytes are archived under that path already.
+        """Sync it.
 
         Raises:
             OSError: the disk refused; nothing is left behind.
         """
-        size = self._archive.holds(path, self.encoded_bytes)
-        if size is not None:
-            self.discard()
-            return StagedFile(temporary=None, path=path, size_bytes=size)
         try:
             self._file.sync()
             self._file.close()
         except OSError:
             self.discard()
             raise
-        return StagedFile(temporary=self._temporary, path=path, size_bytes=self._file.size_bytes)
+        return StagedFile(entry=self._entry, path=path, size_bytes=self._file.size_bytes)
 
     def discard(self) -> None:
         """Leave nothing behind."""
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
-            os.unlink(self._temporary)
+            os.unlink(self._entry)
 
 
 class Incoming:
-    """The writing side of one process: drafts, then publish (many files at once, one call for a folder at a time)."""
+    """The writing side of one process: drafts, final names for many of them at once, and what is not indexed yet."""
 
     def __init__(self, archive: Archive, receiver_id: str) -> None:
         self._archive = archive
@@ -119,87 +117,99 @@ class Incoming:
             self.folder.mkdir(parents=True)
             self._lock = os.open(self.folder / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
+        sync_folder(str(self.folder.parent))
         self._numbers = count()
         self._blocks = Blocks()
         self._root = str(archive.root)
-        self._drafts = str(self.folder)
-        self._ready_folders: set[str] = set()
+        self._entries = str(self.folder)
+        self._known_folders: dict[str, int] = {}
 
     def draft(self, meta: FileMeta) -> Draft:
-        """Begin a file under a temporary name of its own.
+        """Begin a file under an entry of its own.
 
         Raises:
             OSError: the disk refused.
         """
-        return Draft(self._archive, f"{self._drafts}/{next(self._numbers)}.part", meta, self._blocks)
+        return Draft(f"{self._entries}/{next(self._numbers)}.part", meta, self._blocks)
 
-    def publish(self, staged: Sequence[StagedFile]) -> list[OSError | None]:
-        """Give files their final names and sync each folder once; for each file, the error that kept it from that.
+    def publish(self, folder: str, staged: Sequence[StagedFile]) -> list[OSError | None]:
+        """Give files of one series their final names, and sync; for each file, the error that kept it from that.
 
-        A file whose error is None survives a power cut from here on.
+        A file whose error is None survives a power cut from here on, and so does its entry.
         """
-        outcomes: list[OSError | None] = [self._rename(file) for file in staged]
-        folders = {self._folder(file) for file, error in zip(staged, outcomes, strict=True) if error is None}
-        unsynced = {folder: error for folder in folders if (error := _try_sync(folder)) is not None}
-        return [error or unsynced.get(self._folder(file)) for file, error in zip(staged, outcomes, strict=True)]
+        outcomes: list[OSError | None] = [None] * len(staged)
+        try:
+            with self._archive.publishing(folder):
+                descriptor = self._open(folder)
+                try:
+                    outcomes = [_link(file, descriptor) for file in staged]
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            sync_folder(self._entries)
+        except OSError as error:
+            outcomes = [outcome or error for outcome in outcomes]
+        self.forget(file.entry for file, error in zip(staged, outcomes, strict=True) if error is not None)
+        return outcomes
 
     @staticmethod
-    def discard(staged: StagedFile) -> None:
-        """Forget a staged file that will not be published."""
-        if staged.temporary is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(staged.temporary)
+    def forget(entries: Iterable[str]) -> None:
+        """What lay there has its row, or will not be published."""
+        for entry in entries:
+            with suppress(OSError):
+                os.unlink(entry)
 
     def close(self) -> None:
-        """Leave nothing behind and let the lock go."""
-        with suppress(OSError), self._archive.incoming_locked():  # the disk may be gone; the next start sweeps
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Let the lock go; what has no row yet stays for `recovery`."""
+        with suppress(OSError), self._archive.incoming_locked():  # the disk may be gone
+            if os.listdir(self._entries) == [LOCK_NAME]:
+                shutil.rmtree(self.folder)
         os.close(self._lock)
 
-    def _folder(self, file: StagedFile) -> str:
-        return f"{self._root}/{file.path.rpartition('/')[0]}"
-
-    def _rename(self, file: StagedFile) -> OSError | None:
-        folder = self._folder(file)
+    def _open(self, folder: str) -> int:
+        """A series' folder; where it is new to this process, the folders above it are synced."""
+        whole = f"{self._root}/{folder}"
         try:
-            if folder not in self._ready_folders:
-                self._make_ready(folder)
-            final = f"{self._root}/{file.path}"
-            if file.temporary is None:
-                os.stat(final)  # retention may have removed it since: then it has to be sent again
-            else:
-                try:
-                    os.rename(file.temporary, final)
-                except FileNotFoundError:  # retention removed the series' folder in between
-                    self._make_ready(folder)
-                    os.rename(file.temporary, final)
-        except OSError as error:
-            with suppress(OSError):
-                self.discard(file)
-            return error
-        return None
-
-    def _make_ready(self, folder: str) -> None:
-        """Create a series' folder and sync the folders above it, once a receiver's life."""
-        os.makedirs(folder, exist_ok=True)
-        for parent in (folder.rpartition("/")[0], self._root):
-            _sync_folder(parent)
-        if len(self._ready_folders) >= _REMEMBERED_FOLDERS:
-            self._ready_folders.clear()
-        self._ready_folders.add(folder)
+            descriptor = os.open(whole, _FOLDER)
+        except FileNotFoundError:  # the series is new, or was removed
+            os.makedirs(whole, 0o750, exist_ok=True)
+            descriptor = os.open(whole, _FOLDER)
+        inode = os.fstat(descriptor).st_ino
+        if self._known_folders.get(folder) != inode:
+            try:
+                for parent in (whole.rpartition("/")[0], self._root):
+                    sync_folder(parent)
+            except OSError:
+                os.close(descriptor)
+                raise
+            if len(self._known_folders) >= _REMEMBERED_FOLDERS:
+                self._known_folders.clear()
+            self._known_folders[folder] = inode
+        return descriptor
 
 
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _link(file: StagedFile, folder: int) -> OSError | None:
+    """Give it its final name. What lies there is replaced: it was sent again, and may have been damaged since."""
+    name = file.path.rpartition("/")[2]
+    try:
+        try:
+            os.link(file.entry, name, dst_dir_fd=folder)
+        except FileExistsError:
+            os.link(file.entry, f"{file.entry}.again")
+            os.rename(f"{file.entry}.again", name, dst_dir_fd=folder)
+    except OSError as error:
+        return error
+    return None
+
+
+def sync_folder(folder: str) -> None:
+    """Have a folder's entries on the disk.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    descriptor = os.open(folder, _FOLDER)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _try_sync(folder: str) -> OSError | None:
-    try:
-        _sync_folder(folder)
-    except OSError as error:
-        return error
-    return None

@@ -9,7 +9,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ MOST_WAITING = 1024
 """Rows that wait at once, per process; beyond it nothing is taken."""
 
 _Record = Callable[[Sequence[ReceivedInstance]], Sequence[Recorded]]
+_Forget = Callable[[Iterable[str]], None]
 
 
 class CommitLock:
@@ -64,13 +65,17 @@ class CommitLock:
 class _Row:
     info: AssociationInfo
     instance: ReceivedInstance
+    entry: str
 
 
 class Indexer:
-    """Records rows in the order in which they came, on one thread."""
+    """Records rows in the order in which they came, on one thread; the entries of what is recorded are forgotten."""
 
-    def __init__(self, record: _Record, associations: AssociationRecords, *, lock: CommitLock | None = None) -> None:
+    def __init__(
+        self, record: _Record, forget: _Forget, associations: AssociationRecords, *, lock: CommitLock | None = None
+    ) -> None:
         self._record: Final = record
+        self._forget: Final = forget
         self._associations: Final = associations
         self._lock: Final = lock
         self._rows: list[_Row] = []
@@ -91,10 +96,10 @@ class Indexer:
         if self._failing or len(self._rows) >= MOST_WAITING:
             raise OutOfResources("the index cannot be written")
 
-    def add(self, info: AssociationInfo, instance: ReceivedInstance) -> None:
-        """Have a durable instance indexed."""
+    def add(self, info: AssociationInfo, instance: ReceivedInstance, entry: str) -> None:
+        """Have a durable instance indexed, and its entry forgotten then."""
         with self._changed:
-            self._rows.append(_Row(info=info, instance=instance))
+            self._rows.append(_Row(info=info, instance=instance, entry=entry))
             if len(self._rows) in {1, MOST_IN_ONE_COMMIT}:  # in between the thread has nothing to wake for
                 self._changed.notify_all()
 
@@ -106,7 +111,7 @@ class Indexer:
             return self._changed.wait_for(lambda: not self._waits(association_id), timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Index what waits, and end; what is left after that time is indexed from the files at the next start."""
+        """Index what waits, and end; what is left after that time is indexed by `recovery`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -172,8 +177,10 @@ class Indexer:
                     left.append(row)
                 else:
                     _log.error("instance.unindexed", path=row.instance.path, error=type(error).__name__)
+                    self._forget([row.entry])  # it would fail at every start; `verify` tells of it
         return left
 
     def _record_all(self, rows: list[_Row]) -> None:
         with nullcontext() if self._lock is None else self._lock.held():
             self._record([row.instance for row in rows])
+        self._forget(row.entry for row in rows)

@@ -49,7 +49,7 @@ class Publisher:
         folder = staged.path.rpartition("/")[0]
         with self._changed:
             if self._closed:
-                self._incoming.discard(staged)
+                self._incoming.forget([staged.entry])
                 raise OutOfResources("the receiver is stopping")
             batch = self._pending.get(folder)
             if batch is None:
@@ -75,7 +75,7 @@ class Publisher:
         with self._changed:
             batch, self._pending[folder] = self._pending[folder], []
         try:
-            for item, error in zip(batch, self._incoming.publish([item.staged for item in batch]), strict=True):
+            for item, error in zip(batch, self._incoming.publish(folder, [item.staged for item in batch]), strict=True):
                 item.published, item.error = error is None, error
         finally:
             with self._changed:

@@ -15,7 +15,7 @@ from dicom_node.network.protocol import AssociationInfo, StoreCommand
 from dicom_node.network.status import CANNOT_UNDERSTAND, SUCCESS
 from dicom_node.storage.archive import Archive, FileMeta
 from dicom_node.storage.header import WANTED, IndexedHeader, is_usable_uid, read_header
-from dicom_node.storage.incoming import Draft, Incoming
+from dicom_node.storage.incoming import Draft, Incoming, StagedFile
 from dicom_node.storage.indexer import Indexer
 from dicom_node.storage.publisher import Publisher
 from dicom_node.storage.rows import Sender, received_instance
@@ -69,8 +69,7 @@ class _Stored:
     """An instance that is durable: its header, its file, and how long it took from the command to the last sync."""
 
     header: IndexedHeader
-    path: str
-    size_bytes: int
+    file: StagedFile
     digest: str
     at: datetime
     milliseconds: float
@@ -189,8 +188,7 @@ class InstanceReception:
         self._context.publisher.publish(staged)
         self._stored = _Stored(
             header=header,
-            path=path,
-            size_bytes=staged.size_bytes,
+            file=staged,
             digest=draft.digest,
             at=datetime.now(UTC),
             milliseconds=round((time.perf_counter() - self._started) * 1000, 1),
@@ -215,8 +213,8 @@ class InstanceReception:
         instance = received_instance(
             header,
             transfer_syntax_uid=self._command.transfer_syntax_uid,
-            path=stored.path,
-            size_bytes=stored.size_bytes,
+            path=stored.file.path,
+            size_bytes=stored.file.size_bytes,
             digest=stored.digest,
             sender=Sender(
                 association_id=self._info.association_id,
@@ -226,13 +224,13 @@ class InstanceReception:
             ),
             received_at=stored.at,
         )
-        self._context.indexer.add(self._info, instance)
+        self._context.indexer.add(self._info, instance, stored.file.entry)
         _log.info(
             "instance.stored",
             association_id=self._info.association_id,
             sop_instance_uid=header.sop_instance_uid,
             series_instance_uid=header.series_instance_uid,
-            bytes=stored.size_bytes,
+            bytes=stored.file.size_bytes,
             uid_warning=instance.uid_warning,
             milliseconds=stored.milliseconds,
         )

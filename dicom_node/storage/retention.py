@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
 from db import SeriesState, StaleState, Store
-from dicom_node.settings import Settings
+from dicom_node.settings import Retention as RetentionSettings
+from dicom_node.storage.archive import Archive, InUse
 from dicom_node.sweep import Unit
 
 __all__ = ["STEPS_KEPT_DAYS", "Retention"]
@@ -31,14 +31,22 @@ class Retention:
     What is unprocessed is never removed: the store names only ended series.
     """
 
-    def __init__(self, *, settings: Settings, store: Store, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: RetentionSettings,
+        store: Store,
+        archive: Archive,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
+        self._archive = archive
         self._clock = clock or (lambda: datetime.now(UTC))
 
     def removals(self) -> Iterator[Unit]:
         """One unit for each series whose instances may go, and one for all steps."""
-        now, retention = self._clock(), self._settings.retention
+        now, retention = self._clock(), self._settings
         kept = {
             SeriesState.ANALYSED: retention.analysed_days,
             SeriesState.EXCLUDED: retention.excluded_days,
@@ -59,16 +67,9 @@ class Retention:
         """Every version of every instance, while the series is locked; the record follows in the same transaction."""
         try:
             with self._store.retention.removal(series_instance_uid, before) as stored:
-                paths = [self._settings.archive_dir / instance.path for instance in stored]
-                _check_age(paths)
-                for path in paths:
-                    path.unlink(missing_ok=True)
-        except StaleState:
+                self._archive.remove(
+                    [instance.path for instance in stored], spare_after=time.time() - JUST_WRITTEN_S
+                )
+        except (StaleState, InUse):
             return  # the next look judges anew
         _LOG.info("instances.removed", series_instance_uid=series_instance_uid, instances=len(stored))
-
-
-def _check_age(paths: list[Path]) -> None:
-    now = time.time()
-    if any(now - path.stat().st_mtime < JUST_WRITTEN_S for path in paths if path.exists()):
-        raise StaleState("An instance came again just now.")
