@@ -48,7 +48,8 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
     triage = Triage(settings=settings, store=store, counts=counts)
     sender = Sender(settings=settings, store=store, channel=channel)
     reporter = Reporter(settings=settings, store=store)
-    retention = Retention(settings=settings, store=store)
+    archive = Archive(settings.archive_dir)
+    retention = Retention(settings=settings.retention, store=store, archive=archive)
     leases = Leases(settings=settings, store=store)
     return (
         Sweep(name="completion", every_s=settings.completion.sweep_s, units=triage.completions),
@@ -73,9 +74,7 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
         Sweep(
             name="sample",
             every_s=SAMPLE_EVERY_S,
-            units=lambda: [
-                Unit(identity="sample", run=partial(verify_sample, store, Archive(settings.archive_dir), SAMPLED))
-            ],
+            units=lambda: [Unit(identity="sample", run=partial(verify_sample, store, archive, SAMPLED))],
             at_start=True,
         ),
         Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),

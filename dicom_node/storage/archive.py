@@ -153,9 +153,7 @@ class Archive:
         with self.absolute(path).open("rb") as file:
             meta, stat = _read_meta(file), os.fstat(file.fileno())
             with mapped(file.fileno(), file.tell()) as encoded:
-                yield ArchivedFile(
-                    meta=meta, encoded=encoded, size_bytes=stat.st_size, modified_at=stat.st_mtime
-                )
+                yield ArchivedFile(meta=meta, encoded=encoded, size_bytes=stat.st_size, modified_at=stat.st_mtime)
 
     def digest(self, path: str | PurePosixPath) -> str:
         """The SHA-256 of an archived data set; it is read in parts, so that a large one takes no memory.
@@ -184,7 +182,7 @@ class Archive:
         Raises:
             InUse: something is to stay, or somebody publishes there now.
         """
-        (self.root / "incoming").mkdir(exist_ok=True)
+        (self.root / "incoming").mkdir(parents=True, exist_ok=True)
         for folder, names in groupby(sorted(paths), key=lambda path: path.rpartition("/")[0]):
             with self._locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 there = [file for name in names if (file := self.absolute(name)).exists()]
@@ -221,7 +219,7 @@ class Archive:
 
     @contextmanager
     def incoming_locked(self) -> Generator[None]:
-        """Nobody else makes or takes over an incoming folder meanwhile: one that is new and not yet locked is not dead."""
+        """Nobody else makes or takes over an incoming folder: one that is new and not yet locked is not dead."""
         incoming = self.root / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(incoming / ".folders.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -232,7 +230,7 @@ class Archive:
             os.close(descriptor)
 
     def abandoned(self) -> Iterator[Path]:
-        """The incoming folders whose receiver is dead. Each is the caller's, under its lock, until the next is asked."""
+        """The incoming folders whose receiver is dead; each is the caller's, under its lock, until it asks on."""
         incoming = self.root / "incoming"
         for folder in sorted(incoming.iterdir()) if incoming.is_dir() else ():
             if not folder.is_dir():

@@ -4,10 +4,9 @@ An entry in an incoming folder is there from an instance's first byte until its 
 what a dead receiver left and not what the archive holds.
 """
 
-import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,16 +79,14 @@ class Recovery:
         self._store.intake.close_associations_of(folder.name)
         if not unread:
             shutil.rmtree(folder)
-        _log.info(
-            "receiver.recovered", receiver_id=folder.name, entries=len(entries), indexed=indexed, unread=unread
-        )
+        _log.info("receiver.recovered", receiver_id=folder.name, entries=len(entries), indexed=indexed, unread=unread)
 
     def _read(self, entry: Path) -> list[ReceivedInstance]:
         """The row of an entry; none where it is damaged, has no final name, or another file has that by now."""
         path = entry.relative_to(self._archive.root).as_posix()
         try:
             read = _read_archived(self._archive, path, max_instance_bytes=self._max_instance_bytes)
-            return [read] if os.path.samefile(entry, self._archive.absolute(read.path)) else []
+            return [read] if entry.samefile(self._archive.absolute(read.path)) else []
         except FileNotFoundError:
             return []
         except (ValueError, UnparsableDataset) as error:
@@ -97,9 +94,7 @@ class Recovery:
             return []
 
 
-def rebuild_index(
-    store: Store, archive: Archive, *, max_instance_bytes: int, on_series: Callable[[], None] = lambda: None
-) -> tuple[int, tuple[Unindexed, ...]]:
+def rebuild_index(store: Store, archive: Archive, *, max_instance_bytes: int) -> tuple[int, tuple[Unindexed, ...]]:
     """Record every archived instance that has no row: how many there were, and which files can have none.
 
     For when the index was lost or is older than the archive. It costs, for each series, one directory listing, one file
@@ -112,7 +107,6 @@ def rebuild_index(
             refused = _record(store, missing)
             found += len(missing) - len(refused)
             unindexed += [*failed, *refused]
-        on_series()
     _log.info("index.compared", rebuilt=found, unindexed=len(unindexed))
     return found, tuple(unindexed)
 
@@ -129,9 +123,7 @@ def _without_rows(
             if known is not None and path in known:
                 continue
             try:
-                read = _read_archived(archive, path, max_instance_bytes=max_instance_bytes)
-                if read.path != path:
-                    raise ValueError("its bytes are not those that its name tells of")
+                read = _read_named(archive, path, max_instance_bytes)
             except FileNotFoundError:  # retention removed it in between
                 continue
             except (OSError, ValueError, UnparsableDataset) as error:
@@ -171,6 +163,14 @@ def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
 
+def _read_named(archive: Archive, path: str, max_instance_bytes: int) -> ReceivedInstance:
+    """As `_read_archived`; a ValueError also for a file whose name tells of other bytes."""
+    read = _read_archived(archive, path, max_instance_bytes=max_instance_bytes)
+    if read.path != path:
+        raise ValueError("its bytes are not those that its name tells of")
+    return read
+
+
 def _read_archived(archive: Archive, path: str, *, max_instance_bytes: int) -> ReceivedInstance:
     """The index row of an archived file, from nothing but the file. Whose association it came by is not in it.
 
@@ -182,9 +182,7 @@ def _read_archived(archive: Archive, path: str, *, max_instance_bytes: int) -> R
     with archive.opened(path) as file:
         meta = walk_elements(file.meta, explicit=True, wanted=_META)
         syntax = meta.text(_TRANSFER_SYNTAX)
-        header = read_header(
-            walk_dataset(file.encoded, syntax, wanted=WANTED, max_inflated_bytes=max_instance_bytes)
-        )
+        header = read_header(walk_dataset(file.encoded, syntax, wanted=WANTED, max_inflated_bytes=max_instance_bytes))
         digest = content_digest(file.encoded)
         return received_instance(
             header,

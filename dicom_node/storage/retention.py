@@ -67,9 +67,7 @@ class Retention:
         """Every version of every instance, while the series is locked; the record follows in the same transaction."""
         try:
             with self._store.retention.removal(series_instance_uid, before) as stored:
-                self._archive.remove(
-                    [instance.path for instance in stored], spare_after=time.time() - JUST_WRITTEN_S
-                )
+                self._archive.remove([instance.path for instance in stored], spare_after=time.time() - JUST_WRITTEN_S)
         except (StaleState, InUse):
             return  # the next look judges anew
         _LOG.info("instances.removed", series_instance_uid=series_instance_uid, instances=len(stored))

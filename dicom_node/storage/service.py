@@ -41,9 +41,7 @@ class Intake:
         self._publisher = Publisher(incoming)
         self._refusals = RefusalBook(store.peers.record_refusal)
         self._associations = AssociationRecords(store, incoming.folder.name)
-        self._indexer = Indexer(
-            store.intake.record_instances, incoming.forget, self._associations, lock=commit_lock
-        )
+        self._indexer = Indexer(store.intake.record_instances, incoming.forget, self._associations, lock=commit_lock)
         self._stopping = threading.Event()
         self._context = ReceptionContext(
             archive=archive,

@@ -44,8 +44,12 @@ class Receiver:
         return sorted(path for path in self.settings.archive_dir.glob("??/*/*") if path.is_file())
 
     def temporary(self) -> list[Path]:
-        """Every file that is being written."""
-        return sorted((self.settings.archive_dir / "incoming").glob("*/*.part"))
+        """Every file that is being written: it has no final name."""
+        return [entry for entry in self.unindexed() if entry.stat().st_nlink == 1]
+
+    def unindexed(self) -> list[Path]:
+        """Every file that is being written, or has no row."""
+        return sorted((self.settings.archive_dir / "incoming").glob("*/*.part*"))
 
     def stop(self) -> float:
         """Stop it, wait for its end; the seconds that took."""

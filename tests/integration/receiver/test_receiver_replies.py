@@ -12,6 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import generate_uid
+from typer.testing import CliRunner
+
+from dicom_node.cli.app import app
 
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, UNPARSABLE = 0x0000, 0xA700, 0xA900, 0xC210
 CT, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
@@ -41,6 +44,7 @@ def test_success_is_on_disk_and_in_the_index(
     assert file.read_bytes().endswith(encoded)
     assert receiver.temporary() == []
     assoc.release()
+    assert receiver.unindexed() == []
     (version,) = receiver.store.intake.find_versions(dataset.SOPInstanceUID)
     assert receiver.settings.archive_dir / version.path == file
 
@@ -272,10 +276,8 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def test_index_is_rebuilt_from_files(
-    start_receiver: Call, associate: Call, send: Call, make_slice: Call, eventually: Call
-) -> None:
-    """With an empty database beside it, the archive gives every row back: the file is the record."""
+def test_index_is_rebuilt_from_files(start_receiver: Call, associate: Call, send: Call, make_slice: Call) -> None:
+    """With an empty database beside it, the archive gives every row back on command: the file is the record."""
     receiver = start_receiver()
     first = make_slice()
     second = make_slice(StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID=first.SeriesInstanceUID)
@@ -290,8 +292,11 @@ def test_index_is_rebuilt_from_files(
         file.unlink()
 
     again = start_receiver()
+    variables = {"LUNGSENTRY_NODE__DATA_DIR": str(again.settings.node.data_dir)}
+    run = CliRunner().invoke(app, ["verify", "--rebuild"], env=variables)
 
-    eventually(lambda: len(again.store.intake.series_paths(first.SeriesInstanceUID)) == 2, "rows rebuilt")
+    assert (run.exit_code, "2 files got their row" in run.stdout) == (0, True)
+    assert len(again.store.intake.series_paths(first.SeriesInstanceUID)) == 2
     after = again.store.intake.find_versions(first.SOPInstanceUID)[0]
     assert (after.path, after.sha256) == (before.path, before.sha256)
 

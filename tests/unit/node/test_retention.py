@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from db import SeriesState, StaleState
-from dicom_node.settings import Node, Settings
 from dicom_node.settings import Retention as RetentionSettings
+from dicom_node.storage.archive import Archive
 from dicom_node.storage.retention import Retention
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LONG_AGO = 1_000_000_000.0
+SERIES = "ab/abcdef"
 
 
 class _Store:
@@ -26,7 +27,7 @@ class _Store:
         self.steps_before: list[datetime] = []
         self.retention = SimpleNamespace(removable=self._removable, removal=self._removal)
         self.performed_steps = SimpleNamespace(remove=self._remove_steps)
-        self._stored = [SimpleNamespace(path=path) for path in paths]
+        self._stored = [SimpleNamespace(path=f"{SERIES}/{path}") for path in paths]
         self._at_work = at_work
 
     def _removable(self, before: dict[SeriesState, datetime]) -> list[str]:
@@ -46,8 +47,8 @@ class _Store:
 
 
 def _archive(folder: Path, *names: str) -> Path:
-    archive = folder / "archive"
-    archive.mkdir()
+    archive = folder / "archive" / SERIES
+    archive.mkdir(parents=True)
     for name in names:
         (archive / name).touch()
         os.utime(archive / name, (LONG_AGO, LONG_AGO))
@@ -55,8 +56,8 @@ def _archive(folder: Path, *names: str) -> Path:
 
 
 def _sweep(folder: Path, store: Any, **days: float) -> None:
-    settings = Settings(node=Node(data_dir=folder), retention=RetentionSettings.model_validate(days))
-    for unit in Retention(settings=settings, store=store, clock=lambda: NOW).removals():
+    settings, archive = RetentionSettings.model_validate(days), Archive(folder / "archive")
+    for unit in Retention(settings=settings, store=store, archive=archive, clock=lambda: NOW).removals():
         unit.run()
 
 

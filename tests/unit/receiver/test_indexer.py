@@ -34,6 +34,7 @@ class Index:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.forgotten: list[str] = []
         self.error: StoreError | None = None
         self.refused: set[str] = set()
         self.entered = threading.Event()
@@ -89,7 +90,7 @@ def make_indexer(index: Index) -> Iterator[Callable[[], Indexer]]:
     made: list[Indexer] = []
 
     def make() -> Indexer:
-        made.append(Indexer(index.record, cast("AssociationRecords", Associations())))
+        made.append(Indexer(index.record, index.forgotten.extend, cast("AssociationRecords", Associations())))
         return made[-1]
 
     yield make
@@ -101,14 +102,15 @@ def test_rows_that_wait_are_one_commit(index: Index, make_indexer: Callable[[], 
     """What comes while a commit runs forms the next one, in order."""
     indexer = make_indexer()
     index.go_on.clear()
-    indexer.add(INFO, instance("1"))
+    indexer.add(INFO, instance("1"), "entry-1")
     assert index.entered.wait(20)
     for uid in ("2", "3", "4"):
-        indexer.add(INFO, instance(uid))
+        indexer.add(INFO, instance(uid), f"entry-{uid}")
     index.go_on.set()
 
     assert indexer.settle("a", 20)
     assert index.batches == [["1"], ["2", "3", "4"]]
+    assert index.forgotten == [f"entry-{uid}" for uid in "1234"]
 
 
 def test_database_that_is_away_keeps_rows_and_refuses_new_ones(
@@ -117,10 +119,11 @@ def test_database_that_is_away_keeps_rows_and_refuses_new_ones(
     """A transient error loses no row: nothing new is taken until the rows are in."""
     indexer = make_indexer()
     index.error = DatabaseUnavailable()
-    indexer.add(INFO, instance("1"))
+    indexer.add(INFO, instance("1"), "entry-1")
     assert not indexer.settle("a", 0.5)
     with pytest.raises(OutOfResources):
         indexer.check()
+    assert index.forgotten == []
 
     index.error = None
 
@@ -130,22 +133,23 @@ def test_database_that_is_away_keeps_rows_and_refuses_new_ones(
 
 
 def test_row_that_cannot_be_recorded_takes_no_other_with_it(index: Index, make_indexer: Callable[[], Indexer]) -> None:
-    """A permanent error of one row leaves that one to the rebuilding; the others of its batch are recorded."""
+    """A permanent error of one row is that one's; the others of its batch are recorded. It is not tried for ever."""
     indexer = make_indexer()
     index.refused = {"2"}
     index.go_on.clear()
     for uid in ("1", "2", "3"):
-        indexer.add(INFO, instance(uid))
+        indexer.add(INFO, instance(uid), f"entry-{uid}")
     index.go_on.set()
 
     assert indexer.settle("a", 20)
     assert sorted(uid for batch in index.batches for uid in batch) == ["1", "3"]
+    assert sorted(index.forgotten) == ["entry-1", "entry-2", "entry-3"]
 
 
 def test_closing_records_what_waits(index: Index, make_indexer: Callable[[], Indexer]) -> None:
     """A receiver that stops leaves nothing unindexed."""
     indexer = make_indexer()
-    indexer.add(INFO, instance("1"))
+    indexer.add(INFO, instance("1"), "entry-1")
 
     indexer.close(20)
 
@@ -161,7 +165,7 @@ def test_unexpected_error_does_not_end_the_thread(index: Index, make_indexer: Ca
     """Whatever a record raises, its rows are tried again."""
     indexer = make_indexer()
     cast("Any", index).error = ValueError("odd")
-    indexer.add(INFO, instance("1"))
+    indexer.add(INFO, instance("1"), "entry-1")
     assert not indexer.settle("a", 0.5)
     index.error = None
 
