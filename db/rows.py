@@ -443,6 +443,18 @@ class FailingUnitRow(Row):
     last_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class HeartbeatRow(Row):
+    """A process of the node that lives."""
+
+    __tablename__ = "heartbeats"
+
+    role: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str] = mapped_column(primary_key=True)
+    pid: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+
+
 class EventRow(Row):
     """What happened, written with it."""
 

@@ -352,6 +352,17 @@ class FailingUnit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A process of the node, by role and machine, and when it last said that it lives."""
+
+    role: str
+    host: str
+    pid: int
+    started_at: datetime
+    beat_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How the node stands; counts by state, every state listed."""
 

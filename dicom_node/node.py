@@ -10,14 +10,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from dicom_node.heartbeat import beating
 from dicom_node.logs import configure, log_uncaught
 from dicom_node.settings import Settings
 from dicom_node.signals import stop_on
-from dicom_node.supervisor import STOP_GRACE_S, Role, Supervisor
+from dicom_node.supervisor import BEAT_S, STOP_GRACE_S, Role, Supervisor
 
 __all__ = ["prepare", "report_ready", "run_child", "run_node", "run_worker"]
 
@@ -48,7 +50,8 @@ def run_node(
     if roles is None:
         roles = (RECEIVER, WORKER, SCHEDULER) if settings.web.port is None else (RECEIVER, WORKER, SCHEDULER, WEB)
     readiness = _Readiness(frozenset(role.name for role in roles), on_ready, on_worklist)
-    Supervisor(settings, roles, on_ready=readiness.report, refine=readiness.keep_port).run(stop)
+    with beating(settings.database_url, "node"):
+        Supervisor(settings, roles, on_ready=readiness.report, refine=readiness.keep_port).run(stop)
 
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
@@ -73,16 +76,29 @@ def run_child(role: str, run: Callable[[Settings, threading.Event], None]) -> in
     stop = stop_on(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the parent, which then tells us
     threading.Thread(target=_end_with_parent, args=(stop,), name="parent", daemon=True).start()
+    threading.Thread(target=_give_signs, name="alive", daemon=True).start()
     threading.Thread(target=_end_in_time, args=(stop,), name="deadline", daemon=True).start()
-    run(settings, stop)
+    with beating(settings.database_url, role):
+        run(settings, stop)
     return 0
 
 
 def report_ready(**details: object) -> None:
     """Tell the parent that this role is ready to work, and what it needs to know of it."""
+    _write(json.dumps({"ready": True, **details}))
+
+
+def _give_signs() -> None:
+    """Tell the parent every few seconds that this process lives; an empty line is a sign."""
+    while True:
+        _write("")
+        time.sleep(BEAT_S)
+
+
+def _write(line: str) -> None:
+    """A line to the parent, at once and whole, from whichever thread."""
     with contextlib.suppress(BrokenPipeError):  # the parent is gone; its end is noticed elsewhere
-        sys.stdout.write(json.dumps({"ready": True, **details}) + "\n")
-        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def _receiver(settings: Settings, stop: threading.Event) -> None:

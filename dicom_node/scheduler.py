@@ -29,6 +29,8 @@ CERTIFICATES_EVERY_S = 86_400.0
 SAMPLE_EVERY_S = 86_400.0
 SAMPLED = 64
 """Instances that are verified at the start and each day: some 32 MB of CT slices."""
+COMMITMENT_LANES = 16
+"""Peers that are answered at once; a silent one holds its lane for some minutes at most."""
 DISK_EVERY_S = 30.0
 
 
@@ -63,7 +65,7 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
             units=sender.units,
             lanes=len(settings.destinations) + 1,  # one for what waits for destinations that are no longer set
         ),
-        Sweep(name="commitments", every_s=settings.commitment.sweep_s, units=reporter.units),
+        Sweep(name="commitments", every_s=settings.commitment.sweep_s, units=reporter.units, lanes=COMMITMENT_LANES),
         Sweep(
             name="certificates",
             every_s=CERTIFICATES_EVERY_S,

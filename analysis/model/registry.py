@@ -142,7 +142,7 @@ def _copy(source: Path, target: Path) -> None:
                 shutil.copyfile(source / name, partial / name)
                 _sync(partial / name)
         read_weights(partial)
-        partial.chmod(0o755)
+        partial.chmod(0o750)
         _sync(partial)
         partial.rename(target)
         _sync(target.parent)

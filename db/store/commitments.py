@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from db.actor import Actor
@@ -19,7 +19,6 @@ __all__ = ["Commitments"]
 
 ANSWERING_LEASE_S = 600.0
 """Who answers and is silent for so long is gone; the answer is tried again."""
-_BATCH = 20
 _COMMITMENT = "commitment"
 _NAMES = tuple(StoredCommitment.__dataclass_fields__)
 
@@ -60,27 +59,29 @@ class Commitments(Room):
                 _begin(session, row, note)
             return _commitment_of(row)
 
-    def due(self, now: datetime) -> tuple[StoredCommitment, ...]:
-        """Answers that are due, now begun by who asked; each is his for ``ANSWERING_LEASE_S`` seconds."""
-        waiting = (CommitmentRow.state == CommitmentState.PENDING.value) & (CommitmentRow.not_before <= now)
-        abandoned = (CommitmentRow.state == CommitmentState.ANSWERING.value) & (CommitmentRow.lease_expires_at < now)
+    def peers_waiting(self, now: datetime) -> tuple[str, ...]:
+        """The AE titles of the peers that an answer is due for."""
+        statement = select(CommitmentRow.calling_ae_title).where(_is_due(now)).distinct()
+        with self.database.read() as session:
+            return tuple(sorted(session.scalars(statement)))
+
+    def claim(self, calling_ae_title: str, now: datetime) -> StoredCommitment | None:
+        """The peer's first answer that is due, begun by who asks and his for ``ANSWERING_LEASE_S`` seconds."""
         statement = (
             select(CommitmentRow)
-            .where(or_(waiting, abandoned))
+            .where(_is_due(now), CommitmentRow.calling_ae_title == calling_ae_title)
             .order_by(CommitmentRow.not_before, CommitmentRow.id)
-            .limit(_BATCH)
+            .limit(1)
         )
-        with self.database.read() as session:
-            if session.scalar(statement) is None:
-                return ()  # no write lock is taken merely to look
         with self.database.write() as session:
-            rows = session.scalars(statement.with_for_update(skip_locked=True)).all()
+            row = session.scalar(statement.with_for_update(skip_locked=True))
+            if row is None:
+                return None
             note = Note(at=now, actor=Actor.process(_COMMITMENT))
-            for row in rows:
-                if row.state == CommitmentState.ANSWERING.value:
-                    transition(session, row, CommitmentEvent.RETRY, note, cause="who answered fell silent")
-                _begin(session, row, note)
-            return tuple(_commitment_of(row) for row in rows)
+            if row.state == CommitmentState.ANSWERING.value:
+                transition(session, row, CommitmentEvent.RETRY, note, cause="who answered fell silent")
+            _begin(session, row, note)
+            return _commitment_of(row)
 
     def answered(self, commitment: StoredCommitment, *, committed: int, failed: int) -> StoredCommitment:
         """The peer has confirmed the answer of this attempt: so many instances are safe, so many are not.
@@ -132,6 +133,12 @@ class Commitments(Room):
             statement = statement.where(CommitmentRow.state.in_([state.value for state in states]))
         with self.database.read() as session:
             return tuple(_commitment_of(row) for row in session.scalars(statement))
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    waiting = (CommitmentRow.state == CommitmentState.PENDING.value) & (CommitmentRow.not_before <= now)
+    abandoned = (CommitmentRow.state == CommitmentState.ANSWERING.value) & (CommitmentRow.lease_expires_at < now)
+    return or_(waiting, abandoned)
 
 
 def _begin(session: Session, row: CommitmentRow, note: Note) -> None:

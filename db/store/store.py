@@ -11,6 +11,7 @@ from db.store.audit import Audit
 from db.store.commitments import Commitments
 from db.store.deliveries import Deliveries
 from db.store.failing_units import FailingUnits
+from db.store.heartbeats import Heartbeats
 from db.store.intake import Intake
 from db.store.jobs import Jobs
 from db.store.leadership import Leadership
@@ -49,6 +50,7 @@ class Store:
         self.worklist = Worklist(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)
         self.failing_units = FailingUnits(database=database, clock=clock)
+        self.heartbeats = Heartbeats(database=database, clock=clock)
         self.commitments = Commitments(database=database, clock=clock)
         self.performed_steps = PerformedSteps(database=database, clock=clock)
         self.peers = Peers(database=database, clock=clock)

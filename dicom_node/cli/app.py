@@ -1,5 +1,6 @@
 """The root command: global options, the nouns below it, and the one place where expected errors become exit codes."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,9 @@ from dicom_node.cli import (
 from dicom_node.cli.failures import reported
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ALL_EXIT_CODES, RESEARCH_USE, epilog
+
+UMASK = 0o027
+"""Files are the node's user's to write, his group's to read, and nobody else's; a tighter one stays."""
 
 
 class _ReportingGroup(TyperGroup):
@@ -119,5 +123,6 @@ demo.register(app)
 
 
 def main() -> None:
-    """Run ``lungsentry``; never returns."""
+    """Run ``lungsentry``; never returns. What it writes is no business of others on the machine."""
+    os.umask(os.umask(0) | UMASK)
     app()

@@ -28,6 +28,8 @@ _LOWEST_PYTHON, _ABOVE_PYTHON = (3, 11), (3, 14)
 _CONNECT_S = 1.0
 _TIMEDATECTL_S = 3.0
 _FAILING_SHOWN = 20
+_SILENT = timedelta(seconds=60)
+"""A process says every ten seconds that it lives."""
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not listened on
 _SYNTAXES = (
@@ -138,11 +140,27 @@ def database_and_peers(settings: Settings) -> Iterator[Check]:
             yield _ok("database", "SQLite" if is_sqlite(settings) else "PostgreSQL")
             yield _peers(settings, len(store.peers.list()), sum(1 for _ in store.peers.refusals()))
             yield from _clock_against(store.status().last_received_at)
+            yield from processes(store)
             yield from failing_units(store)
     except SchemaOutOfDate as error:
         yield _fail("database", str(error), "stop the node and run `lungsentry db upgrade`")
     except StoreError as error:
         yield _fail("database", str(error), "check database.url and that the server runs")
+
+
+def processes(store: Store) -> Iterator[Check]:
+    """Every process of the node that has not ended gives a sign of life; none at all where the node does not run."""
+    now = datetime.now(UTC)
+    for one in store.heartbeats.list():
+        name, silent = f"process {one.role}", now - one.beat_at
+        who = f"{one.pid} on {one.host}"
+        if silent > _SILENT:
+            saw = f"{who} gives no sign of life since {one.beat_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield _fail(name, saw, "it hangs or cannot be started: look at its log and at the memory")
+        elif silent < -_CLOCK_TOLERANCE:
+            yield _fail(name, f"{who} gave a sign of life in the future: the clock stepped back", "use NTP")
+        else:
+            yield _ok(name, f"{who}, alive")
 
 
 def failing_units(store: Store) -> Iterator[Check]:

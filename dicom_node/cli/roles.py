@@ -62,9 +62,11 @@ def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
     settings = _begin(ctx, "receiver")
     _claim_port(settings)
     _check_schema(settings)
+    from dicom_node.heartbeat import beating
     from dicom_node.receiver import run_receiver
 
-    run_receiver(settings, ready=_telling(settings, as_json=as_json), stop=stop_on(signal.SIGTERM, signal.SIGINT))
+    with beating(settings.database_url, "receiver"):
+        run_receiver(settings, ready=_telling(settings, as_json=as_json), stop=stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def worker(ctx: typer.Context) -> None:
@@ -80,9 +82,11 @@ def scheduler(ctx: typer.Context) -> None:
     """Run the scheduler alone: completion, lapsed leases, deliveries, retention. One leads, others wait."""
     settings = _begin(ctx, "scheduler")
     _check_schema(settings)
+    from dicom_node.heartbeat import beating
     from dicom_node.scheduler import run_scheduler
 
-    run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT))
+    with beating(settings.database_url, "scheduler"):
+        run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def web(ctx: typer.Context) -> None:

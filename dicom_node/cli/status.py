@@ -1,41 +1,63 @@
 """``status``: how the node stands, in a screen."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import typer
 
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
-from dicom_node.cli.options import Json
+from dicom_node.cli.options import Json  # noqa: TC001 - Typer reads annotations at run time
 from dicom_node.cli.output import fields_of, plain, print_fields, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from db import Status
+    from dicom_node.cli.checks import Check
 
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
-    codes = {ExitCode.OK: "shown", ExitCode.UNREACHABLE: "there is no database, or it does not answer"}
+    codes = {
+        ExitCode.OK: "shown",
+        ExitCode.FAILED: "shown, and something is wrong",
+        ExitCode.UNREACHABLE: "there is no database, or it does not answer",
+    }
     app.command(epilog=epilog("lungsentry status", "lungsentry status --json", codes=codes))(status)
 
 
 def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Show how many series, jobs, alerts, deliveries and commitments stand where, what waits longest, the dead letters.
 
-    Warns where the disk runs full, of certificates that are about to end, and of what the scheduler fails at.
+    Tells of a process that gives no sign of life, of a disk that runs full, of certificates that are about to end, and
+    of what the scheduler fails at.
     """
     invocation = Invocation.of(ctx)
-    from dicom_node.cli.checks import Level, disk, failing_units, tls
+    from dicom_node.cli.checks import Level, disk, failing_units, processes, tls
 
     with invocation.store() as store:
         standing = store.status()
-        warnings = list(failing_units(store))
+        warnings = [*(one for one in processes(store) if one.level is not Level.OK), *failing_units(store)]
     settings = invocation.settings()
     warnings += [found for check in (disk, tls) for found in check(settings) if found.level is not Level.OK]
+    failed = any(warning.level is Level.FAIL for warning in warnings)
     if as_json:
         print_json({**plain(standing), "warnings": warnings})
-        return
+    else:
+        _print(standing, warnings)
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _print(standing: Status, warnings: Sequence[Check]) -> None:
     fields: dict[str, object] = {}
     for name, value in fields_of(standing).items():
         fields[name] = _counts(value) if isinstance(value, dict) else value
     print_fields(fields)
     for warning in warnings:
-        say(f"{warning.name}: {warning.saw}; {warning.do}", style="yellow")
+        say(f"{warning.name}: {warning.saw}; {warning.do}", style="bold red" if warning.level == "fail" else "yellow")
 
 
 def _counts(by_state: dict[str, int]) -> str:

@@ -30,7 +30,7 @@ class Judgement:
 
 
 def judge(store: Store, archive: Archive, references: Iterable[Reference], *, patience_s: float = 0.0) -> Judgement:
-    """Look at every instance now. Cost: one query and the reading of one file each.
+    """Look at every instance now, once however often it is named. Cost: one query and the reading of one file each.
 
     An instance that was sent more than once is judged by its newest version. One that retention removed is not safe.
     The index follows the archive by moments: what it does not know yet is looked up again for ``patience_s`` seconds.
@@ -38,11 +38,14 @@ def judge(store: Store, archive: Archive, references: Iterable[Reference], *, pa
     deadline = time.monotonic() + patience_s
     committed: list[Reference] = []
     failed: list[tuple[Reference, int]] = []
+    reasons: dict[Reference, int | None] = {}
     for reference in references:
-        reason = _reason(store, archive, reference)
-        while reason == NO_SUCH_INSTANCE and time.monotonic() < deadline:
-            time.sleep(_LOOK_AGAIN_S)
-            reason = _reason(store, archive, reference)
+        if reference not in reasons:
+            reasons[reference] = _reason(store, archive, reference)
+            while reasons[reference] == NO_SUCH_INSTANCE and time.monotonic() < deadline:
+                time.sleep(_LOOK_AGAIN_S)
+                reasons[reference] = _reason(store, archive, reference)
+        reason = reasons[reference]
         if reason is None:
             committed.append(reference)
         else:

@@ -39,11 +39,16 @@ class Reporter:
         self._addresses = address_book(settings, store)
 
     def units(self) -> Iterator[Unit]:
-        """One unit for each answer that is due; it is tried once."""
-        for commitment in self._store.commitments.due(datetime.now(UTC)):
-            yield Unit(identity=commitment.transaction_uid, run=partial(self._answer, commitment))
+        """One unit for each peer that an answer is due for: its lane, which takes up one answer at a time."""
+        for ae_title in self._store.commitments.peers_waiting(datetime.now(UTC)):
+            yield Unit(identity=ae_title, run=partial(self._answer_next, ae_title))
 
-    def _answer(self, commitment: StoredCommitment) -> None:
+    def _answer_next(self, ae_title: str) -> bool:
+        """Whether there was an answer to try. A peer that does not get it is left alone until the next look."""
+        commitment = self._store.commitments.claim(ae_title, datetime.now(UTC))
+        return commitment is not None and self._answer(commitment)
+
+    def _answer(self, commitment: StoredCommitment) -> bool:
         facts = {"transaction_uid": commitment.transaction_uid, "calling": commitment.calling_ae_title}
         try:
             remote = self._addresses.remote(
@@ -55,10 +60,12 @@ class Reporter:
             delay_s = retry_delay_s(commitment.attempt, self._settings.commitment.retry_base_s)
             self._store.commitments.failed(commitment, str(error), transient=True, retry_delay_s=delay_s)
             _log.warning("commitment.undelivered", cause=str(error), attempt=commitment.attempt, **facts)
+            return False
         else:
             counts = {"committed": len(judgement.committed), "failed": len(judgement.failed)}
             self._store.commitments.answered(commitment, **counts)
             _log.info("commitment.answered", same_association=False, **counts, **facts)
+            return True
 
 
 def report(transaction_uid: str, judgement: Judgement, remote: Remote) -> None:

@@ -8,12 +8,14 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 from db import Store
 from dicom_node.logs import configure, log_uncaught
 from dicom_node.receiver.control import Control, Verb
 from dicom_node.receiver.engine import Engine, share_the_interpreter
 from dicom_node.settings import Settings
+from dicom_node.supervisor import BEAT_S
 
 
 class _Slots:
@@ -35,6 +37,12 @@ class _Slots:
     def leave(self, number: int) -> None:
         """The connection is over."""
         self._say(Verb.LEAVE, number)
+
+    def give_signs(self) -> None:
+        """Tell the parent every few seconds that this process lives."""
+        while True:
+            self._say(Verb.ALIVE, 0)
+            time.sleep(BEAT_S)
 
     def answer(self, number: int, *, room: bool) -> None:
         """The parent answered."""
@@ -69,6 +77,7 @@ def main() -> int:
     engine = Engine(settings, store, slots=slots)
     gc.freeze()  # what was imported stays: no collection walks it any more
     control.say(Verb.READY)
+    threading.Thread(target=slots.give_signs, name="alive", daemon=True).start()
     while (message := control.hear()) is not None:
         if message.descriptor is not None:
             connection = socket.socket(fileno=message.descriptor)

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +13,13 @@ from dicom_node.receiver.connections import Connections
 from dicom_node.receiver.control import Control, Message, Verb
 from dicom_node.receiver.engine import GRACE_S
 from dicom_node.settings import Settings
+from dicom_node.supervisor import SILENT_S, BackOff, keep, python
 
 __all__ = ["Children", "NoChild"]
 
 _log = structlog.get_logger(__name__)
 
-FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S, STEADY_S = 0.2, 10.0, 60.0
-"""Wait before a child is started again; doubled with each death, forgotten after that long a life."""
+BACK_OFF = BackOff(first_s=0.2, longest_s=10.0)
 START_TIMEOUT_S = 60.0
 TAKE_TIMEOUT_S = 10.0
 """Time that a new connection waits for a child while none runs."""
@@ -33,10 +32,18 @@ class NoChild(Exception):
 class Children:
     """As many processes as asked for; a connection goes to the one that has the fewest."""
 
-    def __init__(self, settings: Settings, connections: Connections, *, on_death: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        connections: Connections,
+        *,
+        on_death: Callable[[], None],
+        silent_s: float = SILENT_S,
+    ) -> None:
         self._settings = settings
         self._connections = connections
         self._on_death = on_death
+        self._silent_s = silent_s
         self._children = [_Child(number) for number in range(settings.receiver.processes)]
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -103,25 +110,26 @@ class Children:
         return self._stopping.is_set() or any(child.ready for child in self._children)
 
     def _keep(self, child: "_Child") -> None:
-        back_off_s = FIRST_BACK_OFF_S
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            status = self._run_once(child)
-            if self._stopping.is_set():
-                return
-            self._on_death()
-            if time.monotonic() - started > STEADY_S:
-                back_off_s = FIRST_BACK_OFF_S
-            _log.error("receiver.child_died", status=status, restart_in_s=back_off_s)
-            self._stopping.wait(back_off_s)
-            back_off_s = min(2 * back_off_s, LONGEST_BACK_OFF_S)
+        keep(
+            f"receiver-{child.number}",
+            lambda: self._run_once(child),
+            self._stopping,
+            back_off=BACK_OFF,
+            ended=self._on_death,
+        )
 
     def _run_once(self, child: "_Child") -> int:
         process = child.start(self._settings)
-        if self._stopping.is_set():  # told to stop between the check and the start
-            child.hang_up()
-        while (message := child.hear()) is not None:
-            self._obey(child, message)
+        try:
+            if self._stopping.is_set():  # told to stop between the check and the start
+                child.hang_up()
+            while (message := child.hear()) is not None:
+                self._obey(child, message)
+                if message.verb is Verb.READY:
+                    child.patience(self._silent_s)
+        except TimeoutError:
+            _log.error("process.silent", process=f"receiver-{child.number}", pid=process.pid, for_s=self._silent_s)
+            process.kill()
         with self._changed:
             child.ready = False
             held, child.held = child.held, set()
@@ -157,13 +165,15 @@ class _Child:
 
     def start(self, settings: Settings) -> subprocess.Popen[bytes]:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with contextlib.ExitStack() as until_started, theirs:
+            until_started.callback(ours.close)
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "dicom_node.receiver.child", str(theirs.fileno())],
+                python("dicom_node.receiver.child", str(theirs.fileno())),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
             )
+            until_started.pop_all()
         self.process, self._control = process, Control(ours)
         assert process.stdin is not None  # noqa: S101 - a pipe, as asked above
         with contextlib.suppress(BrokenPipeError), process.stdin:
@@ -183,6 +193,10 @@ class _Child:
 
     def hear(self) -> Message | None:
         return None if self._control is None else self._control.hear()
+
+    def patience(self, seconds: float) -> None:
+        if self._control is not None:
+            self._control.patience(seconds)
 
     def hang_up(self) -> None:
         with self._speaking:

@@ -26,6 +26,8 @@ class Verb(IntEnum):
     """Child: it asks for an association."""
     LEAVE = 7
     """Child: it is over."""
+    ALIVE = 8
+    """Child: a sign of life (of no connection)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,10 @@ class Control:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
 
+    def patience(self, seconds: float) -> None:
+        """So long is waited for a message, and for room to send one."""
+        self._end.settimeout(seconds)
+
     def say(self, verb: Verb, number: int = 0, connection: socket.socket | None = None) -> None:
         """Send a message; whole, as it is far smaller than what a local socket takes at once.
 
@@ -56,7 +62,11 @@ class Control:
             socket.send_fds(self._end, [message], [connection.fileno()])
 
     def hear(self) -> Message | None:
-        """Wait for the next message; None once there is nobody to send one."""
+        """Wait for the next message; None once there is nobody to send one.
+
+        Raises:
+            TimeoutError: nothing came in the time that `patience` gave.
+        """
         try:
             data, descriptors, _, _ = socket.recv_fds(self._end, _MESSAGE.size, 1)
             while data and len(data) < _MESSAGE.size:
@@ -64,6 +74,8 @@ class Control:
                 if not more:
                     return None
                 data += more
+        except TimeoutError:
+            raise
         except OSError:
             return None
         if not data:

@@ -38,9 +38,11 @@ def test_a_request_that_is_begun_is_not_due(store: Store) -> None:
     taken = store.commitments.request(REQUEST, max_attempts=3, begin=True)
 
     assert (taken.state, taken.attempt, taken.references) == (CommitmentState.ANSWERING, 1, tuple(REQUEST.references))
-    assert store.commitments.due(now()) == ()
+    assert store.commitments.claim("CT1", now()) is None
 
-    (again,) = store.commitments.due(now() + timedelta(seconds=ANSWERING_LEASE_S + 1))
+    assert store.commitments.peers_waiting(now() + timedelta(seconds=ANSWERING_LEASE_S + 1)) == ("CT1",)
+    again = store.commitments.claim("CT1", now() + timedelta(seconds=ANSWERING_LEASE_S + 1))
+    assert again is not None
     assert (again.id, again.attempt) == (taken.id, 2)
     with pytest.raises(StaleState):
         store.commitments.answered(taken, committed=2, failed=0)
@@ -54,19 +56,21 @@ def test_an_answer_that_is_confirmed_is_over(store: Store) -> None:
 
     assert (done.state, done.committed_count, done.failed_count) == (CommitmentState.ANSWERED, 1, 1)
     assert done.answered_at is not None
-    assert store.commitments.due(now() + timedelta(days=1)) == ()
+    assert store.commitments.claim("CT1", now() + timedelta(days=1)) is None
 
 
 def test_attempts_are_counted_up_to_the_dead_letter(store: Store) -> None:
     """A transient failure is due again after its delay; the last attempt ends with the cause named."""
     store.commitments.request(REQUEST, max_attempts=2, begin=False)
-    (first,) = store.commitments.due(now())
+    first = store.commitments.claim("CT1", now())
 
+    assert first is not None
     later = store.commitments.failed(first, "no answer", transient=True, retry_delay_s=60)
 
     assert later.state is CommitmentState.PENDING
-    assert store.commitments.due(now()) == ()
-    (second,) = store.commitments.due(now() + timedelta(seconds=61))
+    assert store.commitments.claim("CT1", now()) is None
+    second = store.commitments.claim("CT1", now() + timedelta(seconds=61))
+    assert second is not None
     ended = store.commitments.failed(second, "no answer", transient=True, retry_delay_s=60)
     assert (ended.state, ended.cause) == (CommitmentState.FAILED, "no answer")
 

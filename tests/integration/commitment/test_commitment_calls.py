@@ -1,9 +1,11 @@
 """Storage commitment: the answer arrives, on a new association and with real peers."""
 
 import json
+import socket
 import threading
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +22,13 @@ from pynetdicom import AE, evt
 from db import CommitmentState, Peer, Store
 from dicom_node.commitment import CommitmentService, Reporter
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from dicom_node.failing_units import FailingUnits
+from dicom_node.network.protocol import AssociationInfo
+from dicom_node.scheduler import node_sweeps
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 from dicom_node.storage.archive import Archive
+from dicom_node.sweeps import Sweeps
 
 pytestmark = [
     pytest.mark.usefixtures("dropped_sockets"),
@@ -56,8 +62,8 @@ def sweep(settings: Settings, store: Store) -> None:
         unit.run()
 
 
-def at(port: int) -> Peer:
-    return Peer(ae_title="CT1", called_ae_title=None, cidr=None, host="127.0.0.1", port=port)
+def at(port: int, ae_title: str = "CT1") -> Peer:
+    return Peer(ae_title=ae_title, called_ae_title=None, cidr=None, host="127.0.0.1", port=port)
 
 
 def test_answer_on_a_new_association_when_the_first_has_ended(
@@ -241,3 +247,23 @@ def until() -> Callable[..., None]:
             pause.wait(0.05)
 
     return wait
+
+
+def test_a_silent_peer_holds_up_no_other(
+    settings: Settings, store: Store, service: CommitmentService, until: Callable[..., None]
+) -> None:
+    """While a peer takes the connection and says nothing, the scheduler's next peer gets all of its answers."""
+    for title in ("AAA", "CT1", "CT1"):
+        caller = AssociationInfo(
+            association_id=uuid.uuid4().hex, calling_ae_title=title, called_ae_title="LUNGSENTRY", address="127.0.0.1"
+        )
+        uid = f"1.2.{uuid.uuid4().int}"
+        service.serve(caller, action(asking((CT, "1.2.1"), transaction=uid)), Line().send)
+        service.ended(caller)
+    (one,) = [sweep for sweep in node_sweeps(settings, store) if sweep.name == "commitments"]
+    with socket.create_server(("127.0.0.1", 0)) as silent, listening("CT1") as (port, got, _):
+        store.peers.allow(at(silent.getsockname()[1], "AAA"))
+        store.peers.allow(at(port))
+        Sweeps([one], leads=lambda: True, failing=FailingUnits(store.failing_units)).tick(one)
+        until(lambda: len(got) == 2, "both answers of the peer that listens")
+    assert {kept.calling_ae_title for kept in store.commitments.list([CommitmentState.ANSWERED])} == {"CT1"}

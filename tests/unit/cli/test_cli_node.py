@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,25 @@ def test_what_the_scheduler_fails_at_is_told(node: FilledNode) -> None:
             assert found["saw"].endswith("OverflowError")
         store.failing_units.remove("completion", RECEIVING)
     assert not [one for one in node.json("status")["warnings"] if one["name"].startswith("sweep")]
+
+
+def test_a_process_without_a_sign_of_life_is_told(node: FilledNode) -> None:
+    """A role that says nothing for more than a minute is a failure in status and doctor; one that lives is none."""
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    with Store.open(node.url, clock=lambda: long_ago) as store:
+        store.heartbeats.beat("worker", host="machine", pid=1)
+    with Store.open(node.url) as store:
+        store.heartbeats.beat("receiver", host="machine", pid=2)
+        for command, told in (("status", "warnings"), ("doctor", "checks")):
+            done = CliRunner().invoke(app, ["--config", str(node.config), command, "--json"])
+            assert done.exit_code == 1, done.output
+            levels = {one["name"]: one["level"] for one in json.loads(done.stdout)[told]}
+            assert levels["process worker"] == "fail"
+            assert levels.get("process receiver", "ok") == "ok"
+        store.heartbeats.remove_dead("machine", lambda pid: pid != 1)
+        store.heartbeats.remove("receiver", host="machine", pid=2)
+        assert not store.heartbeats.list()
+    assert CliRunner().invoke(app, ["--config", str(node.config), "status"]).exit_code == 0
 
 
 def test_studies_never_name_the_patient_unless_asked(node: FilledNode) -> None:
@@ -292,7 +312,7 @@ def test_status_without_a_database_says_what_would_make_one(tmp_path: Path) -> N
 
 
 def test_status_shows_what_nobody_may_miss(node: FilledNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commitments by state, an answer that never arrived among the dead letters, a full disk as a warning."""
+    """Commitments by state, an answer that never arrived among the dead letters; a full disk makes it exit code 1."""
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=0))
     request = CommitmentRequest(
         transaction_uid="1.2.9",
@@ -304,9 +324,9 @@ def test_status_shows_what_nobody_may_miss(node: FilledNode, monkeypatch: pytest
     with Store.open(node.url) as store:
         taken = store.commitments.request(request, max_attempts=1, begin=True)
         store.commitments.failed(taken, "nobody listens", transient=True, retry_delay_s=0)
-    told = node.run("status").stdout
+    told = node.run("status", code=1).stdout
     assert "1 failed" in next(line for line in told.splitlines() if line.startswith("commitments"))
     assert "instances are refused" in told
-    status = node.json("status")
+    status = json.loads(node.run("status", "--json", code=1).stdout)
     assert status["commitments"]["failed"] == 1
     assert status["dead_letters"] == 2
