@@ -8,12 +8,12 @@ from alerts.alert import (
     Category,
     next_alert_state,
 )
+from alerts.artefact import DICOM, PNG, Artefact, ArtefactKind, Draft
 from alerts.change import Change, Prior, choose_prior, compare
 from alerts.delivery import (
     DELIVERY_TRANSITIONS,
     Delivery,
     DeliveryEvent,
-    DeliveryKind,
     DeliveryState,
     next_delivery_state,
 )
@@ -25,17 +25,21 @@ from alerts.severity import Presence, Severity
 __all__ = [
     "ALERT_TRANSITIONS",
     "DELIVERY_TRANSITIONS",
+    "DICOM",
+    "PNG",
     "Alert",
     "AlertEvent",
     "AlertPolicy",
     "AlertState",
     "AlertsError",
+    "Artefact",
+    "ArtefactKind",
     "Category",
     "Change",
     "Delivery",
     "DeliveryEvent",
-    "DeliveryKind",
     "DeliveryState",
+    "Draft",
     "IllegalTransition",
     "PolicyDecision",
     "Presence",

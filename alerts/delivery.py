@@ -2,15 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
 
 from alerts.errors import IllegalTransition
-
-
-class DeliveryKind(StrEnum):
-    """What a delivery carries."""
-
-    SR = "sr"
 
 
 class DeliveryState(StrEnum):
@@ -62,22 +55,14 @@ def next_delivery_state(state: DeliveryState, event: DeliveryEvent) -> DeliveryS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One object for one destination.
+    """A file of a result for one destination.
 
-    ``kind`` is a value of ``DeliveryKind``, ``destination`` an AE title, ``path`` POSIX and relative to the folder
-    of results. ``ValueError`` for an unknown kind, a blank destination or a path that leaves that folder.
+    ``artefact`` is the file's name in the result. ``ValueError`` for a blank destination.
     """
 
-    kind: str
     destination: str
-    path: str
-    sop_instance_uid: str
-    sop_class_uid: str
+    artefact: str
 
     def __post_init__(self) -> None:
-        DeliveryKind(self.kind)
         if not self.destination.strip():
             raise ValueError("a delivery needs a destination")
-        path = PurePosixPath(self.path)
-        if not path.parts or path.is_absolute() or ".." in path.parts:
-            raise ValueError("a delivery's path is relative to the folder of results")

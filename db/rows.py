@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is a row id on SQLite
@@ -243,14 +243,29 @@ class ResultRow(Row):
     findings: Mapped[dict[str, Any]]
     screening: Mapped[dict[str, Any]]
     explanation: Mapped[str]
-    report_path: Mapped[str]
-    report_sop_instance_uid: Mapped[str]
-    report_sop_class_uid: Mapped[str]
-    report_sha256: Mapped[str]
-    picture_paths: Mapped[list[Any]]
     seconds: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     superseded_at: Mapped[datetime | None]
+    artefacts: Mapped[list["ArtefactRow"]] = relationship(order_by="ArtefactRow.id", lazy="selectin")
+
+
+class ArtefactRow(Row):
+    """A file of a result; ``sha256`` and ``size_bytes`` are not known of files of an earlier version."""
+
+    __tablename__ = "artefacts"
+    __table_args__ = (UniqueConstraint("result_id", "name"),)
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"))
+    kind: Mapped[str]
+    name: Mapped[str]
+    media_type: Mapped[str]
+    sha256: Mapped[str | None]
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(index=True)
+    sop_class_uid: Mapped[str | None]
+    sop_instance_uid: Mapped[str | None] = mapped_column(index=True)
+    created_at: Mapped[datetime]
 
 
 class ShadowResultRow(Row):
@@ -324,7 +339,7 @@ class AlertRow(Row):
 
 
 class DeliveryRow(Row):
-    """One object for one destination."""
+    """One artefact for one destination."""
 
     __tablename__ = "deliveries"
     __table_args__ = (Index("ix_deliveries_due", "state", "destination", "not_before", "id"),)
@@ -332,11 +347,8 @@ class DeliveryRow(Row):
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
     result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"), index=True)
     series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), index=True)
-    kind: Mapped[str]
+    artefact_id: Mapped[int] = mapped_column(_BIG, ForeignKey("artefacts.id"), index=True)
     destination: Mapped[str]
-    path: Mapped[str]
-    sop_instance_uid: Mapped[str]
-    sop_class_uid: Mapped[str]
     state: Mapped[str]
     attempt: Mapped[int]
     max_attempts: Mapped[int]
@@ -345,6 +357,7 @@ class DeliveryRow(Row):
     cause: Mapped[str | None]
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+    artefact: Mapped[ArtefactRow] = relationship(lazy="selectin")
 
 
 class CommitmentRow(Row):

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from alerts.alert import Alert, AlertState
+from alerts.artefact import Artefact, ArtefactKind
 from alerts.delivery import DeliveryState
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
@@ -208,7 +209,7 @@ class RecordedResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResult:
-    """A result; paths are as they were given (relative to the folder of results). Superseded by a newer one or not."""
+    """A result and its files. Superseded by a newer one or not."""
 
     id: int
     job_id: int
@@ -218,14 +219,20 @@ class StoredResult:
     findings: Findings
     screening: Screening
     explanation: str
-    report_path: str
-    report_sop_instance_uid: str
-    report_sop_class_uid: str
-    report_sha256: str
-    picture_paths: tuple[str, ...]
+    artefacts: tuple[Artefact, ...]
     seconds: Mapping[str, float]
     created_at: datetime
     superseded_at: datetime | None
+
+    @property
+    def report(self) -> Artefact:
+        """The structured report."""
+        return next(one for one in self.artefacts if one.kind is ArtefactKind.SR)
+
+    @property
+    def pictures(self) -> tuple[Artefact, ...]:
+        """The pictures, in the order in which they were made."""
+        return tuple(one for one in self.artefacts if one.kind is ArtefactKind.PICTURE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,16 +260,13 @@ class StoredAlert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDelivery:
-    """One object for one destination. ``attempt`` counts from 1 once a sender has taken it up."""
+    """One artefact for one destination. ``attempt`` counts from 1 once a sender has taken it up."""
 
     id: int
     result_id: int
     series_instance_uid: str
-    kind: str
+    artefact: Artefact
     destination: str
-    path: str
-    sop_instance_uid: str
-    sop_class_uid: str
     state: DeliveryState
     attempt: int
     max_attempts: int

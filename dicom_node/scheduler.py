@@ -14,8 +14,10 @@ from dicom_node.failing_units import FailingUnits
 from dicom_node.network.tls import expiry_units
 from dicom_node.settings import Settings
 from dicom_node.storage.archive import Archive
+from dicom_node.storage.artefacts import ArtefactFolder
 from dicom_node.storage.disk_space import DiskSpace
 from dicom_node.storage.retention import Retention
+from dicom_node.storage.unreferred import Unreferred
 from dicom_node.storage.verification import verify_sample
 from dicom_node.sweep import Sweep, Unit
 from dicom_node.sweeps import Sweeps
@@ -32,6 +34,8 @@ SAMPLED = 64
 COMMITMENT_LANES = 16
 """Peers that are answered at once; a silent one holds its lane for some minutes at most."""
 DISK_EVERY_S = 30.0
+UNREFERRED_EVERY_S = 60.0
+"""All 256 folders of results in a little more than four hours."""
 
 
 def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
@@ -78,6 +82,11 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
             every_s=SAMPLE_EVERY_S,
             units=lambda: [Unit(identity="sample", run=partial(verify_sample, store, archive, SAMPLED))],
             at_start=True,
+        ),
+        Sweep(
+            name="unreferred files",
+            every_s=UNREFERRED_EVERY_S,
+            units=Unreferred(store=store, folder=ArtefactFolder(settings.results_dir)).units,
         ),
         Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),
     )

@@ -1,5 +1,5 @@
 """Results as DICOM objects."""
 
-from alerts.reports.sr import WrittenReport, write_sr
+from alerts.reports.sr import structured_report
 
-__all__ = ["WrittenReport", "write_sr"]
+__all__ = ["structured_report"]

@@ -15,16 +15,14 @@ from highdicom.sr import (
 from alerts.change import Change, Prior, compare, readable_date
 from alerts.reports import codes
 from alerts.reports.evidence import SourceInstance
-from alerts.reports.identity import ReportIdentity
+from alerts.reports.identity import tracking_uid
 from analysis.findings import Findings
 
 _DECIMALS = 3
 _IDENTIFIER = "Change since an earlier examination"
 
 
-def change_group(
-    findings: Findings, prior: Prior, identity: ReportIdentity
-) -> MeasurementsAndQualitativeEvaluations | None:
+def change_group(findings: Findings, prior: Prior) -> MeasurementsAndQualitativeEvaluations | None:
     """The figures of then and what has changed, with the date of then as time point; None where neither can be told.
 
     They have codes of their own, so that no reader takes the earlier burden for the present one.
@@ -33,7 +31,9 @@ def change_group(
     if change is None:
         return None
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=identity.tracking_uid(_IDENTIFIER), identifier=_IDENTIFIER),
+        tracking_identifier=TrackingIdentifier(
+            uid=tracking_uid(findings.series_instance_uid, _IDENTIFIER), identifier=_IDENTIFIER
+        ),
         finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
         finding_type=codes.ABNORMAL_OPACITY,
         finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],

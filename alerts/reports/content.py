@@ -35,7 +35,7 @@ from alerts.policy import PolicyDecision
 from alerts.reports import codes
 from alerts.reports.comparison import change_group, prior_report_item
 from alerts.reports.evidence import SourceInstance
-from alerts.reports.identity import ReportIdentity, device_uid
+from alerts.reports.identity import device_uid, tracking_uid
 from alerts.severity import Presence
 from analysis.findings import Findings, KeySlice, Provenance, Quality, RegionFindings
 
@@ -70,7 +70,6 @@ class Comparison:
 def build_content(
     findings: Findings,
     decision: PolicyDecision,
-    identity: ReportIdentity,
     sop_classes: Mapping[str, str],
     comparison: Comparison | None = None,
 ) -> MeasurementReport:
@@ -78,12 +77,12 @@ def build_content(
 
     Volumes and percentages are rounded to three decimals: 1 mm3, and far below what the method resolves.
     """
-    groups = [_study_group(findings, decision, identity, sop_classes)]
+    groups = [_study_group(findings, decision, sop_classes)]
     for region in _regions(findings):
-        groups.append(_region_group(region, findings, identity))
-        groups += [_lesion_group(region, lesion, findings, identity) for lesion in _lesions(region.findings)]
-    groups.append(_opacity_group(findings, identity))
-    if comparison and (changed := change_group(findings, comparison.prior, identity)):
+        groups.append(_region_group(region, findings))
+        groups += [_lesion_group(region, lesion, findings) for lesion in _lesions(region.findings)]
+    groups.append(_opacity_group(findings))
+    if comparison and (changed := change_group(findings, comparison.prior)):
         groups.append(changed)
     report = MeasurementReport(
         observation_context=_observer(findings.provenance),
@@ -141,7 +140,7 @@ def _lesions(region: RegionFindings) -> tuple[tuple[str, Code, float, float], ..
 
 
 def _study_group(
-    findings: Findings, decision: PolicyDecision, identity: ReportIdentity, sop_classes: Mapping[str, str]
+    findings: Findings, decision: PolicyDecision, sop_classes: Mapping[str, str]
 ) -> MeasurementsAndQualitativeEvaluations:
     """The figures and judgements of the series as a whole, with the slices worth looking at."""
     measurements = [*_opacity_numbers(findings), *_quality_numbers(findings.quality)]
@@ -155,7 +154,7 @@ def _study_group(
         judgements.append((codes.ACTIONABLE, codes.CATEGORIES[decision.alert.category]))
         judgements.append((codes.INCIDENTAL, codes.YES if decision.alert.incidental else codes.NO))
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking("Lungs as a whole", identity),
+        tracking_identifier=_tracking("Lungs as a whole", findings),
         finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
         finding_type=codes.ABNORMAL_OPACITY,
         finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
@@ -208,12 +207,10 @@ def _quality_numbers(quality: Quality) -> Iterator[Measurement]:
     yield from _numbers(((codes.LUNG_AGREEMENT, quality.lung_agreement),), codes.NO_UNITS)
 
 
-def _region_group(
-    region: _Region, findings: Findings, identity: ReportIdentity
-) -> MeasurementsAndQualitativeEvaluations:
+def _region_group(region: _Region, findings: Findings) -> MeasurementsAndQualitativeEvaluations:
     """A lung or lobe: its volume, lesions included, and how much of it is opaque."""
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(region.name, identity),
+        tracking_identifier=_tracking(region.name, findings),
         finding_category=codes.ANATOMICAL_STRUCTURE,
         finding_type=region.anatomy,
         finding_sites=[region.site()],
@@ -228,12 +225,12 @@ def _region_group(
 
 
 def _lesion_group(
-    region: _Region, lesion: tuple[str, Code, float, float], findings: Findings, identity: ReportIdentity
+    region: _Region, lesion: tuple[str, Code, float, float], findings: Findings
 ) -> MeasurementsAndQualitativeEvaluations:
     """One class of lesion in one region: its volume and its share of that region."""
     name, finding, volume_ml, percent = lesion
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(f"{name}, {region.name.lower()}", identity),
+        tracking_identifier=_tracking(f"{name}, {region.name.lower()}", findings),
         finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
         finding_type=finding,
         finding_sites=[region.site()],
@@ -245,7 +242,7 @@ def _lesion_group(
     )
 
 
-def _opacity_group(findings: Findings, identity: ReportIdentity) -> MeasurementsAndQualitativeEvaluations:
+def _opacity_group(findings: Findings) -> MeasurementsAndQualitativeEvaluations:
     """All opacities together: volume, number and, where there is any, attenuation and where they lie."""
     attenuation = ((codes.MEAN_ATTENUATION, findings.lesion_mean_hu), (codes.SD_ATTENUATION, findings.lesion_sd_hu))
     periphery = (
@@ -260,7 +257,7 @@ def _opacity_group(findings: Findings, identity: ReportIdentity) -> Measurements
         *_numbers(periphery, codes.PERCENT),
     ]
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking("All opacities, both lungs", identity),
+        tracking_identifier=_tracking("All opacities, both lungs", findings),
         finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
         finding_type=codes.ABNORMAL_OPACITY,
         finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
@@ -384,8 +381,8 @@ def _numbers(named: Iterable[tuple[Code, float | None]], unit: Code, *, given: b
     return (_number(name, value, unit) for name, value in named if value is not None and given)
 
 
-def _tracking(identifier: str, identity: ReportIdentity) -> TrackingIdentifier:
-    return TrackingIdentifier(uid=identity.tracking_uid(identifier), identifier=identifier)
+def _tracking(identifier: str, findings: Findings) -> TrackingIdentifier:
+    return TrackingIdentifier(uid=tracking_uid(findings.series_instance_uid, identifier), identifier=identifier)
 
 
 def _frames(slice_: KeySlice) -> list[int] | None:

@@ -23,10 +23,24 @@ def write_durably(content: bytes, out: Path) -> None:
             temporary.replace(out)
         finally:
             temporary.unlink(missing_ok=True)
-        folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(out.parent)
     except OSError as cause:
         raise ReportNotWritten(cause.strerror or "") from cause
+
+
+def synced_folder(folder: Path) -> None:
+    """The folder is there, and its name is on disk; ``ReportNotWritten`` (transient) where the disk refuses."""
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _sync(folder.parent)
+    except OSError as cause:
+        raise ReportNotWritten(cause.strerror or "") from cause
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,12 +1,17 @@
-"""Which report is the same report: UIDs derived from what determines the result, never drawn at random."""
+"""UIDs are derived from what they identify, never drawn at random: equal content, equal UIDs; other content, others."""
 
+import hashlib
 import uuid
 from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
 
-from alerts.policy import PolicyDecision
-from analysis.findings import Findings
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 _NAMESPACE = uuid.UUID("8c0a3f5e-6f0b-5d2c-9a41-3b7f2d1c9e64")
+UNNAMED: Final = "2.25.0"
+"""The SOP Instance UID and the Series Instance UID of an object whose content is not known to its end yet."""
 
 
 def derived_uid(*parts: object) -> str:
@@ -16,47 +21,46 @@ def derived_uid(*parts: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportIdentity:
-    """The UIDs of one report. The same series, revision, weights and thresholds give the same ones.
+class NamedObject:
+    """An object as it is written to a file, and what identifies it."""
 
-    Runtime, device and software version are left out: a result computed again elsewhere replaces the first one.
+    sop_class_uid: str
+    sop_instance_uid: str
+    content: bytes
+
+
+def name_object(dataset: Dataset, kind: str) -> NamedObject:
+    """Give an object its SOP Instance UID and the Series Instance UID of a series of its own, and encode it.
+
+    Both are those of the whole content: of every byte of the file but themselves. ``dataset`` is changed.
     """
+    _name(dataset, UNNAMED, UNNAMED)
+    digest = hashlib.sha256(_encoded(dataset)).hexdigest()
+    _name(dataset, derived_uid(f"{kind} series", digest), derived_uid(f"{kind} instance", digest))
+    return NamedObject(
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        content=_encoded(dataset),
+    )
 
-    key: tuple[str, ...]
 
-    @classmethod
-    def of(cls, findings: Findings, decision: PolicyDecision) -> "ReportIdentity":
-        """The identity of the report on ``findings`` under the thresholds of ``decision``."""
-        provenance = findings.provenance
-        settings = [f"{name}={value!r}" for name, value in sorted(provenance.thresholds.items())]
-        applied = decision.thresholds
-        if applied:
-            settings += [f"burden={applied.burden_percent!r}", f"volume={applied.lesion_volume_ml!r}"]
-        return cls(
-            key=(
-                findings.series_instance_uid,
-                str(findings.revision),
-                findings.profile.value,
-                provenance.weights_sha256,
-                *settings,
-            )
-        )
-
-    @property
-    def series_instance_uid(self) -> str:
-        """The series of the report, which holds nothing else."""
-        return derived_uid("sr series", *self.key)
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """The report itself."""
-        return derived_uid("sr instance", *self.key)
-
-    def tracking_uid(self, identifier: str) -> str:
-        """The UID that tracks one measurement group of the report."""
-        return derived_uid("tracking", identifier, *self.key)
+def tracking_uid(series_instance_uid: str, identifier: str) -> str:
+    """The UID that tracks one finding of a series, through all reports on it."""
+    return derived_uid("tracking", identifier, series_instance_uid)
 
 
 def device_uid(software_version: str) -> str:
     """The UID of this software as an observer; the same wherever this version runs."""
     return derived_uid("device", "lungsentry", software_version)
+
+
+def _name(dataset: Dataset, series_instance_uid: str, sop_instance_uid: str) -> None:
+    dataset.SeriesInstanceUID = series_instance_uid
+    dataset.SOPInstanceUID = sop_instance_uid
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+
+
+def _encoded(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

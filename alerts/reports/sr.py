@@ -1,46 +1,41 @@
 """The structured report of a series: Comprehensive 3D SR, TID 1500 Measurement Report."""
 
 import contextlib
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import Comprehensive3DSR
 from pydicom.uid import ExplicitVRLittleEndian
 
+from alerts.artefact import DICOM, ArtefactKind, Draft
 from alerts.change import Prior
 from alerts.errors import UnusableEvidence
 from alerts.policy import PolicyDecision
 from alerts.reports import codes
 from alerts.reports.content import MANUFACTURER, PRODUCT, Comparison, build_content
-from alerts.reports.durable import write_durably
 from alerts.reports.evidence import Evidence, as_received, copy_patient_and_study, read_evidence, read_instance
-from alerts.reports.identity import ReportIdentity
+from alerts.reports.identity import UNNAMED, name_object
+from alerts.reports.predecessor import name_predecessor, read_predecessor
 from analysis.findings import Findings
 
 SERIES_DESCRIPTION = "Lungsentry opacity measurement (research use)"
 SERIES_NUMBER = 9701
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenReport:
-    """A report that lies durable on disk."""
-
-    sop_instance_uid: str
-    sop_class_uid: str
-    path: Path
-    sha256: str
-
-
-def write_sr(
-    findings: Findings, decision: PolicyDecision, *, evidence: Sequence[Path], out: Path, prior: Prior | None = None
-) -> WrittenReport:
-    """The report on ``findings`` lies in the file ``out``; the same input gives the same bytes.
+def structured_report(
+    findings: Findings,
+    decision: PolicyDecision,
+    *,
+    evidence: Sequence[Path],
+    prior: Prior | None = None,
+    in_force: Path | None = None,
+) -> Draft:
+    """The report on ``findings``; the same input gives the same bytes, and its UIDs are those of its content.
 
     With a ``prior`` it tells what has changed since, and refers to the report of then where that file can be read.
+    ``in_force`` is the report that stands for the series so far: where this one says the same it is that report again,
+    byte for byte; else it names it as its predecessor (PS3.3, C.17.2).
 
     ``evidence`` is one file for each source instance, in any order. Patient and study are taken over from it as they
     are, even where they do not conform (UIDs with letters, values outside a value set, bytes outside the character
@@ -50,20 +45,26 @@ def write_sr(
 
     Raises:
         UnusableEvidence: an instance is unreadable or of another series, or a key slice is not among them.
-        ReportNotWritten: the disk refuses (transient).
     """
     with as_received():
         sources = read_evidence(evidence, series_instance_uid=findings.series_instance_uid)
         report = _build(findings, decision, sources, prior)
-        buffer = BytesIO()
-        report.save_as(buffer, enforce_file_format=True)
-    content = buffer.getvalue()
-    write_durably(content, out)
-    return WrittenReport(
-        sop_instance_uid=str(report.SOPInstanceUID),
-        sop_class_uid=str(report.SOPClassUID),
-        path=out,
-        sha256=hashlib.sha256(content).hexdigest(),
+        standing = None if in_force is None else read_predecessor(in_force)
+        if standing is None:
+            named = name_object(report, "sr")
+        else:
+            name_predecessor(report, standing.predecessors)
+            named = name_object(report, "sr")
+            if named.sop_instance_uid != standing.sop_instance_uid:
+                name_predecessor(report, standing.as_predecessor())
+                named = name_object(report, "sr")
+    return Draft(
+        kind=ArtefactKind.SR,
+        name="report.dcm",
+        media_type=DICOM,
+        content=named.content,
+        sop_class_uid=named.sop_class_uid,
+        sop_instance_uid=named.sop_instance_uid,
     )
 
 
@@ -73,17 +74,16 @@ def _build(findings: Findings, decision: PolicyDecision, sources: Evidence, prio
         raise UnusableEvidence("A key slice is not among the instances.")
     if findings.study_instance_uid != sources.instances[0].study_instance_uid:
         raise UnusableEvidence("The instances belong to another study.")
-    identity = ReportIdentity.of(findings, decision)
     date, time = sources.moment
     comparison = None if prior is None else _comparison(prior, date)
     referred = (*sources.instances, *([comparison.report] if comparison and comparison.report else []))
     report = Comprehensive3DSR(
         evidence=[instance.stand_in() for instance in referred],
-        content=build_content(findings, decision, identity, sop_classes, comparison)[0],
-        series_instance_uid=identity.series_instance_uid,
+        content=build_content(findings, decision, sop_classes, comparison)[0],
+        series_instance_uid=UNNAMED,
         series_number=SERIES_NUMBER,
         series_description=SERIES_DESCRIPTION,
-        sop_instance_uid=identity.sop_instance_uid,
+        sop_instance_uid=UNNAMED,
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=PRODUCT,

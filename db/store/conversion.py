@@ -6,12 +6,24 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from alerts.alert import Alert, AlertState
+from alerts.artefact import Artefact, ArtefactKind
 from alerts.delivery import DeliveryState
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
 from db.actor import Actor, ActorKind
 from db.job import Job, JobState
-from db.rows import AlertRow, DeliveryRow, EventRow, InstanceRow, JobRow, PeerRow, ResultRow, SeriesRow, clean
+from db.rows import (
+    AlertRow,
+    ArtefactRow,
+    DeliveryRow,
+    EventRow,
+    InstanceRow,
+    JobRow,
+    PeerRow,
+    ResultRow,
+    SeriesRow,
+    clean,
+)
 from db.series_state import SeriesState
 from db.values import Peer, SeriesRecord, StoredAlert, StoredDelivery, StoredEvent, StoredInstance, StoredResult
 
@@ -115,14 +127,24 @@ def result_of(row: ResultRow) -> StoredResult:
         findings=from_json(Findings, row.findings),
         screening=from_json(Screening, row.screening),
         explanation=row.explanation,
-        report_path=row.report_path,
-        report_sop_instance_uid=row.report_sop_instance_uid,
-        report_sop_class_uid=row.report_sop_class_uid,
-        report_sha256=row.report_sha256,
-        picture_paths=tuple(row.picture_paths),
+        artefacts=tuple(artefact_of(one) for one in row.artefacts),
         seconds=row.seconds,
         created_at=row.created_at,
         superseded_at=row.superseded_at,
+    )
+
+
+def artefact_of(row: ArtefactRow) -> Artefact:
+    """The artefact."""
+    return Artefact(
+        kind=ArtefactKind(row.kind),
+        name=row.name,
+        media_type=row.media_type,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        path=row.path,
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=row.sop_instance_uid,
     )
 
 
@@ -147,11 +169,8 @@ def delivery_of(row: DeliveryRow) -> StoredDelivery:
         id=row.id,
         result_id=row.result_id,
         series_instance_uid=row.series_instance_uid,
-        kind=row.kind,
+        artefact=artefact_of(row.artefact),
         destination=row.destination,
-        path=row.path,
-        sop_instance_uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
         state=DeliveryState(row.state),
         attempt=row.attempt,
         max_attempts=row.max_attempts,

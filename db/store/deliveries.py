@@ -50,9 +50,9 @@ class Deliveries(Room):
             if session.scalar(due) is None and session.scalar(lapsed) is None:
                 return None
         with self.database.write() as session:
-            while (row := session.scalar(lapsed.with_for_update(skip_locked=True))) is not None:
+            while (row := session.scalar(lapsed.with_for_update(skip_locked=True, of=DeliveryRow))) is not None:
                 _end_attempt(session, row, "the sender fell silent", transient=True, at=now, delay_s=0.0)
-            while (row := session.scalar(due.with_for_update(skip_locked=True))) is not None:
+            while (row := session.scalar(due.with_for_update(skip_locked=True, of=DeliveryRow))) is not None:
                 if _superseded(session, row):
                     transition(
                         session,
@@ -173,7 +173,7 @@ def _lapsed(destination: str, now: datetime) -> Select[DeliveryRow]:
 
 
 def _held(session: Session, delivery: StoredDelivery) -> DeliveryRow:
-    row = session.scalar(select(DeliveryRow).where(DeliveryRow.id == delivery.id).with_for_update())
+    row = session.scalar(select(DeliveryRow).where(DeliveryRow.id == delivery.id).with_for_update(of=DeliveryRow))
     if row is None:
         raise StaleState(f"There is no delivery {delivery.id}.")
     if row.state == DeliveryState.SENDING and row.attempt != delivery.attempt:

@@ -2,35 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alerts.alert import ALERT_TRANSITIONS, Alert, AlertEvent, AlertState
-from alerts.delivery import Delivery, DeliveryState
+from alerts.artefact import Artefact
+from alerts.delivery import Delivery
 from alerts.policy import PolicyDecision
 from analysis.findings import Findings
 from analysis.series.verdicts import Screening
 from db.actor import Actor
 from db.errors import StaleState
 from db.job import Job, JobEvent
-from db.rows import AlertRow, DeliveryRow, JobRow, ResultRow, SeriesRow, StudyRow
+from db.rows import AlertRow, ArtefactRow, JobRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import result_of, to_json
 from db.store.jobs import owned
+from db.store.queueing import DELIVERY_ATTEMPTS, cancel_deliveries, queue_deliveries
 from db.store.room import Room
 from db.store.succession import exclude, fall_back, is_whole, locked_with_rejected, succeed
 from db.store.superseding import retire_alert, supersede_result
 from db.store.transitions import Note, record_event, transition
 from db.values import EarlierResult, RecordedResult, StoredResult
 
-if TYPE_CHECKING:
-    from alerts.reports import WrittenReport  # loads highdicom
-
 __all__ = ["Results"]
-
-DELIVERY_ATTEMPTS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +42,7 @@ class Results(Room):
         findings: Findings,
         screening: Screening,
         decision: PolicyDecision,
-        report: "WrittenReport",
-        report_path: str | None = None,
-        pictures: Sequence[str] = (),
+        artefacts: Sequence[Artefact],
         deliveries: Sequence[Delivery] = (),
         delivery_attempts: int = DELIVERY_ATTEMPTS,
         seconds: Mapping[str, float],
@@ -56,16 +51,17 @@ class Results(Room):
 
         Superseded are the series' older result, and those of the reconstructions that were rejected for this one.
 
-        ``report_path`` is relative to the folder of results; without it a delivery's path, or the report's own, is
-        kept. The alert of a series is one row: a new result that alerts renews its content, and reopens it where it
-        was superseded; acknowledged and dismissed stay. A result that does not alert supersedes it (dismissed stays).
+        The ``artefacts``, one of which is the report, lie durably in the folder of results; ``deliveries`` name those
+        of them that are to be sent. An object that its destination has confirmed is not queued again, and one that is
+        on its way goes on as this result's. The alert of a series is one row: a new result that alerts renews its
+        content, and reopens it where it was superseded; acknowledged and dismissed stay. A result that does not alert
+        supersedes it (dismissed stays).
 
         Raises:
             StaleState: the job is not this worker's attempt any more, or the series has a newer revision. The refusal
                 is recorded as an event, nothing else is.
         """
         note = Note(at=self.clock(), actor=Actor.process(worker))
-        path = report_path or next((one.path for one in deliveries if one.kind == "sr"), str(report.path))
         try:
             with self.database.write() as session:
                 series, row, rejected = self._ending(session, job, worker)
@@ -80,11 +76,7 @@ class Results(Room):
                     findings=to_json(findings),
                     screening=to_json(screening),
                     explanation=decision.explanation,
-                    report_path=path,
-                    report_sop_instance_uid=report.sop_instance_uid,
-                    report_sop_class_uid=report.sop_class_uid,
-                    report_sha256=report.sha256,
-                    picture_paths=list(pictures),
+                    artefacts=[_artefact_row(one, note) for one in artefacts],
                     seconds=dict(seconds),
                     created_at=note.at,
                 )
@@ -92,9 +84,9 @@ class Results(Room):
                 session.flush()
                 record_event(session, "result", result.id, "record", note, series=job.series_instance_uid)
                 alert_id = _apply_alert(session, decision.alert, result, _filed(findings, series), note)
-                delivery_ids = tuple(
-                    _queue_delivery(session, one, result, note, delivery_attempts) for one in deliveries
-                )
+                delivery_ids = queue_deliveries(session, result, deliveries, note, attempts=delivery_attempts)
+                if older is not None:
+                    cancel_deliveries(session, older, note)
                 _end_job(session, row, note)
                 _end_series(session, series, screening, note)
                 succeed(session, rejected.values(), note)
@@ -246,23 +238,15 @@ def _apply_alert(
     return row.id
 
 
-def _queue_delivery(session: Session, delivery: Delivery, result: ResultRow, note: Note, attempts: int) -> int:
-    row = DeliveryRow(
-        result_id=result.id,
-        series_instance_uid=result.series_instance_uid,
-        kind=str(delivery.kind),
-        destination=delivery.destination,
-        path=delivery.path,
-        sop_instance_uid=delivery.sop_instance_uid,
-        sop_class_uid=delivery.sop_class_uid,
-        state=DeliveryState.PENDING.value,
-        attempt=0,
-        max_attempts=attempts,
-        not_before=note.at,
+def _artefact_row(artefact: Artefact, note: Note) -> ArtefactRow:
+    return ArtefactRow(
+        kind=artefact.kind.value,
+        name=artefact.name,
+        media_type=artefact.media_type,
+        sha256=artefact.sha256,
+        size_bytes=artefact.size_bytes,
+        path=artefact.path,
+        sop_class_uid=artefact.sop_class_uid,
+        sop_instance_uid=artefact.sop_instance_uid,
         created_at=note.at,
     )
-    session.add(row)
-    session.flush()
-    moved = (None, row.state)
-    record_event(session, "delivery", row.id, "queue", note, series=row.series_instance_uid, moved=moved)
-    return row.id

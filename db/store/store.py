@@ -7,6 +7,7 @@ from typing import Self
 
 from db.engine import Database, check_schema
 from db.store.alerts import Alerts
+from db.store.artefacts import Artefacts
 from db.store.audit import Audit
 from db.store.commitments import Commitments
 from db.store.deliveries import Deliveries
@@ -46,6 +47,7 @@ class Store:
         self.intake = Intake(database=database, clock=clock)
         self.jobs = Jobs(database=database, clock=clock, waiter=self._waiter)
         self.results = Results(database=database, clock=clock)
+        self.artefacts = Artefacts(database=database, clock=clock)
         self.alerts = Alerts(database=database, clock=clock)
         self.worklist = Worklist(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)

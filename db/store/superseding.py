@@ -4,15 +4,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alerts.alert import ALERT_TRANSITIONS, AlertEvent, AlertState
-from alerts.delivery import DeliveryEvent, DeliveryState
-from db.rows import AlertRow, DeliveryRow, ResultRow
+from db.rows import AlertRow, ResultRow
+from db.store.queueing import cancel_deliveries
 from db.store.transitions import Note, record_event, transition
 
 __all__ = ["retire_alert", "retire_result", "supersede_result"]
 
 
 def supersede_result(session: Session, series_instance_uid: str, note: Note) -> int | None:
-    """Mark the result in force as superseded, and cancel what was not yet sent of it; its id, None if there is none."""
+    """Mark the result in force as superseded; its id, None if there is none."""
     result = session.scalar(
         select(ResultRow)
         .where(ResultRow.series_instance_uid == series_instance_uid, ResultRow.superseded_at.is_(None))
@@ -23,16 +23,6 @@ def supersede_result(session: Session, series_instance_uid: str, note: Note) -> 
     result.superseded_at = note.at
     session.flush()
     record_event(session, "result", result.id, "supersede", note, series=series_instance_uid)
-    unsent = session.scalars(
-        select(DeliveryRow)
-        .where(
-            DeliveryRow.result_id == result.id,
-            DeliveryRow.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
-        )
-        .with_for_update()
-    ).all()
-    for delivery in unsent:
-        transition(session, delivery, DeliveryEvent.CANCEL, note)
     return result.id
 
 
@@ -48,5 +38,7 @@ def retire_alert(session: Session, series_instance_uid: str, note: Note) -> Aler
 
 def retire_result(session: Session, series_instance_uid: str, note: Note) -> None:
     """No result of the series is in force any more."""
-    supersede_result(session, series_instance_uid, note)
+    superseded = supersede_result(session, series_instance_uid, note)
+    if superseded is not None:
+        cancel_deliveries(session, superseded, note)
     retire_alert(session, series_instance_uid, note)

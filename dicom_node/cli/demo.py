@@ -20,6 +20,7 @@ from dicom_node.cli.phantoms import CALLING_AE_TITLE, Kind, Truth, write_phantom
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
+    from alerts import Artefact
     from db import SeriesRecord
     from dicom_node.cli.demo_node import DemoNode
 
@@ -130,7 +131,7 @@ def _show(cases: Sequence[_Case], found: Mapping[str, SeriesRecord], node: DemoN
             if result is None:
                 rows.append((case.name, text(record.state), "no", "-", "-", "-", "-", text(record.reason)))
             else:
-                report, *pictures = _kept(case, node, out, result.report_path, result.picture_paths)
+                report, *pictures = _kept(case, node, out, (result.report, *result.pictures))
                 written += pictures
                 lungs = result.findings.both_lungs
                 rows.append(
@@ -154,13 +155,12 @@ def _show(cases: Sequence[_Case], found: Mapping[str, SeriesRecord], node: DemoN
         say(f"picture: {picture}")
 
 
-def _kept(case: _Case, node: DemoNode, out: Path, report: str, pictures: Sequence[str]) -> list[Path]:
-    """Copy a result out of the temporary folder, under the case's name; the report first."""
+def _kept(case: _Case, node: DemoNode, out: Path, artefacts: Sequence[Artefact]) -> list[Path]:
+    """Copy files of a result out of the temporary folder, under the case's name."""
     kept: list[Path] = []
-    for path in (report, *pictures):
-        source = node.settings.results_dir / path
-        target = out / f"{case.name.replace(' ', '-')}-{source.name if path != report else 'report.dcm'}"
-        shutil.copyfile(source, target)
+    for artefact in artefacts:
+        target = out / f"{case.name.replace(' ', '-')}-{artefact.name}"
+        shutil.copyfile(node.settings.results_dir / artefact.path, target)
         kept.append(target)
     return kept
 

@@ -31,7 +31,7 @@ def earlier_document(findings: Findings, earlier: Sequence[EarlierResult]) -> li
                 for name, value in one.result.findings.summary().items()
                 if name in {"lung_volume_ml", "ggo_volume_ml", "high_opacity_volume_ml", "burden_percent", "quality"}
             },
-            "report_sop_instance_uid": one.result.report_sop_instance_uid,
+            "report_sop_instance_uid": one.result.report.sop_instance_uid,
             "change": compare(findings, one.result.findings),
         }
         for one in earlier

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alerts import evaluate
+from alerts.reports.durable import write_durably
 from analysis.errors import AnalysisError
 from analysis.pipeline import AnalysedSeries, analyse
 from analysis.series import choose_reconstruction, group_acquisitions, screen_headers
@@ -17,6 +19,7 @@ from dicom_node.work.publishing import alert_policy, publish, quality_limits, re
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from alerts import Draft
     from alerts.alert import Alert
     from alerts.policy import PolicyDecision
     from analysis.findings import Findings
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from dicom_node.settings import Settings
 
 ANALYSED, EXCLUDED, FAILED = "analysed", "excluded", "failed"
+_DIGEST_CHARACTERS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +148,9 @@ def _analysed(
         files: tuple[Path, ...] = ()
     else:
         progress("writing report and pictures")
-        published = publish(outcome, series, policy=settings.policy, destinations=(), results_dir=out)
+        published = publish(outcome, series, policy=settings.policy)
         decision = published.decision
-        files = tuple(out / path for path in (published.report_path, *published.picture_paths))
+        files = tuple(_written(draft, out / _folder_name(series)) for draft in published.drafts)
     return LocalResult(
         series_instance_uid=series.series_instance_uid,
         status=ANALYSED,
@@ -157,3 +161,14 @@ def _analysed(
         seconds={"total": time.perf_counter() - started, **outcome.seconds},
         files=files,
     )
+
+
+def _folder_name(series: Series) -> str:
+    """A name for the files of a series; no UID becomes a path, since a UID may be any text."""
+    return hashlib.sha256(series.series_instance_uid.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+
+
+def _written(draft: Draft, folder: Path) -> Path:
+    path = folder / draft.name
+    write_durably(draft.content, path)
+    return path

@@ -41,7 +41,7 @@ def print_result(result: StoredResult) -> None:
                 for part, one in provenance.algorithms.items()
                 if part != "lesions"
             },
-            "report": result.report_path,
+            "report": result.report.path,
         }
     )
 

@@ -98,7 +98,7 @@ class Sender:
         if destination is None:
             raise Undeliverable(f"{delivery.destination} is not a destination of the settings.")
         return self._channel(
-            self._settings.results_dir / delivery.path,
+            self._settings.results_dir / delivery.artefact.path,
             host=destination.host,
             port=destination.port,
             called=destination.ae_title,

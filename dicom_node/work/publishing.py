@@ -1,20 +1,16 @@
-"""What an analysed series leaves in the folder of results, and what of it is to be delivered.
+"""What an analysed series gives: the decision, the files of its result, and what of it is to be delivered."""
 
-Names derive from series, revision and model alone, so that another run of the same replaces its files in place.
-Files of superseded results stay: the database's history points at them.
-"""
-
-import hashlib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerts import (
+    PNG,
     AlertPolicy,
+    ArtefactKind,
     Delivery,
-    DeliveryKind,
+    Draft,
     PolicyDecision,
     Prior,
     ProfileThresholds,
@@ -22,9 +18,8 @@ from alerts import (
     choose_prior,
     evaluate,
 )
-from alerts.reports import WrittenReport, write_sr
-from alerts.reports.durable import write_durably
-from analysis.findings import Findings, Profile
+from alerts.reports import structured_report
+from analysis.findings import Profile
 from analysis.measure import QualityLimits
 from analysis.pictures import coronal_png, key_slice_png, lobes_png
 from analysis.pipeline import AnalysedSeries
@@ -34,20 +29,15 @@ from dicom_node.settings import Destination, Policy, Quality
 if TYPE_CHECKING:
     from db import EarlierResult  # a folder is analysed without a database
 
-__all__ = ["Published", "alert_policy", "publish", "quality_limits", "request_context"]
-
-_DIGEST_CHARACTERS = 24
+__all__ = ["Publication", "alert_policy", "deliveries_of", "publish", "quality_limits", "request_context"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """What lies on disk, durable, and is to be recorded. Paths are POSIX and relative to the folder of results."""
+class Publication:
+    """What was decided, and the files that tell it, the report first; nothing is written yet."""
 
     decision: PolicyDecision
-    report: WrittenReport
-    report_path: str
-    picture_paths: tuple[str, ...]
-    deliveries: tuple[Delivery, ...]
+    drafts: tuple[Draft, ...]
 
 
 def publish(
@@ -55,61 +45,55 @@ def publish(
     series: Series,
     *,
     policy: Policy,
-    destinations: Iterable[Destination],
-    results_dir: Path,
+    results_dir: Path | None = None,
     earlier: "Sequence[EarlierResult]" = (),
-) -> Published:
-    """Evaluate the findings, and write the report and the pictures.
+    in_force: Path | None = None,
+) -> Publication:
+    """Evaluate the findings, and make the report and the pictures.
 
-    Of the ``earlier`` results of the patient the report is compared with the one that is most like this.
+    Of the ``earlier`` results of the patient, whose files lie in ``results_dir``, the report is compared with the one
+    that is most like this. ``in_force`` is the report that stands for the series so far.
     """
     findings = analysed.findings
     decision = evaluate(findings, request_context(series), alert_policy(policy))
-    folder = _folder(findings)
-    (results_dir / folder).mkdir(parents=True, exist_ok=True)
-    report_path = folder / "report.dcm"
-    report = write_sr(
+    report = structured_report(
         findings,
         decision,
         evidence=[header.path for header in series.headers],
-        out=results_dir / report_path,
         prior=choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier)),
+        in_force=in_force,
     )
-    pictures = {
-        "coronal.png": coronal_png(analysed.volume, analysed.lungs, analysed.labels, findings.key_slices),
-        "lobes.png": lobes_png(analysed.volume, analysed.lungs, analysed.lobes, analysed.labels),
-    }
-    for number, key_slice in enumerate(findings.key_slices, start=1):
-        pictures[f"slice-{number}.png"] = key_slice_png(
-            analysed.volume, analysed.lungs, analysed.labels, key_slice.slice_index
+    return Publication(decision=decision, drafts=(report, *_pictures(analysed)))
+
+
+def deliveries_of(drafts: Iterable[Draft], destinations: Iterable[Destination]) -> tuple[Delivery, ...]:
+    """What each destination gets, in the order in which it is sent."""
+    files = tuple(drafts)
+    return tuple(
+        Delivery(destination=destination.ae_title, artefact=draft.name)
+        for destination in destinations
+        for draft in files
+        if draft.kind in destination.kinds
+    )
+
+
+def _pictures(analysed: AnalysedSeries) -> Iterator[Draft]:
+    slices = analysed.findings.key_slices
+    yield _picture("coronal", coronal_png(analysed.volume, analysed.lungs, analysed.labels, slices))
+    yield _picture("lobes", lobes_png(analysed.volume, analysed.lungs, analysed.lobes, analysed.labels))
+    for number, one in enumerate(slices, start=1):
+        yield _picture(
+            f"slice-{number}", key_slice_png(analysed.volume, analysed.lungs, analysed.labels, one.slice_index)
         )
-    for name, png in pictures.items():
-        write_durably(png, results_dir / folder / name)
-    return Published(
-        decision=decision,
-        report=report,
-        report_path=str(report_path),
-        picture_paths=tuple(str(folder / name) for name in pictures),
-        deliveries=tuple(
-            Delivery(
-                kind=DeliveryKind.SR,
-                destination=destination.ae_title,
-                path=str(report_path),
-                sop_instance_uid=report.sop_instance_uid,
-                sop_class_uid=report.sop_class_uid,
-            )
-            for destination in destinations
-            if DeliveryKind.SR in destination.kinds
-        ),
-    )
 
 
-def _prior(earlier: "EarlierResult", results_dir: Path) -> Prior:
-    return Prior(
-        study_date=earlier.study_date,
-        findings=earlier.result.findings,
-        report_path=results_dir / earlier.result.report_path,
-    )
+def _picture(name: str, png: bytes) -> Draft:
+    return Draft(kind=ArtefactKind.PICTURE, name=f"{name}.png", media_type=PNG, content=png)
+
+
+def _prior(earlier: "EarlierResult", results_dir: Path | None) -> Prior:
+    report = None if results_dir is None else results_dir / earlier.result.report.path
+    return Prior(study_date=earlier.study_date, findings=earlier.result.findings, report_path=report)
 
 
 def alert_policy(policy: Policy) -> AlertPolicy:
@@ -136,11 +120,3 @@ def request_context(series: Series) -> RequestContext:
         series_description=header.series_description,
         requested_procedure=header.requested_procedure,
     )
-
-
-def _folder(findings: Findings) -> PurePosixPath:
-    """A folder of its own for series, revision and model. No UID becomes a path: a UID may be any text."""
-    series = hashlib.sha256(findings.series_instance_uid.encode()).hexdigest()[:_DIGEST_CHARACTERS]
-    model = re.sub(r"[^A-Za-z0-9.]+", "-", findings.provenance.model_version).strip("-.") or "model"
-    weights = findings.provenance.weights_sha256[:8]
-    return PurePosixPath(series[:2], series, f"r{findings.revision}-{model}-{weights}")

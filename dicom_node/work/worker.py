@@ -19,8 +19,9 @@ from db import Job, ModelAssignment, StaleState, Store, StoreError
 from dicom_node.backoff import is_transient, retry_delay_s
 from dicom_node.logs import cause_of
 from dicom_node.settings import Settings
+from dicom_node.storage.artefacts import ArtefactFolder
 from dicom_node.storage.series import read_archived
-from dicom_node.work.publishing import publish, quality_limits
+from dicom_node.work.publishing import deliveries_of, publish, quality_limits
 from dicom_node.work.shadow import RecordedCase, Shadow
 from dicom_node.work.watch import JobGone, Watch
 
@@ -75,6 +76,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._folder = ArtefactFolder(settings.results_dir)
         self._analyse = analyse
         self._shadow = shadow
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
@@ -123,13 +125,14 @@ class Worker:
             self._store.results.record_exclusion(job, self._name, screening, analysed.seconds)
             _LOG.info("series.excluded", reason=screening.reason)
             return None
+        standing = self._store.results.latest(job.series_instance_uid)
         published = publish(
             analysed,
             series,
             policy=settings.policy,
-            destinations=settings.destinations,
             results_dir=settings.results_dir,
             earlier=self._store.results.earlier(job.series_instance_uid),
+            in_force=None if standing is None else settings.results_dir / standing.report.path,
         )
         recorded = self._store.results.record(
             job,
@@ -137,10 +140,8 @@ class Worker:
             findings=analysed.findings,
             screening=screening,
             decision=published.decision,
-            report=published.report,
-            report_path=published.report_path,
-            pictures=published.picture_paths,
-            deliveries=published.deliveries,
+            artefacts=[self._folder.put(draft) for draft in published.drafts],
+            deliveries=deliveries_of(published.drafts, settings.destinations),
             delivery_attempts=settings.delivery.max_attempts,
             seconds=analysed.seconds,
         )

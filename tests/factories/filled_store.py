@@ -10,7 +10,6 @@ import store_bench
 from typer.testing import CliRunner
 
 from alerts import AlertPolicy, Delivery, ProfileThresholds, RequestContext, evaluate
-from alerts.reports import WrittenReport
 from analysis.findings import Findings, KeySlice, Profile, Quality, QualityLevel, RegionFindings
 from analysis.series import Outcome, Rule, RuleResult, Screening
 from db import Job, Peer, ReceivedInstance, Store, upgrade
@@ -132,29 +131,14 @@ def _record(store: Store, job: Job, **changes: Any) -> None:
     findings = replace(_findings(job), **changes)
     thresholds = ProfileThresholds(burden_percent=1, lesion_volume_ml=5)
     policy = AlertPolicy(thresholds=dict.fromkeys(Profile, thresholds), expected_words=("covid",))
-    uid = f"{job.series_instance_uid}.9"
+    report, picture = store_bench.artefacts_of(f"{job.series_instance_uid}.9")
     store.results.record(
         job,
         "worker-1",
         findings=findings,
         screening=ELIGIBLE,
         decision=evaluate(findings, RequestContext(), policy),
-        report=WrittenReport(
-            sop_instance_uid=uid,
-            sop_class_uid=store_bench.SR_CLASS,
-            path=Path("aa/report.dcm"),
-            sha256="0" * 64,
-        ),
-        report_path="aa/report.dcm",
-        pictures=("aa/slice-1.png",),
-        deliveries=(
-            Delivery(
-                kind="sr",
-                destination="PACS",
-                path="aa/report.dcm",
-                sop_instance_uid=uid,
-                sop_class_uid=store_bench.SR_CLASS,
-            ),
-        ),
+        artefacts=(report, picture),
+        deliveries=(Delivery(destination="PACS", artefact=report.name),),
         seconds={"model": 1.0},
     )

@@ -12,8 +12,8 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from alerts import AlertPolicy, PolicyDecision, ProfileThresholds, RequestContext, evaluate
-from alerts.reports import WrittenReport, write_sr
+from alerts import AlertPolicy, Draft, PolicyDecision, ProfileThresholds, RequestContext, evaluate
+from alerts.reports import structured_report
 from analysis.findings import Findings, KeySlice, Profile, Provenance, Quality, QualityLevel, RegionFindings
 
 STUDY = "1.2.826.0.1.3680043.10.1"
@@ -117,8 +117,15 @@ def write_source(path: Path, number: int, *, syntax: str = ExplicitVRLittleEndia
     return path
 
 
-def write_report(findings: Findings, sources: list[Path], out: Path) -> tuple[WrittenReport, Dataset]:
-    written = write_sr(findings, decide(findings), evidence=sources, out=out)
+def write_sr(findings: Findings, evidence: list[Path], out: Path, **further: Any) -> Draft:
+    """Write the report on ``findings``."""
+    report = structured_report(findings, decide(findings), evidence=evidence, **further)
+    out.write_bytes(report.content)
+    return report
+
+
+def write_report(findings: Findings, sources: list[Path], out: Path, **further: Any) -> tuple[Draft, Dataset]:
+    written = write_sr(findings, sources, out, **further)
     with pydicom.config.disable_value_validation():
         report = pydicom.dcmread(out)
         assert len(list(report.iterall())) > 100  # decoded while nothing is checked

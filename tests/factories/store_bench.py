@@ -12,13 +12,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, func, insert, make_url, select, text
 
-from alerts import Alert, Category, Delivery, PolicyDecision
+from alerts import DICOM, PNG, Alert, Artefact, ArtefactKind, Category, Delivery, Draft, PolicyDecision
 from analysis.findings import Findings, Profile, Provenance, Quality, QualityLevel, RegionFindings
 from analysis.series.verdicts import Outcome, Rule, RuleResult, Screening
 from db import Job, ReceivedInstance, RecordedResult, Store, StoredEvent, upgrade
@@ -130,6 +129,20 @@ class Clock:
         return self.now
 
 
+def artefacts_of(uid: str) -> tuple[Artefact, Artefact]:
+    """The report with this UID, and a picture."""
+    report = Draft(
+        kind=ArtefactKind.SR,
+        name="report.dcm",
+        media_type=DICOM,
+        content=uid.encode(),
+        sop_class_uid=SR_CLASS,
+        sop_instance_uid=uid,
+    )
+    picture = Draft(kind=ArtefactKind.PICTURE, name="slice-1.png", media_type=PNG, content=b"PNG")
+    return report.artefact(), picture.artefact()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """A store, its URL and its clock."""
@@ -159,25 +172,35 @@ class Bench:
         self.queued(series, attempts=attempts)
         return self.claim()
 
-    def record(self, job: Job, *, alert: bool = True, version: str = "1.0", destinations: str = "P") -> RecordedResult:
-        """Record a result of the job, with one delivery for each letter of ``destinations``."""
-        uid = f"{job.series_instance_uid}.9{job.id}"
-        report = SimpleNamespace(sop_instance_uid=uid, sop_class_uid=SR_CLASS, path=Path("report.dcm"), sha256="0" * 64)
-        deliveries = [
-            Delivery(
-                kind="sr", destination=ae_title, path="aa/report.dcm", sop_instance_uid=uid, sop_class_uid=SR_CLASS
-            )
-            for ae_title in destinations
-        ]
+    def record(
+        self,
+        job: Job,
+        *,
+        alert: bool = True,
+        version: str = "1.0",
+        destinations: str = "P",
+        content: str | None = None,
+        artefacts: Sequence[Artefact] = (),
+    ) -> RecordedResult:
+        """Record a result of the job, with one delivery of each DICOM object for each letter of ``destinations``.
+
+        ``content``: that of the report, which is its UID as well; without it no other report has the same.
+        ``artefacts``: the files, the report first, instead of made-up ones.
+        """
+        made = artefacts or artefacts_of(content or f"{job.series_instance_uid}.9{job.id}")
         return self.store.results.record(
             job,
             job.worker or "",
             findings=findings_of(job, version=version),
             screening=ELIGIBLE,
             decision=decision_of(job, alert=alert),
-            report=report,  # pyright: ignore[reportArgumentType] - the real one loads highdicom
-            pictures=("aa/slice-1.png",),
-            deliveries=deliveries,
+            artefacts=made,
+            deliveries=[
+                Delivery(destination=name, artefact=one.name)
+                for name in destinations
+                for one in made
+                if one.media_type == DICOM
+            ],
             seconds={"model": 1.0},
         )
 

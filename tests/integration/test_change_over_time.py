@@ -65,12 +65,12 @@ def test_the_second_report_tells_what_has_changed_since_the_first(
     second = _examine(settings, store, tmp_path / "second", ggo_ml=350.0, study_date="20260202")
     (earlier,) = store.results.earlier(second.series_instance_uid)
     assert (earlier.study_date, earlier.result.id) == ("20260102", first.id)
-    before, after = (pydicom.dcmread(settings.results_dir / one.report_path) for one in (first, second))
+    before, after = (pydicom.dcmread(settings.results_dir / one.report.path) for one in (first, second))
     assert "PertinentOtherEvidenceSequence" not in before
     (other,) = after.PertinentOtherEvidenceSequence
     assert other.StudyInstanceUID == before.StudyInstanceUID
     (series,) = other.ReferencedSeriesSequence
-    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.report_sop_instance_uid
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.report.sop_instance_uid
     points = second.findings.burden_percent - first.findings.burden_percent
     assert points > 2
     texts = [element.value for element in after.iterall() if element.keyword == "TextValue"]

@@ -114,8 +114,8 @@ def test_ctac_with_opacities_becomes_one_alert_whatever_is_sent_or_run_again(
         first = store.results.latest(uid)
         assert first is not None
         assert first.findings.profile == "ctac"
-        assert (settings.results_dir / first.report_path).is_file()
-        assert all((settings.results_dir / path).is_file() for path in first.picture_paths)
+        assert (settings.results_dir / first.report.path).is_file()
+        assert all((settings.results_dir / one.path).is_file() for one in first.pictures)
         assert {"reconstruction", "extent"} <= {result.rule for result in first.screening.results}
 
         bench.send(paths)
@@ -128,7 +128,7 @@ def test_ctac_with_opacities_becomes_one_alert_whatever_is_sent_or_run_again(
         second = store.results.latest(uid)
         assert second is not None
         assert second.id != first.id
-        assert second.report_sop_instance_uid == first.report_sop_instance_uid
+        assert second.report.sop_instance_uid == first.report.sop_instance_uid
         assert [one.id for one in store.alerts.list()] == [alert.id]
         assert [job.state for job in store.jobs.list()] == [JobState.SUCCEEDED] * 2
 

@@ -97,11 +97,11 @@ def test_covid_is_flagged_once_whatever_is_sent_or_run_again(tmp_path: Path, sha
         assert first.findings.burden_percent > 0.5
         (alert,) = bench.store.alerts.list(states=None)
         assert alert.alert.series_instance_uid == uid
-        report = bench.node.settings.results_dir / first.report_path
+        report = bench.node.settings.results_dir / first.report.path
         judged = subprocess.run(["dciodvfy", str(report)], capture_output=True, text=True, check=False, timeout=60)
         assert "Error" not in judged.stdout + judged.stderr
-        assert first.picture_paths
-        assert all((bench.node.settings.results_dir / path).is_file() for path in first.picture_paths)
+        assert first.pictures
+        assert all((bench.node.settings.results_dir / one.path).is_file() for one in first.pictures)
 
         assert bench.send("covid_P001") == set()
         assert bench.store.series.get(uid).revision == 1
@@ -112,7 +112,7 @@ def test_covid_is_flagged_once_whatever_is_sent_or_run_again(tmp_path: Path, sha
         second = bench.result(uid)
         assert second.id != first.id
         assert second.findings.both_lungs == first.findings.both_lungs
-        assert second.report_sop_instance_uid == first.report_sop_instance_uid
+        assert second.report.sop_instance_uid == first.report.sop_instance_uid
         assert [one.id for one in bench.store.alerts.list(states=None)] == [alert.id]
 
 

@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from node_harness import wait_until
-from store_bench import SERIES, STUDY, Bench, new_database
+from store_bench import SERIES, STUDY, Bench, artefacts_of, new_database
 
 from alerts import DeliveryState
 from db import Store, StoredDelivery
@@ -135,7 +135,10 @@ def test_silent_destination_holds_up_no_other(node: _Node) -> None:
 
 def test_deliveries_of_a_result_go_in_their_order(node: _Node) -> None:
     """What refers to an object does not overtake it: it waits while the object is tried again, and goes after it."""
-    node.bench.record(node.bench.running(), destinations="PP")
+    segmentation, report = (
+        replace(artefacts_of(uid)[0], name=name) for uid, name in (("1.8", "seg.dcm"), ("1.9", "report.dcm"))
+    )
+    node.bench.record(node.bench.running(), artefacts=(segmentation, report))
     outcome: list[DeliveryError | None] = [Busy("0xA700")]
     tried: list[int] = []
 
@@ -170,7 +173,7 @@ def test_delivery_goes_to_the_destination_of_the_settings(node: _Node) -> None:
     _results(node, 1)
     node.tick()
     ((path, peer),) = sent
-    assert path == node.settings.results_dir / "aa/report.dcm"
+    assert path == node.settings.results_dir / node.delivery().artefact.path
     assert peer == {"host": "p", "port": 104, "called": "P", "calling": "LUNGSENTRY", "timeout_s": 30}
 
 

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from alerts import AlertPolicy, Prior, ProfileThresholds, RequestContext, evaluate
-from alerts.reports import write_sr
+from alerts.reports import structured_report
 from analysis.findings import (
     Findings,
     KeySlice,
@@ -111,10 +111,13 @@ def test_pixelmed_finds_no_error(shared_data: Path, tmp_path: Path) -> None:
     decision = evaluate(findings, RequestContext(), policy)
     earlier = replace(findings, study_instance_uid=f"{STUDY}.1", series_instance_uid=f"{STUDY}.2", key_slices=())
     prior_source = _copy(source, tmp_path / "earlier.dcm")
-    report = write_sr(earlier, decision, evidence=[prior_source], out=tmp_path / "prior.dcm")
-    prior = Prior(study_date="20200101", findings=earlier, report_path=report.path)
-    written = write_sr(findings, decision, evidence=[source], out=tmp_path / "sr.dcm", prior=prior)
-    command = ["java", *NO_LIMITS, "-cp", str(JAR), "com.pixelmed.validate.DicomSRValidator", str(written.path)]
+    then, superseded, now = (tmp_path / name for name in ("prior.dcm", "superseded.dcm", "sr.dcm"))
+    then.write_bytes(structured_report(earlier, decision, evidence=[prior_source]).content)
+    superseded.write_bytes(structured_report(findings, decision, evidence=[source]).content)
+    prior = Prior(study_date="20200101", findings=earlier, report_path=then)
+    report = structured_report(findings, decision, evidence=[source], prior=prior, in_force=superseded)
+    now.write_bytes(report.content)
+    command = ["java", *NO_LIMITS, "-cp", str(JAR), "com.pixelmed.validate.DicomSRValidator", str(now)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     text = result.stdout + result.stderr
     assert "IOD validation complete" in text

@@ -7,7 +7,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, make_url, text
-from store_bench import DATABASES, START, decision_of, empty_postgresql, findings_of
+from store_bench import DATABASES, ELIGIBLE, START, decision_of, empty_postgresql, findings_of
 
 from alerts import AlertState, Category
 from analysis.findings import Profile, QualityLevel
@@ -33,6 +33,7 @@ JOB = Job(
     finished_at=START,
 )
 NOW = START.strftime("%Y-%m-%d %H:%M:%S.%f")
+PICTURES = '["aa/r1/coronal.png", "aa/r1/slice-1.png"]'
 OLD_EVENTS = (
     ("series", "1.2.3", "receive", None, None),
     ("job", "1", "enqueue", "completion", None),
@@ -49,7 +50,10 @@ OLD_EVENTS = (
 
 @pytest.mark.parametrize("kind", DATABASES)
 def test_rows_of_0004_are_read(kind: str, tmp_path: Path) -> None:
-    """Actors get their kind from what they did, alerts are found by what they hold, UIDs from either end."""
+    """Actors get their kind from what they did, alerts are found by what they hold, UIDs from either end.
+
+    Files that columns of results and deliveries named are artefacts, with their old paths.
+    """
     url = f"sqlite:///{tmp_path / 'old.sqlite3'}" if kind == "sqlite" else empty_postgresql()
     _upgrade_to(url, "0004")
     _fill(url)
@@ -70,6 +74,7 @@ def test_rows_of_0004_are_read(kind: str, tmp_path: Path) -> None:
                 found=".2.3",
             )
         ).entries
+        result, (delivery,) = store.results.latest("1.2.3"), store.deliveries.list()
     assert actors == [
         Actor.process("node"),
         Actor.process("completion"),
@@ -82,6 +87,14 @@ def test_rows_of_0004_are_read(kind: str, tmp_path: Path) -> None:
         Actor.process("commitment"),
         Actor.peer("CT1"),
     ]
+    assert result is not None
+    assert [(one.kind, one.name, one.path) for one in result.artefacts] == [
+        ("sr", "report.dcm", "aa/r1/report.dcm"),
+        ("picture", "coronal.png", "aa/r1/coronal.png"),
+        ("picture", "slice-1.png", "aa/r1/slice-1.png"),
+    ]
+    assert result.report == delivery.artefact
+    assert (delivery.artefact.sop_instance_uid, delivery.artefact.sha256, delivery.state) == ("1", "ab", "sent")
     assert (entry.patient_id, entry.series.calling_ae_title, entry.alert.alert.burden_percent) == ("P", "CT1", 10.0)
 
 
@@ -126,14 +139,25 @@ def _fill(url: str) -> None:
             "results",
             {"job_id": 1, "series_instance_uid": "1.2.3", "study_instance_uid": "1.2", "revision": 1}
             | {"model_version": "1", "burden_percent": 10.0, "findings": json.dumps(to_json(findings_of(JOB)))}
-            | {"screening": "{}", "explanation": "", "report_path": "", "report_sop_instance_uid": "1"}
-            | {"report_sop_class_uid": "1", "report_sha256": "", "picture_paths": "[]", "seconds": "{}"}
+            | {
+                "screening": json.dumps(to_json(ELIGIBLE)),
+                "explanation": "",
+                "report_path": "aa/r1/report.dcm",
+                "report_sop_instance_uid": "1",
+            }
+            | {"report_sop_class_uid": "1", "report_sha256": "ab", "picture_paths": PICTURES, "seconds": "{}"}
             | {"created_at": NOW},
         ),
         (
             "alerts",
             {"series_instance_uid": "1.2.3", "result_id": 1, "state": "open", "alert": json.dumps(to_json(alert))}
             | {"created_at": NOW, "updated_at": NOW},
+        ),
+        (
+            "deliveries",
+            {"result_id": 1, "series_instance_uid": "1.2.3", "kind": "sr", "destination": "PACS", "state": "sent"}
+            | {"path": "aa/r1/report.dcm", "sop_instance_uid": "1", "sop_class_uid": "1", "attempt": 1}
+            | {"max_attempts": 12, "not_before": NOW, "created_at": NOW, "sent_at": NOW},
         ),
         *(
             (

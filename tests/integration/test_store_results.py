@@ -34,7 +34,7 @@ def test_result_brings_everything_at_once(bench: Bench) -> None:
     assert (job.state, job.lease_expires_at, _state(bench)) == (JobState.SUCCEEDED, None, SeriesState.ANALYSED)
     latest = bench.store.results.latest(SERIES)
     assert latest is not None
-    assert (latest.id, latest.report_path, latest.findings.burden_percent) == (recorded.result_id, "aa/report.dcm", 10)
+    assert (latest.id, latest.report.name, latest.findings.burden_percent) == (recorded.result_id, "report.dcm", 10)
     (alert,) = bench.store.alerts.list()
     assert (alert.id, alert.state, alert.alert.series_instance_uid) == (recorded.alert_id, AlertState.OPEN, SERIES)
     queued = bench.store.deliveries.list([DeliveryState.PENDING], series=SERIES)
@@ -280,3 +280,48 @@ def test_delivery_under_way_when_its_result_is_superseded_is_not_tried_again(ben
     assert (due.id,) == newer.delivery_ids
     states = {one.id: one.state for one in bench.store.deliveries.list()}
     assert states[older.delivery_ids[0]] is DeliveryState.CANCELLED
+
+
+def _states(bench: Bench) -> list[tuple[str, DeliveryState, int]]:
+    return [(one.destination, one.state, one.result_id) for one in reversed(bench.store.deliveries.list())]
+
+
+def test_what_a_destination_has_confirmed_is_not_queued_again(bench: Bench) -> None:
+    """The same report again goes only where it has not arrived; what waits goes on as the new result's."""
+    first = bench.record(bench.running(), destinations="PQR", content="1.9")
+    for destination in "PQ":
+        taken = _claim(bench, destination)
+        assert taken is not None
+        if destination == "P":
+            bench.store.deliveries.sent(taken)
+    second = bench.record(bench.again(), destinations="PQR", content="1.9")
+    assert _states(bench) == [
+        ("P", DeliveryState.SENT, first.result_id),
+        ("Q", DeliveryState.SENDING, second.result_id),
+        ("R", DeliveryState.PENDING, second.result_id),
+    ]
+    assert len(second.delivery_ids) == 2
+    assert bench.store.deliveries.sent(taken).state is DeliveryState.SENT
+
+
+def test_a_dead_letter_is_tried_anew_with_the_next_result(bench: Bench) -> None:
+    """Who runs the series again gives its destination another try, with attempts of its own."""
+    first = bench.record(bench.running(), content="1.9")
+    taken = _claim(bench, "P")
+    assert taken is not None
+    bench.store.deliveries.failed(taken, "refused", transient=False)
+    second = bench.record(bench.again(), content="1.9")
+    assert _states(bench) == [
+        ("P", DeliveryState.CANCELLED, first.result_id),
+        ("P", DeliveryState.PENDING, second.result_id),
+    ]
+
+
+def test_another_content_goes_to_every_destination(bench: Bench) -> None:
+    """A corrected report is another object: what was confirmed of the older one does not stand in its way."""
+    bench.record(bench.running(), content="1.9")
+    taken = _claim(bench, "P")
+    assert taken is not None
+    bench.store.deliveries.sent(taken)
+    second = bench.record(bench.again(), content="1.10")
+    assert _states(bench)[-1] == ("P", DeliveryState.PENDING, second.result_id)

@@ -32,5 +32,5 @@ def prior(tmp_path: Path) -> Prior:
     findings = make_findings(
         study_instance_uid=study, series_instance_uid=series, both_lungs=region_of(4100.0, 100.0, 23.0)
     )
-    written, _ = write_report(findings, [source], folder / "sr.dcm")
-    return Prior(study_date="20200203", findings=findings, report_path=written.path)
+    write_report(findings, [source], folder / "sr.dcm")
+    return Prior(study_date="20200203", findings=findings, report_path=folder / "sr.dcm")

@@ -13,7 +13,6 @@ from sr_reports import (
     codes_of,
     content_items,
     dciodvfy,
-    decide,
     make_findings,
     make_key_slice,
     measurement_groups,
@@ -24,10 +23,10 @@ from sr_reports import (
     texts_of,
     write_report,
     write_source,
+    write_sr,
 )
 
 from alerts import Prior, wording
-from alerts.reports import write_sr
 from analysis.findings import Algorithm, Lobe, Quality, QualityLevel
 
 
@@ -125,42 +124,91 @@ def test_key_slices_of_a_multi_frame_image_name_their_frames(tmp_path: Path) -> 
     """One library entry for the image; each reference says which frame is meant."""
     source = write_source(tmp_path / "a.dcm", 1, SOPClassUID=EnhancedCTImageStorage)
     slices = tuple(replace(make_key_slice(f"{SERIES}.1", index), frame_number=index + 1) for index in (4, 9))
-    written, report = write_report(make_findings(key_slices=slices), [source], tmp_path / "sr.dcm")
+    _, report = write_report(make_findings(key_slices=slices), [source], tmp_path / "sr.dcm")
     library = next(item for item in content_items(report) if name_code(item) == "126200")
     assert len([item for item in library.ContentSequence if item.ValueType == "IMAGE"]) == 1
     group = measurement_groups(report)["Lungs as a whole"]
     references = [item.ReferencedSOPSequence[0] for item in group.ContentSequence if item.ValueType == "IMAGE"]
     assert [reference.ReferencedFrameNumber for reference in references] == [5, 10]
     assert {reference.ReferencedSOPClassUID for reference in references} == {EnhancedCTImageStorage}
-    assert "Error" not in dciodvfy(written.path)
+    assert "Error" not in dciodvfy(tmp_path / "sr.dcm")
 
 
 def test_the_same_input_gives_the_same_bytes(sources: list[Path], tmp_path: Path) -> None:
     """In any order of the sources; the dates are those of the last image and not of the writing."""
     first, report = write_report(make_findings(), sources, tmp_path / "first.dcm")
     second, _ = write_report(make_findings(), sources[::-1], tmp_path / "second.dcm")
-    assert first.path.read_bytes() == second.path.read_bytes()
-    assert first.sha256 == second.sha256
+    assert (tmp_path / "first.dcm").read_bytes() == (tmp_path / "second.dcm").read_bytes()
+    assert first.artefact() == second.artefact()
     assert (report.ContentDate, report.ContentTime) == ("20200305", "145603")
     assert "InstanceCreationTime" not in report
 
 
-def test_a_new_revision_is_another_report_in_another_series(sources: list[Path], tmp_path: Path) -> None:
-    """It supersedes, and a re-run of the same revision replaces."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"revision": 2},
+        {"lesion_mean_hu": -512.0},
+        {"quality": Quality(level=QualityLevel.LIMITED, reasons=("Noise.",))},
+        {"provenance": replace(make_findings().provenance, software_version="0.2.0")},
+        {"provenance": replace(make_findings().provenance, device="cuda")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_in_a_report_changes_its_uids(
+    change: dict[str, object], sources: list[Path], tmp_path: Path
+) -> None:
+    """A PACS keeps the first object of a UID: a report that says anything else is another object, in another series."""
     first, report = write_report(make_findings(), sources, tmp_path / "1.dcm")
-    again, _ = write_report(make_findings(lesion_mean_hu=-512.0), sources, tmp_path / "again.dcm")
-    second, newer = write_report(make_findings(revision=2), sources, tmp_path / "2.dcm")
-    assert first.sop_instance_uid == again.sop_instance_uid == report.SOPInstanceUID
+    second, newer = write_report(make_findings(**change), sources, tmp_path / "2.dcm")
+    assert (first.sop_instance_uid, second.sop_instance_uid) == (report.SOPInstanceUID, newer.SOPInstanceUID)
     assert second.sop_instance_uid != first.sop_instance_uid
     assert len({SERIES, report.SeriesInstanceUID, newer.SeriesInstanceUID}) == 3
+    assert newer.file_meta.MediaStorageSOPInstanceUID == newer.SOPInstanceUID
+
+
+def test_a_prior_that_is_found_makes_another_report(sources: list[Path], prior: Prior, tmp_path: Path) -> None:
+    """The comparison is content: the report that has it does not hide behind the UID of the one that has not."""
+    without, _ = write_report(make_findings(), sources, tmp_path / "1.dcm")
+    compared, _ = write_report(make_findings(), sources, tmp_path / "2.dcm", prior=prior)
+    assert without.sop_instance_uid != compared.sop_instance_uid
+
+
+def test_a_changed_report_names_its_predecessor_and_an_equal_one_is_the_same_again(
+    sources: list[Path], tmp_path: Path
+) -> None:
+    """First, changed, changed back: three objects, each naming the one before; said again, each is the same object."""
+    paths = [tmp_path / f"{number}.dcm" for number in range(3)]
+    said = [make_findings(), make_findings(lesion_mean_hu=-512.0), make_findings()]
+    uids: list[str | None] = []
+    before: Path | None = None
+    for findings, path in zip(said, paths, strict=True):
+        written, report = write_report(findings, sources, path, in_force=before)
+        again, _ = write_report(findings, sources, tmp_path / "again.dcm", in_force=path)
+        assert again.artefact() == written.artefact()
+        named = [
+            (study.StudyInstanceUID, series.SeriesInstanceUID, instance.ReferencedSOPInstanceUID)
+            for study in report.get("PredecessorDocumentsSequence", [])
+            for series in study.ReferencedSeriesSequence
+            for instance in series.ReferencedSOPSequence
+        ]
+        if before is None:
+            assert named == []
+        else:
+            older = pydicom.dcmread(before)
+            assert named == [(older.StudyInstanceUID, older.SeriesInstanceUID, older.SOPInstanceUID)]
+            assert "Error" not in dciodvfy(path)
+        uids.append(written.sop_instance_uid)
+        before = path
+    assert len(set(uids)) == 3
 
 
 def test_a_report_tells_what_has_changed_and_refers_to_the_report_of_then(
     sources: list[Path], prior: Prior, tmp_path: Path
 ) -> None:
     """Figures with codes of their own under the date of then, a sentence, a reference, and the evidence for it."""
-    written = write_sr(make_findings(), decide(make_findings()), evidence=sources, out=tmp_path / "sr.dcm", prior=prior)
-    report = pydicom.dcmread(written.path)
+    write_sr(make_findings(), sources, tmp_path / "sr.dcm", prior=prior)
+    report = pydicom.dcmread(tmp_path / "sr.dcm")
     group = measurement_groups(report)["Change since an earlier examination"]
     assert numbers_of(group) == {
         "EARLIER_BURDEN": (3.0, "%"),
@@ -189,7 +237,7 @@ def test_a_prior_whose_report_is_gone_is_told_without_a_reference(
     """The figures of then are in the database; only the reference is missing."""
     lost = replace(prior, report_path=tmp_path / "gone.dcm")
     out = tmp_path / "sr.dcm"
-    write_sr(make_findings(), decide(make_findings()), evidence=sources, out=out, prior=lost)
+    write_sr(make_findings(), sources, out, prior=lost)
     report = pydicom.dcmread(out)
     assert "Change since an earlier examination" in measurement_groups(report)
     assert [item for item in content_items(report) if item.ValueType == "COMPOSITE"] == []

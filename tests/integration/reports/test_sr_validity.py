@@ -8,23 +8,22 @@ import pytest
 from sr_reports import (
     SERIES,
     dciodvfy,
-    decide,
     make_findings,
     make_key_slice,
     negative_findings,
     region_of,
     write_report,
+    write_sr,
 )
 
 from alerts import Prior
-from alerts.reports import write_sr
 from analysis.findings import Findings, Lobe, Profile, Quality, QualityLevel
 
 
 def test_dciodvfy_finds_no_error_in_a_comparison(sources: list[Path], prior: Prior, tmp_path: Path) -> None:
     """With time point, changes and the reference to the report of then."""
-    written = write_sr(make_findings(), decide(make_findings()), evidence=sources, out=tmp_path / "sr.dcm", prior=prior)
-    lines = dciodvfy(written.path).splitlines()
+    write_sr(make_findings(), sources, tmp_path / "sr.dcm", prior=prior)
+    lines = dciodvfy(tmp_path / "sr.dcm").splitlines()
     assert [line for line in lines if line != "Comprehensive3DSR" and "99LUNGSENTRY" not in line] == []
 
 
@@ -58,8 +57,8 @@ def test_dciodvfy_finds_no_error_in_a_comparison(sources: list[Path], prior: Pri
 )
 def test_dciodvfy_finds_no_error(findings: Findings, sources: list[Path], tmp_path: Path) -> None:
     """No error, and no warning but that it does not know our private scheme."""
-    written, _ = write_report(findings, sources, tmp_path / "sr.dcm")
-    lines = dciodvfy(written.path).splitlines()
+    write_report(findings, sources, tmp_path / "sr.dcm")
+    lines = dciodvfy(tmp_path / "sr.dcm").splitlines()
     unexpected = [line for line in lines if line != "Comprehensive3DSR" and "99LUNGSENTRY" not in line]
     assert unexpected == []
 
@@ -80,8 +79,8 @@ def test_dciodvfy_finds_no_error_on_real_series(case: str, shared_data: Path, tm
             series_instance_uid=series,
             key_slices=(make_key_slice(header.SOPInstanceUID),),
         )
-        written, report = write_report(findings, paths, tmp_path / f"{number}.dcm")
-        assert "Error" not in dciodvfy(written.path)
+        _, report = write_report(findings, paths, tmp_path / f"{number}.dcm")
+        assert "Error" not in dciodvfy(tmp_path / f"{number}.dcm")
         assert report.PatientID == header.PatientID
         listed = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
         assert len(listed.ReferencedSOPSequence) == len(paths)

@@ -44,8 +44,8 @@ VALUES: Mapping[type[Any], dict[str, Any]] = {
     AlertRow: {"result_id": 1, "alert": {}, "created_at": NOW, "updated_at": NOW, "study_instance_uid": "1.2"}
     | {"category": "2", "incidental": True, "burden_percent": 10.0, "profile": "ctac", "quality": "limited"}
     | {"calling_ae_title": "CT1", "received_at": NOW},
-    DeliveryRow: {"result_id": 1, "kind": "sr", "destination": "PACS", "path": "a", "sop_instance_uid": "1.2.9"}
-    | {"sop_class_uid": "1.2", "attempt": 1, "max_attempts": 3, "not_before": NOW, "created_at": NOW},
+    DeliveryRow: {"result_id": 1, "artefact_id": 1, "destination": "PACS", "attempt": 1, "max_attempts": 3}
+    | {"not_before": NOW, "created_at": NOW},
 }
 ALLOWED_JOB = {
     ("queued", "claim", "running"),

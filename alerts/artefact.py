@@ -1,0 +1,74 @@
+"""The files of a result: each is written once, under the hash of its content, and rows point at it."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+DICOM = "application/dicom"
+PNG = "image/png"
+_SUFFIXES = {DICOM: "dcm", PNG: "png"}
+
+
+class ArtefactKind(StrEnum):
+    """What a file of a result is."""
+
+    SR = "sr"
+    PICTURE = "picture"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A file that is not written yet; ``name`` is what people call it, and no other of its result has it.
+
+    A DICOM object names its SOP class and instance.
+    """
+
+    kind: ArtefactKind
+    name: str
+    media_type: str
+    content: bytes
+    sop_class_uid: str | None = None
+    sop_instance_uid: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the content."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def artefact(self) -> "Artefact":
+        """What refers to the file once it is written: its path comes from its content alone."""
+        digest = self.sha256
+        return Artefact(
+            kind=self.kind,
+            name=self.name,
+            media_type=self.media_type,
+            sha256=digest,
+            size_bytes=len(self.content),
+            path=f"{digest[:2]}/{digest[2:4]}/{digest}.{_SUFFIXES[self.media_type]}",
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A file of a result; ``path`` is POSIX and relative to the folder of results.
+
+    Files of before their content was hashed have no ``sha256`` or no ``size_bytes``. ``ValueError`` for a path that
+    leaves the folder.
+    """
+
+    kind: ArtefactKind
+    name: str
+    media_type: str
+    sha256: str | None
+    size_bytes: int | None
+    path: str
+    sop_class_uid: str | None = None
+    sop_instance_uid: str | None = None
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        if not path.parts or path.is_absolute() or ".." in path.parts:
+            raise ValueError("an artefact's path is relative to the folder of results")
