@@ -10,6 +10,7 @@ from pathlib import Path
 
 import node_harness as harness
 import pytest
+from model_sets import models_with
 from store_bench import opened
 from threshold_segmenter import ThresholdSegmenter
 
@@ -126,7 +127,7 @@ def test_late_run_of_a_job_that_was_taken_away_leaves_the_files_of_the_result_in
         analysed, may_record = threading.Event(), threading.Event()
 
         def slow(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
-            found = analyse(series, segmenter=ThresholdSegmenter(), progress=progress)
+            found = analyse(series, models=models_with(ThresholdSegmenter()), progress=progress)
             assert isinstance(found, AnalysedSeries)
             analysed.set()
             assert may_record.wait(60)
@@ -142,7 +143,9 @@ def test_late_run_of_a_job_that_was_taken_away_leaves_the_files_of_the_result_in
         prompt = Worker(
             settings=settings,
             store=store,
-            analyse=lambda series, progress: analyse(series, segmenter=ThresholdSegmenter(), progress=progress),
+            analyse=lambda series, progress: analyse(
+                series, models=models_with(ThresholdSegmenter()), progress=progress
+            ),
         )
         assert harness.run_due_job(store, prompt).state is JobState.SUCCEEDED
         result = store.results.latest(uid)

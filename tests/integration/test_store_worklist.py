@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from store_bench import DATABASES, ELIGIBLE, SR_CLASS, START, Bench, decision_of, findings_of, instance, opened
+from store_bench import DATABASES, ELIGIBLE, START, Bench, artefacts_of, decision_of, findings_of, instance, opened
 
 from alerts import AlertState, Category, PolicyDecision
 from analysis.findings import Profile, QualityLevel
@@ -61,7 +60,6 @@ def _flag(
     findings = findings_of(job)
     alert = decision_of(job, alert=True).alert
     assert alert is not None
-    uid = f"{study}.9"
     bench.store.results.record(
         job,
         "w",
@@ -74,7 +72,7 @@ def _flag(
             reasons=(),
             explanation="",
         ),
-        report=SimpleNamespace(sop_instance_uid=uid, sop_class_uid=SR_CLASS, path=Path("r.dcm"), sha256="0" * 64),  # pyright: ignore[reportArgumentType]
+        artefacts=artefacts_of(f"{study}.9"),
         seconds={},
     )
 
