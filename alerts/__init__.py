@@ -8,7 +8,7 @@ from alerts.alert import (
     Category,
     next_alert_state,
 )
-from alerts.artefact import DICOM, PNG, Artefact, ArtefactKind, Draft
+from alerts.artefact import DICOM, PNG, ZIP, Artefact, ArtefactKind, Draft
 from alerts.change import Change, Prior, choose_prior, compare
 from alerts.delivery import (
     DELIVERY_TRANSITIONS,
@@ -27,6 +27,7 @@ __all__ = [
     "DELIVERY_TRANSITIONS",
     "DICOM",
     "PNG",
+    "ZIP",
     "Alert",
     "AlertEvent",
     "AlertPolicy",

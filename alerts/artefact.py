@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 
 DICOM = "application/dicom"
 PNG = "image/png"
-_SUFFIXES = {DICOM: "dcm", PNG: "png"}
+ZIP = "application/zip"
+_SUFFIXES = {DICOM: "dcm", PNG: "png", ZIP: "zip"}
 
 
 class ArtefactKind(StrEnum):
@@ -15,6 +16,8 @@ class ArtefactKind(StrEnum):
 
     SR = "sr"
     PICTURE = "picture"
+    VIEW = "view"
+    """The images of a flagged series as the worklist shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,8 @@ def encode_plane(plane: _Plane) -> bytes:
     ahead[0, 1:] -= values[0, :-1]
     ahead[1:, 0] -= values[:-1, 0]
     ahead[1:, 1:] -= (values[1:, :-1] + values[:-1, 1:]) >> 1
-    zigzag = ((ahead << 1) ^ (ahead >> 31)).astype("<u2").reshape(-1)
+    wrapped = ahead.astype(np.int16).astype(np.int32)  # sums are taken modulo 2**16 on both sides
+    zigzag = ((wrapped << 1) ^ (wrapped >> 31)).astype("<u2").reshape(-1)
     split = zigzag.view(np.uint8).reshape(-1, 2)
     return _gzip(np.ascontiguousarray(split.T).tobytes())
 
@@ -96,14 +97,22 @@ def decode_plane(member: bytes, rows: int, columns: int) -> _Plane:
     zigzag = split[0].astype(np.int32) | (split[1].astype(np.int32) << 8)
     ahead = ((zigzag >> 1) ^ -(zigzag & 1)).reshape(rows, columns)
     values = ahead.tolist()
-    for column in range(1, columns):
-        values[0][column] += values[0][column - 1]
-    for row in range(1, rows):
-        above, here = values[row - 1], values[row]
-        here[0] += above[0]
-        for column in range(1, columns):
-            here[column] += (here[column - 1] + above[column]) >> 1
+    for row, here in enumerate(values):
+        above = values[row - 1] if row else None
+        for column in range(columns):
+            left = here[column - 1] if column else None
+            here[column] = _wrapped(here[column] + _guess(left, above[column] if above else None))
     return np.asarray(values, np.int16)
+
+
+def _guess(left: int | None, above: int | None) -> int:
+    if left is None or above is None:
+        return above or left or 0
+    return (left + above) >> 1
+
+
+def _wrapped(value: int) -> int:
+    return (value + 0x8000) % 0x10000 - 0x8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

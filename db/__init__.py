@@ -11,6 +11,7 @@ from db.commitment import (
 )
 from db.engine import backup, current_revision, upgrade
 from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError
+from db.feedback import DismissalReason, Feedback, LooksLike, ReaderExtent, Verdict, VerdictCount
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
@@ -61,17 +62,21 @@ __all__ = [
     "CommitmentState",
     "CompleteSeries",
     "DatabaseUnavailable",
+    "DismissalReason",
     "EarlierResult",
     "FailingUnit",
     "FailingUnits",
+    "Feedback",
     "Heartbeat",
     "Job",
     "JobEvent",
     "JobState",
+    "LooksLike",
     "ModelAssignment",
     "ModelRole",
     "Peer",
     "PerformedSeries",
+    "ReaderExtent",
     "ReceivedInstance",
     "Recorded",
     "RecordedKind",
@@ -104,6 +109,8 @@ __all__ = [
     "User",
     "UserRole",
     "UserSession",
+    "Verdict",
+    "VerdictCount",
     "WorklistEntry",
     "WorklistFilter",
     "WorklistPage",

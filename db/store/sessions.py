@@ -27,8 +27,11 @@ class Sessions(Room):
         with self.database.write() as session:
             session.add(row)
 
-    def find(self, key: str, *, idle: timedelta, lifetime: timedelta) -> UserSession | None:
-        """The session, unless it was idle or open for too long, or its user may not sign in any more."""
+    def find(self, key: str, *, idle: timedelta, lifetime: timedelta, touch: bool = True) -> UserSession | None:
+        """The session, unless it was idle or open for too long, or its user may not sign in any more.
+
+        What a page does by itself does not ``touch`` it: only a person keeps a session from being idle.
+        """
         now = self.clock()
         with self.database.read() as session:
             found = session.execute(
@@ -41,7 +44,7 @@ class Sessions(Room):
         row, user = found
         if row.seen_at + idle <= now or row.opened_at + lifetime <= now:
             return None
-        if row.seen_at + TOUCH_EVERY <= now:
+        if touch and row.seen_at + TOUCH_EVERY <= now:
             with self.database.write() as session:
                 session.execute(update(SessionRow).where(SessionRow.key == key).values(seen_at=now))
         return _session(row, user)

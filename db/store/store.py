@@ -12,6 +12,8 @@ from db.store.audit import Audit
 from db.store.commitments import Commitments
 from db.store.deliveries import Deliveries
 from db.store.failing_units import FailingUnits
+from db.store.feed import Feed
+from db.store.feedback import FeedbackRoom
 from db.store.heartbeats import Heartbeats
 from db.store.intake import Intake
 from db.store.jobs import Jobs
@@ -24,6 +26,7 @@ from db.store.requeue import Requeue
 from db.store.results import Results
 from db.store.retention import Retention
 from db.store.sessions import Sessions
+from db.store.surroundings import Surroundings
 from db.store.timekeeping import Timekeeping
 from db.store.users import Users
 from db.store.waiting import Waiter
@@ -64,6 +67,9 @@ class Store:
         self.series = SeriesReading(database=database, clock=clock)
         self.users = Users(database=database, clock=clock)
         self.sessions = Sessions(database=database, clock=clock)
+        self.surroundings = Surroundings(database=database, clock=clock)
+        self.feed = Feed(database=database, clock=clock)
+        self.feedback = FeedbackRoom(database=database, clock=clock)
         self.audit = Audit(database=database, clock=clock)
 
     @classmethod

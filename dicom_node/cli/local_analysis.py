@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alerts import evaluate
+from alerts import ArtefactKind, evaluate
 from alerts.reports.durable import write_durably
 from analysis.errors import AnalysisError
 from analysis.pipeline import AnalysedSeries, analyse
@@ -150,7 +150,11 @@ def _analysed(
         progress("writing report and pictures")
         published = publish(outcome, series, policy=settings.policy)
         decision = published.decision
-        files = tuple(_written(draft, out / _folder_name(series)) for draft in published.drafts)
+        files = tuple(
+            _written(draft, out / _folder_name(series))
+            for draft in published.drafts
+            if draft.kind is not ArtefactKind.VIEW
+        )
     return LocalResult(
         series_instance_uid=series.series_instance_uid,
         status=ANALYSED,

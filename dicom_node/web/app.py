@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from dicom_node.web.feed import EventFeed
 from dicom_node.web.gate import Gate, refusal
 from dicom_node.web.headers import SecurityHeaders
 from dicom_node.web.routes import PAGES
@@ -30,11 +31,13 @@ def build_app(services: Services) -> Starlette:
     def missing(request: Request, _error: Exception) -> Response:
         return refusal(Visit(request=request, services=services, session=None), 404, "There is no such page.")
 
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(SecurityHeaders, services=services)],
         exception_handlers={404: missing, Exception: _broken},
     )
+    app.state.feed = EventFeed(services)
+    return app
 
 
 def _broken(_request: Request, _error: Exception) -> Response:

@@ -25,6 +25,8 @@ Handler = Callable[[Visit], Response]
 EVERYBODY = frozenset(UserRole)
 PUBLIC: frozenset[UserRole] = frozenset()
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
+QUIET_HEADER = "x-quiet"
+"""Carried by what a page asks by itself, so that an idle reader is signed out all the same."""
 MOST_FORM_BYTES = 65_536
 UNAVAILABLE = 503
 
@@ -81,7 +83,10 @@ class Gate:
         if not token:
             return None
         return self.services.store.sessions.find(
-            digest(token), idle=self.services.idle, lifetime=self.services.lifetime
+            digest(token),
+            idle=self.services.idle,
+            lifetime=self.services.lifetime,
+            touch=not (_is_stream(request) or QUIET_HEADER in request.headers),
         )
 
     def _check_role(self, session: UserSession | None) -> None:
@@ -114,13 +119,16 @@ def refusal(visit: Visit, status: int, reason: str) -> Response:
 def _check_origin(request: Request) -> None:
     """The browser says that the form stands on a page of this very site.
 
+    A page that tells no referrer, as ours, has no origin to tell with a form either: then Sec-Fetch-Site counts.
+
     Raises:
         Refused: it says otherwise, or does not say.
     """
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if site not in {None, "same-origin"} or (origin is not None and origin != own) or (site is None and origin is None):
+    if site not in {None, "same-origin"}:
+        raise Refused
+    if origin != own and (site is None or origin not in {None, "null"}):
         raise Refused
 
 

@@ -2,7 +2,7 @@
 
 from db import UserRole
 from dicom_node.web.gate import EVERYBODY, PUBLIC, Page
-from dicom_node.web.pages import account, audit, sign_in, users
+from dicom_node.web.pages import account, audit, case, deciding, flagged, live, sign_in, users
 
 __all__ = ["PAGES"]
 
@@ -11,10 +11,24 @@ _ADMINISTRATOR = frozenset({UserRole.ADMINISTRATOR})
 _AUDITOR = frozenset({UserRole.AUDITOR})
 
 PAGES: tuple[Page, ...] = (
+    Page(path="/", handler=flagged.page, roles=_READER),
+    Page(path="/events", handler=live.stream, roles=EVERYBODY),
+    Page(path="/alerts/{alert:int}/preview", handler=flagged.preview, roles=_READER),
+    Page(path="/alerts/{alert:int}/pictures/{name}", handler=flagged.picture, roles=_READER),
     Page(path="/login", handler=sign_in.form, roles=PUBLIC),
     Page(path="/login", handler=sign_in.with_password, roles=PUBLIC, method="POST"),
     Page(path="/join/{token}", handler=sign_in.link_form, roles=PUBLIC),
     Page(path="/join/{token}", handler=sign_in.with_link, roles=PUBLIC, method="POST"),
+    Page(path="/alerts/{alert:int}", handler=case.page, roles=_READER),
+    Page(path="/alerts/{alert:int}/pack/{name:path}", handler=case.member, roles=_READER),
+    Page(path="/alerts/{alert:int}/earlier/{name:path}", handler=case.earlier_member, roles=_READER),
+    Page(path="/alerts/{alert:int}/open", handler=deciding.open_case, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/take-up", handler=deciding.take_up, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/dismiss", handler=deciding.dismiss, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/verdict", handler=deciding.give_verdict, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/run-again", handler=deciding.run_again, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/reveal", handler=deciding.reveal, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/viewer/{viewer}", handler=case.viewer, roles=_READER),
     Page(path="/logout", handler=sign_in.leave, roles=EVERYBODY, method="POST"),
     Page(path="/me", handler=account.page, roles=EVERYBODY),
     Page(path="/me/preferences", handler=account.prefer, roles=EVERYBODY, method="POST"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from alerts import (
     PNG,
+    ZIP,
     AlertPolicy,
     ArtefactKind,
     Delivery,
@@ -24,6 +25,7 @@ from analysis.measure import QualityLimits
 from analysis.pictures import coronal_png, key_slice_png, lobes_png
 from analysis.pipeline import AnalysedSeries
 from analysis.series import Series
+from analysis.view_pack import view_pack
 from dicom_node.settings import Destination, Policy, Quality
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def publish(
         prior=choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier)),
         in_force=in_force,
     )
-    return Publication(decision=decision, drafts=(report, *_pictures(analysed)))
+    view = () if decision.alert is None else (_view(analysed),)
+    return Publication(decision=decision, drafts=(report, *_pictures(analysed), *view))
 
 
 def deliveries_of(drafts: Iterable[Draft], destinations: Iterable[Destination]) -> tuple[Delivery, ...]:
@@ -85,6 +88,13 @@ def _pictures(analysed: AnalysedSeries) -> Iterator[Draft]:
         yield _picture(
             f"slice-{number}", key_slice_png(analysed.volume, analysed.lungs, analysed.labels, one.slice_index)
         )
+
+
+def _view(analysed: AnalysedSeries) -> Draft:
+    """The images of a flagged series, which a reader sees when retention has taken the instances."""
+    slices = analysed.findings.key_slices
+    content = view_pack(analysed.volume, analysed.lungs, analysed.lobes, analysed.labels, slices)
+    return Draft(kind=ArtefactKind.VIEW, name="view.zip", media_type=ZIP, content=content)
 
 
 def _picture(name: str, png: bytes) -> Draft:

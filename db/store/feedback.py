@@ -1,0 +1,143 @@
+"""Readers' verdicts, and who has opened which flagged examination."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from db.actor import Actor
+from db.errors import StaleState
+from db.feedback import Feedback, LooksLike, ReaderExtent, Verdict, VerdictCount
+from db.feedback_rows import VerdictRow
+from db.rows import AlertRow, EventRow, ResultRow
+from db.store.room import Room, inserting
+from db.store.transitions import Note, record_event
+
+__all__ = ["FeedbackRoom"]
+
+OPENED = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRoom(Room):
+    """What readers saw and said."""
+
+    def open(self, alert_id: int, who: str) -> None:
+        """A reader looks at the case: an event, once for each reader and result.
+
+        Raises:
+            StaleState: there is no such alert.
+        """
+        with self.database.write() as session:
+            alert = session.get(AlertRow, alert_id)
+            if alert is None:
+                raise StaleState(f"There is no alert {alert_id}.")
+            before = select(EventRow.id).where(
+                EventRow.subject_kind == "alert",
+                EventRow.subject_id == str(alert_id),
+                EventRow.event == OPENED,
+                EventRow.actor_name == who,
+                EventRow.detail == f"result {alert.result_id}",
+            )
+            if session.scalar(before.limit(1)) is None:
+                note = Note(at=self.clock(), actor=Actor.user(who), detail=f"result {alert.result_id}")
+                record_event(session, "alert", alert_id, OPENED, note, series=alert.series_instance_uid)
+
+    def opened(self, alert_ids: tuple[int, ...]) -> dict[int, tuple[str, datetime]]:
+        """Who opened each of the alerts last, and when; those that nobody opened are left out."""
+        with self.database.read() as session:
+            rows = session.execute(
+                select(EventRow.subject_id, EventRow.actor_name, EventRow.at)
+                .where(
+                    EventRow.subject_kind == "alert",
+                    EventRow.subject_id.in_([str(one) for one in alert_ids]),
+                    EventRow.event == OPENED,
+                )
+                .order_by(EventRow.id)
+            )
+            return {int(alert): (who, at) for alert, who, at in rows}
+
+    def has_opened(self, alert_id: int, who: str) -> bool:
+        """Whether this reader has opened the case."""
+        with self.database.read() as session:
+            found = select(EventRow.id).where(
+                EventRow.subject_kind == "alert",
+                EventRow.subject_id == str(alert_id),
+                EventRow.event == OPENED,
+                EventRow.actor_name == who,
+            )
+            return session.scalar(found.limit(1)) is not None
+
+    def give(
+        self,
+        alert_id: int,
+        who: str,
+        verdict: Verdict,
+        *,
+        looks_like: LooksLike | None = None,
+        extent: ReaderExtent | None = None,
+    ) -> None:
+        """Keep a reader's verdict on the alert's result; an earlier one of the same reader is replaced.
+
+        Raises:
+            StaleState: there is no such alert.
+        """
+        now = self.clock()
+        with self.database.write() as session:
+            alert = session.get(AlertRow, alert_id)
+            if alert is None:
+                raise StaleState(f"There is no alert {alert_id}.")
+            said = {
+                "at": now,
+                "verdict": verdict.value,
+                "looks_like": looks_like.value if looks_like else None,
+                "extent": extent.value if extent else None,
+            }
+            row = {"alert_id": alert_id, "result_id": alert.result_id, "who": who, **said}
+            statement = inserting(session, VerdictRow).values(**row)
+            session.execute(statement.on_conflict_do_update(index_elements=["result_id", "who"], set_=said))
+            note = Note(at=now, actor=Actor.user(who), detail=verdict.value)
+            record_event(session, "alert", alert_id, "judge", note, series=alert.series_instance_uid)
+
+    def of_alert(self, alert_id: int) -> tuple[Feedback, ...]:
+        """Every verdict on the alert, the newest first."""
+        with self.database.read() as session:
+            rows = session.scalars(
+                select(VerdictRow).where(VerdictRow.alert_id == alert_id).order_by(VerdictRow.at.desc())
+            )
+            return tuple(
+                Feedback(
+                    alert_id=row.alert_id,
+                    result_id=row.result_id,
+                    who=row.who,
+                    at=row.at,
+                    verdict=Verdict(row.verdict),
+                    looks_like=LooksLike(row.looks_like) if row.looks_like else None,
+                    extent=ReaderExtent(row.extent) if row.extent else None,
+                )
+                for row in rows
+            )
+
+    def counts(self) -> tuple[VerdictCount, ...]:
+        """How often each verdict was given, by profile, model and scanner; of each result the last one counts."""
+        last = select(func.max(VerdictRow.id)).group_by(VerdictRow.result_id)
+        columns = (AlertRow.profile, ResultRow.model_version, AlertRow.calling_ae_title, VerdictRow.verdict)
+        statement = (
+            select(*columns, func.count())
+            .join(ResultRow, ResultRow.id == VerdictRow.result_id)
+            .join(AlertRow, AlertRow.id == VerdictRow.alert_id)
+            .where(VerdictRow.id.in_(last))
+            .group_by(*columns)
+            .order_by(*columns)
+        )
+        with self.database.read() as session:
+            return tuple(
+                VerdictCount(
+                    profile=profile,
+                    model_version=version,
+                    calling_ae_title=scanner,
+                    verdict=Verdict(verdict),
+                    count=count,
+                )
+                for profile, version, scanner, verdict, count in session.execute(statement)
+            )

@@ -1,0 +1,115 @@
+"""What stands around flagged examinations on a page: what was delivered, what was there before, who has looked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from alerts.alert import AlertState, Category
+from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow, StudyRow
+from db.series_state import SeriesState
+from db.store.room import Room
+from db.surroundings import DayCounts, DeliveryMark, Surrounding, Then
+from db.worklist import WorklistEntry
+
+__all__ = ["Surroundings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings(Room):
+    """What a page tells beside the entries themselves, in a few statements whatever their number."""
+
+    def of(self, entries: Sequence[WorklistEntry]) -> Mapping[int, Surrounding]:
+        """For each alert what was delivered of its result, and the latest earlier result of the patient."""
+        results = {one.alert.result_id: one.alert.id for one in entries}
+        marks: dict[int, list[DeliveryMark]] = {one.alert.id: [] for one in entries}
+        with self.database.read() as session:
+            sent = session.execute(
+                select(DeliveryRow.result_id, DeliveryRow.destination, ArtefactRow.kind, DeliveryRow.state)
+                .join(ArtefactRow, ArtefactRow.id == DeliveryRow.artefact_id)
+                .where(DeliveryRow.result_id.in_(results))
+                .order_by(DeliveryRow.id)
+            )
+            for result, destination, kind, state in sent:
+                marks[results[result]].append(DeliveryMark(destination=destination, kind=kind, state=state))
+            before = _before(session, [one.alert.alert.series_instance_uid for one in entries])
+        return {
+            one.alert.id: Surrounding(
+                deliveries=tuple(marks[one.alert.id]), then=before.get(one.alert.alert.series_instance_uid)
+            )
+            for one in entries
+        }
+
+    def alert_counts(self, within: Mapping[Category, timedelta]) -> tuple[dict[AlertState, int], int]:
+        """How many alerts are in each state, and how many open ones are older than their category allows."""
+        now = self.clock()
+        late = or_(
+            *(and_(AlertRow.category == one.value, AlertRow.created_at < now - span) for one, span in within.items())
+        )
+        with self.database.read() as session:
+            counted = session.execute(select(AlertRow.state, func.count()).group_by(AlertRow.state))
+            found = {state: count for state, count in counted}  # noqa: C416 - a row is no pair to the type checker
+            overdue = session.scalar(
+                select(func.count()).select_from(AlertRow).where(AlertRow.state == AlertState.OPEN, late)
+            )
+        return {state: found.get(state.value, 0) for state in AlertState}, overdue or 0
+
+    def day_counts(self, since: datetime) -> DayCounts:
+        """What became of the series received since then, and when the last one came."""
+        with self.database.read() as session:
+            counted = session.execute(
+                select(SeriesRow.state, func.count())
+                .where(SeriesRow.last_received_at >= since)
+                .group_by(SeriesRow.state)
+            )
+            states = {state: count for state, count in counted}  # noqa: C416 - as above
+            flagged = session.scalar(select(func.count()).select_from(AlertRow).where(AlertRow.received_at >= since))
+            last = session.scalar(select(func.max(SeriesRow.last_received_at)))
+            decided = session.scalar(
+                select(func.count())
+                .select_from(AlertRow)
+                .where(AlertRow.state == AlertState.ACKNOWLEDGED, AlertRow.decided_at >= since)
+            )
+        return DayCounts(
+            series=sum(states.values()),
+            analysed=states.get(SeriesState.ANALYSED.value, 0),
+            excluded=states.get(SeriesState.EXCLUDED.value, 0),
+            failed=states.get(SeriesState.FAILED.value, 0),
+            flagged=flagged or 0,
+            taken_up=decided or 0,
+            last_received_at=last,
+        )
+
+    def scanners(self) -> tuple[str, ...]:
+        """The AE titles that flagged examinations came from."""
+        with self.database.read() as session:
+            return tuple(
+                session.scalars(select(AlertRow.calling_ae_title).distinct().order_by(AlertRow.calling_ae_title))
+            )
+
+
+def _before(session: Session, series: Sequence[str]) -> dict[str, Then]:
+    """The latest earlier result in force of the same patient, for each series that has one."""
+    own, own_study, study = aliased(SeriesRow), aliased(StudyRow), aliased(StudyRow)
+    rows = session.execute(
+        select(own.series_instance_uid, study.study_date, ResultRow.burden_percent, own_study.study_date)
+        .join(own_study, own_study.study_instance_uid == own.study_instance_uid)
+        .join(
+            study,
+            and_(
+                study.patient_id == own_study.patient_id,
+                study.study_date != "",
+                study.study_date < own_study.study_date,
+            ),
+        )
+        .join(SeriesRow, SeriesRow.study_instance_uid == study.study_instance_uid)
+        .join(
+            ResultRow,
+            and_(ResultRow.series_instance_uid == SeriesRow.series_instance_uid, ResultRow.superseded_at.is_(None)),
+        )
+        .where(own.series_instance_uid.in_(series), own_study.patient_id != "")
+        .order_by(study.study_date, ResultRow.id)
+    )
+    return {uid: Then(study_date=then, burden_percent=burden, now_date=now) for uid, then, burden, now in rows}

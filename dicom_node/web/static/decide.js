@@ -1,0 +1,71 @@
+// What a reader decides: asked once, answered at once; who was faster is told.
+import { post } from "./keys.js";
+
+const id = document.body.dataset.case;
+const panel = () => document.getElementById("decision");
+
+async function refresh() {
+  const answer = await fetch(location.href, { headers: { "x-quiet": "1" } });
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const name of ["decision", "state"]) {
+    const now = fresh.getElementById(name);
+    if (now) document.getElementById(name).replaceWith(now);
+  }
+  wire();
+}
+
+function tell(words, bad = false) {
+  const note = document.getElementById("decided");
+  note.textContent = words;
+  note.className = bad ? "error" : "notice";
+  note.hidden = !words;
+}
+
+async function send(form, path) {
+  const given = Object.fromEntries(new FormData(form));
+  const answer = await post(path, given).catch(() => null);
+  if (!answer) return tell("The worklist does not answer. Nothing was kept.", true);
+  const said = await answer.json().catch(() => ({}));
+  await refresh();
+  tell(answer.ok ? said.done : said.error ?? "This was not kept.", !answer.ok);
+}
+
+function wire() {
+  panel()?.querySelectorAll("form").forEach((form) => {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const button = event.submitter;
+      if (button?.dataset.asks) return ask(button.dataset.asks);
+      send(form, button?.formAction ? new URL(button.formAction).pathname : form.action);
+    });
+    form.addEventListener("change", (event) => { if (event.target.matches("[data-verdict]")) send(form, `/alerts/${id}/verdict`); });
+  });
+}
+
+function ask(what) {
+  const dialog = document.getElementById(`ask-${what}`);
+  if (!dialog || !document.querySelector(`[data-asks="${what}"]:not(:disabled)`)) return false;
+  dialog.showModal();
+}
+
+document.querySelectorAll("dialog").forEach((dialog) => {
+  const form = dialog.querySelector("form");
+  dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+  form.addEventListener("submit", (event) => { event.preventDefault(); dialog.close(); send(form, new URL(form.action).pathname); });
+});
+
+document.getElementById("reveal")?.addEventListener("click", async (event) => {
+  const answer = await post(`/alerts/${id}/reveal`);
+  const said = await answer.json().catch(() => ({}));
+  document.getElementById("patient").textContent = answer.ok ? said.patient : said.error;
+  event.target.remove();
+});
+
+wire();
+
+export const decide = {
+  ask,
+  refresh,
+  async opened() { if (document.body.dataset.opened !== "yes") { const answer = await post(`/alerts/${id}/open`).catch(() => null); if (answer?.ok) { document.body.dataset.opened = "yes"; refresh(); } } },
+};
