@@ -11,8 +11,8 @@ from dicom_node.completion.triage import Triage
 from dicom_node.delivery.dicom import store as store_object
 from dicom_node.delivery.sender import Channel, Sender
 from dicom_node.failing_units import FailingUnits
-from dicom_node.network.tls import expiry_units
-from dicom_node.settings import Settings
+from dicom_node.network.tls import certificate_folder, warn_of_expiry
+from dicom_node.settings import Settings, Tls
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.artefacts import ArtefactFolder
 from dicom_node.storage.disk_space import DiskSpace
@@ -73,7 +73,7 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
         Sweep(
             name="certificates",
             every_s=CERTIFICATES_EVERY_S,
-            units=lambda: expiry_units(settings.tls),
+            units=lambda: _expiring(settings.tls),
             at_start=True,
         ),
         Sweep(name="disk", every_s=DISK_EVERY_S, units=DiskSpace(settings).looks, at_start=True),
@@ -90,3 +90,11 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
         ),
         Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),
     )
+
+
+def _expiring(tls: Tls) -> list[Unit]:
+    """One look for certificates that are about to end, where there is TLS."""
+    folder = certificate_folder(tls)
+    if folder is None:
+        return []
+    return [Unit(identity="certificates", run=partial(warn_of_expiry, folder, within_days=tls.warn_days))]

@@ -82,7 +82,7 @@ def _global_options(  # pyright: ignore[reportUnusedFunction] - Typer calls it
         typer.Option(
             "--config",
             metavar="FILE",
-            help="Settings file. Without it: $LUNGSENTRY_CONFIG, ./lungsentry.toml, /etc/lungsentry/lungsentry.toml.",
+            help="Settings file. Without it: $LUNGSENTRY_CONFIG, /etc/lungsentry/lungsentry.toml, ./lungsentry.toml.",
         ),
     ] = None,
     verbose: Annotated[

@@ -6,7 +6,7 @@ import typer
 
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
-from dicom_node.cli.output import console, print_json
+from dicom_node.cli.output import console, print_json, printable
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -32,11 +32,14 @@ def doctor(ctx: typer.Context, *, as_json: Annotated[bool, typer.Option("--json"
     else:
         out = console()
         for result in results:
+            saw = printable(result.saw)
             line = Text.assemble(
-                (f"{result.level.value:<5}", _COLOURS[result.level.value]), (f"{result.name}: ", "bold"), result.saw
+                (f"{result.level.value:<5}", _COLOURS[result.level.value]),
+                (f"{printable(result.name)}: ", "bold"),
+                saw,
             )
             out.print(line, soft_wrap=True)
             if result.do:
-                out.print(Text(f"      → {result.do}"), soft_wrap=True)
+                out.print(Text(f"      → {printable(result.do)}"), soft_wrap=True)
     if failed:
         raise typer.Exit(ExitCode.FAILED)

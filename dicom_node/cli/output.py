@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+_STEERING = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Unicode's categories of control and format characters, and of line and paragraph separators."""
+_LAST_ASCII = 0x7F
 _WIDTH_OF_A_PIPE = 220
 """Columns when standard output is no terminal: nothing is cut that a ``grep`` may look for."""
 
@@ -29,30 +33,45 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=_WIDTH_OF_A_PIPE if wide else None, highlight=False, soft_wrap=False)
 
 
+def printable(value: str) -> str:
+    """Text for a terminal: what would steer it, break its line or turn its direction shows as its code (<1B>)."""
+    return "".join(
+        f"<{ord(one):02X}>" if unicodedata.category(one) in _STEERING and one != "\t" else one for one in value
+    )
+
+
 def print_error(message: str) -> None:
     """One red line on standard error."""
     from rich.text import Text
 
-    console(stderr=True).print(Text(f"error: {' '.join(message.split())}", style="bold red"), soft_wrap=True)
+    console(stderr=True).print(Text(f"error: {printable(' '.join(message.split()))}", style="bold red"), soft_wrap=True)
 
 
 def print_note(message: str) -> None:
     """One line on standard error that is no error; standard output stays what was asked for."""
     from rich.text import Text
 
-    console(stderr=True).print(Text(message, style="yellow"), soft_wrap=True)
+    console(stderr=True).print(Text(printable(message), style="yellow"), soft_wrap=True)
 
 
 def say(message: str, *, style: str = "") -> None:
     """One line on standard output, never read as markup."""
     from rich.text import Text
 
-    console().print(Text(message, style=style), soft_wrap=True)
+    console().print(Text(printable(message), style=style), soft_wrap=True)
 
 
 def print_json(value: object) -> None:
-    """A JSON document on standard output; times in UTC, no NaN."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """A JSON document on standard output; times in UTC, no NaN. What would steer a terminal is escaped."""
+    document = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("".join(_escaped(one) for one in document) + "\n")
+
+
+def _escaped(one: str) -> str:
+    """JSON escapes C0 of itself: the rest of what steers is escaped here, beyond the first plane as a pair."""
+    if one == "\n" or unicodedata.category(one) not in _STEERING:
+        return one
+    return json.dumps(one)[1:-1] if ord(one) > _LAST_ASCII else f"\\u{ord(one):04x}"
 
 
 def plain(value: Any) -> Any:
@@ -122,19 +141,19 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    listed = [[Text(cell) for cell in row] for row in rows]
+    listed = [[Text(printable(cell)) for cell in row] for row in rows]
     if not listed:
         say(empty)
         return
     table = Table(
-        title=Text(title) if title else None,
-        caption=Text(caption) if caption else None,
+        title=Text(printable(title)) if title else None,
+        caption=Text(printable(caption)) if caption else None,
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
     )
     for name in columns:
-        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+        table.add_column(printable(name), justify="right" if name in numeric else "left", overflow="fold")
     for row in listed:
         table.add_row(*row)
     console().print(table)
@@ -154,8 +173,8 @@ def print_fields(fields: Mapping[str, object], *, title: str | None = None) -> N
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in fields.items():
-        grid.add_row(Text(name), Text(text(value)))
+        grid.add_row(Text(printable(name)), Text(printable(text(value))))
     out = console()
     if title:
-        out.print(Text(title, style="bold underline"))
+        out.print(Text(printable(title), style="bold underline"))
     out.print(grid)

@@ -164,7 +164,9 @@ def _checked_title(title: str) -> str:
 def _range(address: str | None) -> str | None:
     if address is None:
         return None
+    from dicom_node.peers.admission import plain_address
+
     try:
-        return str(ipaddress.ip_network(address, strict=False))
+        return str(ipaddress.ip_network(address if "/" in address else plain_address(address), strict=False))
     except ValueError as error:
         raise UsageError(f"{address!r} is no address or range: give 10.1.2.17 or 10.1.2.0/24") from error

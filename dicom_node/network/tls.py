@@ -11,6 +11,7 @@ Protocol and suites follow BCP 195 as PS3.15 annex B.12 takes it up: TLS 1.2 at 
 secrecy. The DICOM upper layer knows nothing of this: a connection that fails here never becomes an association.
 """
 
+import hashlib
 import socket
 import ssl
 import threading
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import structlog
+from cryptography import x509
 
 from analysis.errors import ReasonedError
 from dicom_node.settings import Tls
-from dicom_node.sweep import Unit
 
 __all__ = [
     "Certificate",
@@ -33,7 +34,6 @@ __all__ = [
     "TlsError",
     "UnusableCertificates",
     "certificate_folder",
-    "expiry_units",
     "handshake",
     "read_certificates",
     "reason_of",
@@ -43,8 +43,10 @@ __all__ = [
 _log = structlog.get_logger(__name__)
 
 CERTIFICATE, KEY, TRUSTED = "certificate.pem", "key.pem", "trusted"
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2; those of TLS 1.3 are all authenticated and forward secret."""
+
+_SUFFIXES = frozenset({".pem", ".crt"})
 
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
 
@@ -84,7 +86,8 @@ class CertificateFolder:
     """The contexts that a folder of certificates makes; a change of its files makes new ones, without a restart.
 
     A change that cannot be used (a new certificate whose key has not been copied yet) leaves the old ones in force,
-    and is logged once.
+    and is logged once. Trust that is taken away is not left in force: where that cannot be followed otherwise nobody
+    comes in, and the node calls nobody, until the folder can be used again.
     """
 
     def __init__(self, folder: Path, *, verify_peers: bool = True, check_host_names: bool = True) -> None:
@@ -93,6 +96,7 @@ class CertificateFolder:
         self._check_host_names = check_host_names
         self._mutex = threading.Lock()
         self._seen: _Fingerprint | None = None
+        self._in_force: frozenset[tuple[str, str]] = frozenset()
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 
     def server_context(self) -> ssl.SSLContext:
@@ -127,13 +131,21 @@ class CertificateFolder:
             if self._contexts is not None and seen == self._seen:
                 return self._contexts
             renewed, self._seen = self._contexts is not None, seen
+            trusted = self._digests()
             try:
                 self._contexts = self._make(ssl.PROTOCOL_TLS_SERVER), self._make(ssl.PROTOCOL_TLS_CLIENT)
+                self._in_force = trusted
             except UnusableCertificates as error:
                 if self._contexts is None:
                     self._seen = None
                     raise
-                _log.error("certificates.unusable", cause=str(error))
+                withdrawn = bool(self._in_force - trusted)
+                if withdrawn:
+                    self._contexts, self._in_force = (
+                        (_closed(ssl.PROTOCOL_TLS_SERVER), _closed(ssl.PROTOCOL_TLS_CLIENT)),
+                        trusted,
+                    )
+                _log.error("certificates.unusable", cause=str(error), nobody_comes_in=withdrawn)
             else:
                 if renewed:
                     _log.info("certificates.reloaded", folder=str(self.folder))
@@ -167,12 +179,23 @@ class CertificateFolder:
         """
         folder = self.folder / TRUSTED
         try:
-            files = sorted(file for file in folder.iterdir() if file.suffix in {".pem", ".crt"})
+            files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
         except OSError as error:
             raise UnusableCertificates(f"{folder}: {reason_of(error)}.") from error
         if not files:
             raise UnusableCertificates(f"{folder} holds no *.pem or *.crt.")
         return files
+
+    def _digests(self) -> frozenset[tuple[str, str]]:
+        """Each trusted file by its content; empty where they cannot be read."""
+        try:
+            return frozenset(
+                (file.name, hashlib.sha256(file.read_bytes()).hexdigest())
+                for file in (self.folder / TRUSTED).iterdir()
+                if file.suffix in _SUFFIXES
+            )
+        except OSError:
+            return frozenset()
 
     def _fingerprint(self) -> _Fingerprint:
         """What changes when a file does, whichever way it was put there."""
@@ -221,19 +244,16 @@ def handshake(connection: socket.socket, context: ssl.SSLContext, *, deadline_s:
     return wrapped
 
 
-def read_certificates(pem: str, *, file: str) -> Iterator[Certificate]:
+def read_certificates(pem: bytes, *, file: str) -> Iterator[Certificate]:
     """The certificates of a PEM text, and when they hold.
 
     Raises:
         ValueError: there is none, or one is not a certificate.
     """
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    blocks = [begin + block.partition(end)[0] + end for block in pem.split(begin)[1:]]
-    if not blocks:
-        raise ValueError("no certificate in it")
-    for number, block in enumerate(blocks, start=1):
-        not_before, not_after = _validity(ssl.PEM_cert_to_DER_cert(block))
-        yield Certificate(file=file, number=number, not_before=not_before, not_after=not_after)
+    for number, one in enumerate(x509.load_pem_x509_certificates(pem), start=1):
+        yield Certificate(
+            file=file, number=number, not_before=one.not_valid_before_utc, not_after=one.not_valid_after_utc
+        )
 
 
 def warn_of_expiry(
@@ -256,58 +276,18 @@ def warn_of_expiry(
     return ending
 
 
-def expiry_units(tls: Tls) -> list[Unit]:
-    """The sweep that warns of certificates that are about to end: one unit, where there is TLS."""
-    folder = certificate_folder(tls)
-    return (
-        []
-        if folder is None
-        else [Unit(identity="expiry", run=lambda: warn_of_expiry(folder, within_days=tls.warn_days))]
-    )
+def _closed(side: int) -> ssl.SSLContext:
+    """A context with which no handshake comes about: no certificate to show, and nobody is trusted."""
+    context = ssl.SSLContext(side)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _read(file: Path) -> tuple[Certificate, ...]:
     try:
-        return tuple(read_certificates(file.read_text(encoding="latin-1"), file=file.name))
+        return tuple(read_certificates(file.read_bytes(), file=file.name))
     except (OSError, ValueError) as error:
         raise UnusableCertificates(f"{file}: {reason_of(error)}.") from error
-
-
-def _validity(der: bytes) -> tuple[datetime, datetime]:
-    """The notBefore and notAfter of an X.509 certificate (RFC 5280 section 4.1)."""
-    certificate = _value(der, 0)[0]
-    fields = _value(certificate, 0)[0]
-    position = _value(fields, 0)[1] if fields[:1] == b"\xa0" else 0  # version, which may be left out
-    for _ in ("serialNumber", "signature", "issuer"):
-        position = _value(fields, position)[1]
-    validity = _value(fields, position)[0]
-    _, second = _value(validity, 0)
-    return _moment(validity, 0), _moment(validity, second)
-
-
-def _value(der: bytes, position: int) -> tuple[bytes, int]:
-    """The content of the DER element at a position, and where the next begins."""
-    short_form = 0x80
-    try:
-        length, start = der[position + 1], position + 2
-        if length >= short_form:
-            octets = length - short_form
-            length = int.from_bytes(der[start : start + octets], "big")
-            start += octets
-    except IndexError as error:
-        raise ValueError("not a certificate") from error
-    if start + length > len(der):
-        raise ValueError("a certificate that is cut off")
-    return der[start : start + length], start + length
-
-
-def _moment(der: bytes, position: int) -> datetime:
-    """UTCTime (two digits of the year, from 1950 on) or GeneralizedTime, in UTC."""
-    utc_time, pivot = 0x17, 50
-    text = _value(der, position)[0].decode("ascii")
-    if der[position] == utc_time:
-        text = ("19" if int(text[:2]) >= pivot else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
 
 
 def _no_password() -> str:

@@ -11,7 +11,7 @@ import structlog
 
 from db import Peer, StoreError
 
-__all__ = ["BY_TLS", "Refusal", "RefusalBook", "judge"]
+__all__ = ["BY_TLS", "Refusal", "RefusalBook", "judge", "plain_address"]
 
 _log = structlog.get_logger(__name__)
 
@@ -62,12 +62,16 @@ def judge(
     return None
 
 
-def _is_within(address: str, cidr: str) -> bool:
-    """The address lies in the range; an IPv4 address that came over IPv6 counts as IPv4."""
+def plain_address(address: str) -> str:
+    """The address without its zone; an IPv4 address that came over IPv6 is told, and counts, as IPv4."""
     host = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped:
         host = host.ipv4_mapped
-    return host in ipaddress.ip_network(cidr, strict=False)
+    return str(host)
+
+
+def _is_within(address: str, cidr: str) -> bool:
+    return ipaddress.ip_address(plain_address(address)) in ipaddress.ip_network(cidr, strict=False)
 
 
 @dataclass(slots=True)
@@ -121,7 +125,7 @@ class RefusalBook:
 
     def _write(self, calling: str, called: str, address: str, words: str) -> None:
         try:
-            self._record(calling, called, address, words)
+            self._record(calling, called, plain_address(address), words)
         except StoreError as error:
             _log.warning("refusal.unlisted", error=type(error).__name__)
 

@@ -39,7 +39,9 @@ def shown(settings: Settings) -> dict[str, Any]:
     url = values["database"]["url"]
     if url:
         try:
-            values["database"]["url"] = make_url(url).render_as_string(hide_password=True)
+            parsed = make_url(url)
+            hidden = parsed.set(query=dict.fromkeys(parsed.query, _HIDDEN))  # libpq takes a password there too
+            values["database"]["url"] = hidden.render_as_string(hide_password=True)
         except ArgumentError:
             values["database"]["url"] = _HIDDEN
     return values

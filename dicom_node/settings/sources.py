@@ -11,10 +11,12 @@ from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 from dicom_node.settings.sections import Settings, SettingsError
 
 CONFIG_VARIABLE = "LUNGSENTRY_CONFIG"
-SEARCH_PATH = (Path("lungsentry.toml"), Path("/etc/lungsentry/lungsentry.toml"))
+SEARCH_PATH = (Path("/etc/lungsentry/lungsentry.toml"), Path("lungsentry.toml"))
+"""The machine's settings stand above what lies in a folder that somebody works in."""
 
+_WRITABLE_BY_ALL = 0o002
 _PREFIX = "LUNGSENTRY_"
-_SECRET_FIELDS = frozenset({"database.url"})
+_SECRET_FIELDS = frozenset({"database", "database.url"})
 
 
 def find_file(path: Path | None = None) -> Path | None:
@@ -25,7 +27,20 @@ def find_file(path: Path | None = None) -> Path | None:
             source = "" if path else f" (named by {CONFIG_VARIABLE})"
             raise SettingsError(f"there is no settings file {named}{source}; `lungsentry config init` writes one")
         return named
-    return next((candidate for candidate in SEARCH_PATH if candidate.is_file()), None)
+    found = next((candidate for candidate in SEARCH_PATH if candidate.is_file()), None)
+    if found is not None:
+        _refuse_what_others_wrote(found)
+    return found
+
+
+def _refuse_what_others_wrote(file: Path) -> None:
+    """Settings that nobody named are taken from root and from who runs this, and only if nobody else may write them."""
+    stat = file.stat()
+    if stat.st_uid not in {0, os.geteuid()} or stat.st_mode & _WRITABLE_BY_ALL:
+        raise SettingsError(
+            f"the settings {file.absolute()} belong to another user, or everybody may write them: "
+            "name them with --config if they are to be used"
+        )
 
 
 def load(path: Path | None = None) -> Settings:
@@ -88,11 +103,11 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     lines: list[str] = []
     for problem in error.errors():
         field = ".".join(str(part) for part in problem["loc"])
-        secret = field in _SECRET_FIELDS or (problem["type"] == "value_error" and field == "database")
-        value = "" if secret else f" = {problem['input']!r}"
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{field}{value}: there is no such setting; {_siblings(field)}")
+        if problem["type"] == "extra_forbidden":  # it may be a secret under a misspelt name
+            lines.append(f"{field}: there is no such setting; {_siblings(field)}")
         else:
+            told = field not in _SECRET_FIELDS and isinstance(problem["input"], str | int | float | bool)
+            value = f" = {problem['input']!r}" if told else ""
             lines.append(f"{field}{value}: {problem['msg']}")
     source = f"{file} and {_PREFIX} variables" if file else f"{_PREFIX} variables"
     return f"the settings ({source}) cannot be used: " + "; ".join(lines)

@@ -140,6 +140,29 @@ def test_a_new_certificate_is_shown_without_a_restart(
     assert served_serial(node, peer) != old
 
 
+@pytest.mark.parametrize("with_key", [True, False])
+def test_without_trust_nobody_comes_in(
+    node: CertificateFolder, peer: Path, pair: tuple[socket.socket, socket.socket], with_key: bool
+) -> None:
+    """The last trusted certificate is taken away while the node runs: its owner no longer gets through."""
+    assert served_serial(node, peer)
+    (node.folder / "trusted" / "hospital.pem").unlink()
+    if not with_key:
+        (node.folder / "key.pem").unlink()
+    ours, theirs = pair
+    Caller(theirs, client_context(peer))
+    with pytest.raises(HandshakeFailed):
+        handshake(ours, node.server_context(), deadline_s=10)
+
+
+def test_every_suite_that_is_announced_can_be_negotiated(node: CertificateFolder, peer: Path) -> None:
+    """None of the TLS 1.2 suites needs what the node does not have (parameters for DHE)."""
+    names = [suite["name"] for suite in node.server_context().get_ciphers()]
+    assert names
+    assert not [name for name in names if name.startswith("DHE")]
+    assert peer
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [

@@ -43,7 +43,7 @@ def test_points_in_time() -> None:
     assert moment(None) is None
 
 
-@pytest.mark.parametrize("typed", ["", "d", "yesterday", "7y", "-3d"])
+@pytest.mark.parametrize("typed", ["", "d", "yesterday", "7y", "-3d", "9999999d", "9" * 5000 + "w", "0001-01-01"])
 def test_no_time_is_a_usage_error(typed: str) -> None:
     """Whatever is no time is refused with an example."""
     with pytest.raises(UsageError, match="2026-01-31"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -10,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from dicom_node.cli.failures import CommandError
-from dicom_node.cli.output import iso_utc, local_time, plain, print_error, print_json, print_table
+from dicom_node.cli.output import (
+    iso_utc,
+    local_time,
+    plain,
+    print_error,
+    print_fields,
+    print_json,
+    print_note,
+    print_table,
+    say,
+)
 from dicom_node.cli.uids import resolve_uid, shortened
 
 
@@ -119,3 +130,28 @@ def test_shortened_uids_tell_apart_and_are_found_again() -> None:
     assert len(set(names.values())) == len(uids)
     assert all(resolve_uid(names[uid], uids, "series") == uid for uid in uids if uid != "1.2")
     assert names["1.2"] == "1.2"
+
+
+HOSTILE = "a\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202eb\u2028c"
+
+
+def test_nothing_printed_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape, C1 and direction characters from a header show as codes in tables, sentences, errors and fields."""
+    print_table((HOSTILE,), [(HOSTILE,)], title=HOSTILE)
+    print_fields({HOSTILE: HOSTILE}, title=HOSTILE)
+    say(HOSTILE)
+    print_note(HOSTILE)
+    print_error(HOSTILE)
+    captured = capsys.readouterr()
+    for printed in (captured.out, captured.err):
+        assert "<1B>" in printed
+        assert "<9B>" in printed
+        assert not {one for one in printed if one != "\n" and unicodedata.category(one) in {"Cc", "Cf", "Zl", "Zp"}}
+
+
+def test_json_keeps_what_it_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Raw control characters stand in no JSON document, and reading it gives them back."""
+    print_json({"text": HOSTILE + "\U000e0001"})
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["text"] == HOSTILE + "\U000e0001"
+    assert not {one for one in printed if one != "\n" and unicodedata.category(one) in {"Cc", "Cf", "Zl", "Zp"}}

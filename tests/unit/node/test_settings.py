@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.settings import Database, Destination, Settings, SettingsError, document, load, shown
+from dicom_node.settings import SEARCH_PATH, Database, Destination, Settings, SettingsError, document, load, shown
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,53 @@ def test_secret_comes_from_file_and_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         load(_file(tmp_path, f'[database]\nurl = "{secret}"\nurl_file = "x"\n'))
     assert "opensesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[database]\nurl_ = "postgresql+psycopg://u:S3CRET@h/db"\n',
+        '[database]\npassword = "S3CRET"\n',
+        '[databse]\nurl = "postgresql+psycopg://u:S3CRET@h/db"\n',
+        'database = "postgresql+psycopg://u:S3CRET@h/db"\n',
+        '[database]\nurl = ["postgresql+psycopg://u:S3CRET@h/db"]\n',
+        '[database]\nurl = "postgresql+psycopg://u:S3CRET@h/db\n',
+        '[[destinations]]\npassword = "S3CRET"\n',
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path, text: str) -> None:
+    """A misspelt field, section or value is named without what stands there."""
+    with pytest.raises(SettingsError) as refused:
+        load(_file(tmp_path, text))
+    assert "S3CRET" not in str(refused.value)
+
+
+def test_a_password_in_the_query_of_the_url_is_hidden() -> None:
+    """Libpq takes user and password as parameters too."""
+    settings = Settings(database=Database(url="postgresql+psycopg://h/db?user=u&password=S3CRET&sslmode=require"))
+    assert "S3CRET" not in str(shown(settings)) + document(settings)
+    assert "h/db" in str(shown(settings))
+
+
+def test_settings_of_another_owner_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the working folder is used only if it is the caller's or root's, and not for all to write."""
+    found = _file(tmp_path, '[node]\nae_title = "HERE"\n', "lungsentry.toml")
+    found.chmod(0o666)
+    with pytest.raises(SettingsError, match="another user"):
+        load()
+    found.chmod(0o644)
+    assert load().node.ae_title == "HERE"
+    if os.geteuid() == 0:
+        os.chown(found, 12_345, -1)
+    else:
+        monkeypatch.setattr("os.geteuid", lambda: found.stat().st_uid + 1)
+    with pytest.raises(SettingsError, match="another user"):
+        load()
+
+
+def test_the_machines_settings_stand_above_the_working_folders() -> None:
+    """A file that somebody left where the node is started does not go before /etc."""
+    assert [path.is_absolute() for path in SEARCH_PATH] == [True, False]
 
 
 def test_document_holds_every_field_and_loads_as_what_it_shows(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ AiEA2GoYah6XwBVwewsPhVsn64QEzNfF1e/pP7mNx3FXaNU=
 
 def test_dates_are_those_that_openssl_prints() -> None:
     """UTCTime (2026) and GeneralizedTime (2126), of each certificate of a chain; text around them does not matter."""
-    first, second = read_certificates(f"Subject: x\n{PEM}\n{PEM}", file="chain.pem")
+    first, second = read_certificates(f"Subject: x\n{PEM}\n{PEM}".encode(), file="chain.pem")
     assert first.not_before == datetime(2026, 11, 20, 21, 48, 31, tzinfo=UTC)
     assert first.not_after == datetime(2126, 10, 27, 21, 48, 31, tzinfo=UTC)
     assert (first.name, second.name) == ("chain.pem", "chain.pem (certificate 2)")
@@ -32,4 +32,4 @@ def test_dates_are_those_that_openssl_prints() -> None:
 def test_what_is_no_certificate_is_an_error(pem: str) -> None:
     """An empty text, prose, and certificates that are cut off raise ValueError, whatever is wrong with them."""
     with pytest.raises(ValueError):  # noqa: PT011 - every cause counts
-        list(read_certificates(pem, file="x.pem"))
+        list(read_certificates(pem.encode(), file="x.pem"))
