@@ -250,7 +250,7 @@ def test_a_peer_of_tiny_pdus_is_refused() -> None:
 def test_an_association_leaves_no_thread_behind() -> None:
     """After a release, a refusal and a peer that breaks off, the threads of the associations end."""
 
-    def requestors() -> list[str]:
+    def threads() -> list[str]:
         return [one.name for one in threading.enumerate() if "Requestor" in one.name or "reactor" in one.name]
 
     with peer() as port:
@@ -259,7 +259,7 @@ def test_an_association_leaves_no_thread_behind() -> None:
             """The peer offers no such thing."""
     with misbehaving(lambda connection: connection.sendall(accept())) as port, pytest.raises(Unreachable):
         echo(remote(port))
-    assert wait_for(lambda: not requestors(), 10), requestors()
+    assert wait_for(lambda: not threads(), 10), threads()
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_secret_comes_from_file_and_is_never_shown(tmp_path: Path) -> None:
     [
         '[database]\nurl_ = "postgresql+psycopg://u:S3CRET@h/db"\n',
         '[database]\npassword = "S3CRET"\n',
-        '[databse]\nurl = "postgresql+psycopg://u:S3CRET@h/db"\n',
+        '[dtabase]\nurl = "postgresql+psycopg://u:S3CRET@h/db"\n',
         'database = "postgresql+psycopg://u:S3CRET@h/db"\n',
         '[database]\nurl = ["postgresql+psycopg://u:S3CRET@h/db"]\n',
         '[database]\nurl = "postgresql+psycopg://u:S3CRET@h/db\n',
