@@ -33,6 +33,8 @@ ALERT_TRANSITIONS: dict[tuple[AlertState, AlertEvent], AlertState] = {
     # a newer result of the same series no longer meets the policy
     (AlertState.OPEN, AlertEvent.SUPERSEDE): AlertState.SUPERSEDED,
     (AlertState.ACKNOWLEDGED, AlertEvent.SUPERSEDE): AlertState.SUPERSEDED,
+    # a newer result shows more than the reader judged
+    (AlertState.DISMISSED, AlertEvent.REOPEN): AlertState.OPEN,
     # a newer result meets the policy again
     (AlertState.SUPERSEDED, AlertEvent.REOPEN): AlertState.OPEN,
 }
@@ -69,3 +71,19 @@ class Alert:
     headline: str
     reasons: tuple[str, ...]
     burden_percent: float
+
+
+WORSE_BY_POINTS = 1.0
+WORSE_BY_SHARE = 0.1
+"""A burden that is measured again, by another model say, may differ by less without meaning anything."""
+
+
+def is_worse(later: Alert, judged: Alert) -> bool:
+    """Whether a newer result of the same series shows more than a reader has judged.
+
+    It does where its category is more pressing, or its burden is higher by a percentage point and by a tenth.
+    """
+    grown = later.burden_percent - judged.burden_percent
+    return int(later.category.value) < int(judged.category.value) or (
+        grown >= WORSE_BY_POINTS and grown >= WORSE_BY_SHARE * judged.burden_percent
+    )

@@ -15,6 +15,7 @@ from db.feedback import DismissalReason, Feedback, LooksLike, ReaderExtent, Verd
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
+from db.series_key import received_series_uid
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import FailingUnits, Store
 from db.values import (
@@ -118,5 +119,6 @@ __all__ = [
     "backup",
     "current_revision",
     "is_user_name",
+    "received_series_uid",
     "upgrade",
 ]

@@ -91,6 +91,9 @@ class StudyRow(Row):
     study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     reversed_uid: Mapped[str]
     patient_id: Mapped[str]
+    issuer_of_patient_id: Mapped[str] = mapped_column(server_default="")
+    patient_birth_date: Mapped[str] = mapped_column(server_default="")
+    patient_sex: Mapped[str] = mapped_column(server_default="")
     accession_number: Mapped[str]
     study_date: Mapped[str]
     study_description: Mapped[str]
@@ -100,6 +103,9 @@ class StudyRow(Row):
 
 class SeriesRow(Row):
     """A series and its state.
+
+    Its key is its Series Instance UID; where another study holds a series of that UID, it is marked with its study (see
+    ``db.series_key``).
 
     ``lacking`` says in words what of the revision is known to be missing. ``rejected_for`` names the reconstruction
     that was chosen in its place, ``rejection`` is the screening that says why. ``screenings`` counts how often the
@@ -331,6 +337,7 @@ class AlertRow(Row):
     calling_ae_title: Mapped[str]
     received_at: Mapped[datetime]
     alert: Mapped[dict[str, Any]]
+    judged: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     decided_at: Mapped[datetime | None]

@@ -41,6 +41,9 @@ class ReceivedInstance:
     received_at: datetime
     header: Mapping[str, Any]
     uid_warning: bool = False
+    issuer_of_patient_id: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
 
     def __post_init__(self) -> None:
         if self.received_at.tzinfo is None:
@@ -245,11 +248,16 @@ class EarlierResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAlert:
-    """The alert of a series (there is at most one) and what a reader made of it."""
+    """The alert of a series (there is at most one) and what a reader made of it.
+
+    ``judged`` is the alert as it was when a reader last decided; where it is open again, a newer result shows more.
+    """
 
     id: int
+    series_instance_uid: str
     state: AlertState
     alert: Alert
+    judged: Alert | None
     result_id: int
     created_at: datetime
     updated_at: datetime

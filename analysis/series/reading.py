@@ -32,6 +32,9 @@ _TAGS = [
     "StudyDescription",
     "ProtocolName",
     "RequestedProcedureDescription",
+    "ReasonForStudy",
+    "ReasonForTheRequestedProcedure",
+    "RequestAttributesSequence",
     "BodyPartExamined",
     "PatientPosition",
     "ConvolutionKernel",
@@ -193,7 +196,8 @@ def _header(path: Path, dataset: Dataset) -> InstanceHeader:
         series_description=_text(dataset, "SeriesDescription"),
         study_description=_text(dataset, "StudyDescription"),
         protocol_name=_text(dataset, "ProtocolName"),
-        requested_procedure=_text(dataset, "RequestedProcedureDescription"),
+        requested_procedure=_requested(dataset, "RequestedProcedureDescription", "ScheduledProcedureStepDescription"),
+        reason_for_request=_requested(dataset, "ReasonForTheRequestedProcedure", "ReasonForStudy"),
         body_part_examined=_text(dataset, "BodyPartExamined").upper(),
         patient_position=_text(dataset, "PatientPosition").upper(),
         convolution_kernel="\\".join(
@@ -222,6 +226,13 @@ def _header(path: Path, dataset: Dataset) -> InstanceHeader:
         frames=frames,
         acquisition_time=_text(dataset, "AcquisitionTime"),
     )
+
+
+def _requested(dataset: Dataset, *keywords: str) -> str:
+    """What the request says, once each: at the top level and in the Request Attributes Sequence (PS3.3 C.7.3.1)."""
+    places = (dataset, *_sequence(dataset, "RequestAttributesSequence"))
+    texts = [_text(place, keyword) for place in places for keyword in keywords]
+    return "; ".join(dict.fromkeys(filter(None, texts)))
 
 
 def _frames(dataset: Dataset) -> tuple[FrameGeometry, ...]:

@@ -28,6 +28,7 @@ class InstanceHeader:
     study_description: str
     protocol_name: str
     requested_procedure: str
+    reason_for_request: str
     body_part_examined: str
     patient_position: str
     convolution_kernel: str

@@ -32,6 +32,7 @@ class Rule(StrEnum):
     READABLE = "readable"
     SCREENING = "screening"
     ON_DISK = "instances on disk"
+    ONE_STUDY = "one study"
 
 
 class Outcome(StrEnum):

@@ -58,6 +58,12 @@ class Alerts(Room):
             if row is None:
                 raise StaleState(f"There is no alert {alert_id}.")
             # the reader's words may name the patient: they stay in the alert, and out of the events
-            decided = {"decided_at": now, "decided_by": who, "note": note or None, "updated_at": now}
+            decided = {
+                "decided_at": now,
+                "decided_by": who,
+                "note": note or None,
+                "updated_at": now,
+                "judged": row.alert,
+            }
             transition(session, row, event, Note(at=now, actor=Actor.user(who)), **decided)
             return alert_of(row)

@@ -1,6 +1,7 @@
 """Between rows and values."""
 
 from functools import cache
+from math import isfinite
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -49,6 +50,8 @@ def cleaned(value: Any) -> Any:
     """JSON without what a database refuses in text."""
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, float) and not isfinite(value):
+        return None  # JSON has no infinity, and PostgreSQL refuses it
     if isinstance(value, dict):
         return {clean(str(key)): cleaned(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -153,7 +156,9 @@ def alert_of(row: AlertRow) -> StoredAlert:
     return StoredAlert(
         id=row.id,
         state=AlertState(row.state),
+        series_instance_uid=row.series_instance_uid,
         alert=from_json(Alert, row.alert),
+        judged=None if row.judged is None else from_json(Alert, row.judged),
         result_id=row.result_id,
         created_at=row.created_at,
         updated_at=row.updated_at,

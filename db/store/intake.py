@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 
 from analysis.series.verdicts import Screening
 from db.errors import StaleState
-from db.rows import AssociationRow, AssociationSeriesRow, InstanceRow, PerformedSeriesRow, SeriesRow
+from db.rows import AssociationRow, AssociationSeriesRow, InstanceRow, PerformedSeriesRow, SeriesRow, StudyRow
+from db.series_key import marked_keys_begin, received_series_uid
 from db.series_state import SeriesEvent, SeriesState
 from db.store import recording
 from db.store.conversion import instance_of, series_of
 from db.store.jobs import COMPLETION
+from db.store.lookup import begins_with
 from db.store.performed_steps import announced_of
 from db.store.room import Room, inserting, locked_series, stop_active_job
 from db.store.succession import exclude, fall_back, is_whole, locked_with_rejected, reject
@@ -74,6 +76,29 @@ class Intake(Room):
             )
             newest = {row.sop_instance_uid: row for row in rows}
             return tuple(instance_of(row) for row in newest.values())
+
+    def namesakes(self, series_instance_uid: str) -> tuple[SeriesRecord, ...]:
+        """Series of the same Series Instance UID, patient and frame of reference that came under other studies."""
+        uid = received_series_uid(series_instance_uid)
+        with self.database.read() as session:
+            own = session.get(SeriesRow, series_instance_uid)
+            if own is None or own.frame_of_reference_uid is None:
+                return ()
+            found = session.execute(
+                select(SeriesRow, StudyRow)
+                .join(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid)
+                .where(
+                    (SeriesRow.series_instance_uid == uid)
+                    | begins_with(session, SeriesRow.series_instance_uid, marked_keys_begin(uid)),
+                    SeriesRow.frame_of_reference_uid == own.frame_of_reference_uid,
+                )
+            ).all()
+            patients = {row.series_instance_uid: (study.patient_id, study.issuer_of_patient_id) for row, study in found}
+            return tuple(
+                series_of(row)
+                for row, _ in found
+                if row is not own and patients[row.series_instance_uid] == patients[series_instance_uid]
+            )
 
     def open_association(self, association: AssociationRecord) -> None:
         """Write an association down as open; doing so twice changes nothing."""

@@ -6,7 +6,9 @@ more time to build a statement than the database needs to execute it. What happe
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from math import isfinite
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, bindparam, insert, select, tuple_, update
@@ -15,8 +17,10 @@ from sqlalchemy.orm import Session
 from db.actor import Actor
 from db.errors import StoreError
 from db.rows import AssociationSeriesRow, InstanceRow, SeriesRow, StudyRow
+from db.series_key import marked_key
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import cleaned
+from db.store.demographics import note_demographics
 from db.store.room import inserting, locked_series, stop_active_job
 from db.store.transitions import Note, record_event, transition
 from db.values import ReceivedInstance, Recorded, RecordedKind
@@ -98,12 +102,12 @@ _NOTE_STUDY = (
 def record(session: Session, instances: Sequence[ReceivedInstance], now: datetime) -> tuple[Recorded, ...]:
     """Index the instances, in their order; the same one twice in a batch is a duplicate the second time."""
     connection = session.connection()
-    series = _locked_series(session, connection, instances, now)
+    instances, series = _keyed(session, connection, instances, now)
     stored = _stored(connection, instances)
     known_sops = {(uid, sop) for uid, sop, _ in stored}
     on_disk = {(uid, sop) for (uid, sop, _), row in stored.items() if row.removed_at is None}
     held: dict[_Key, str] = {}
-    fresh: list[dict[str, Any]] = []
+    fresh: list[ReceivedInstance] = []
     restored: dict[_Key, dict[str, Any]] = {}
     changed: set[str] = set()
     gained: Counter[str] = Counter()
@@ -121,7 +125,7 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
             kind = RecordedKind.NEW_VERSION if seen else RecordedKind.NEW
             known_sops.add(key[:2])
             held[key] = instance.path
-            fresh.append(_columns(instance))
+            fresh.append(instance)
             changed.add(key[0])
             if seen:
                 note = Note(
@@ -140,7 +144,11 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
     if restored:
         connection.execute(_RESTORE_INSTANCE, list(restored.values()))
     if fresh:
-        ids |= {(row[0], row[1], row[2]): row[3] for row in connection.execute(_INSERT_INSTANCES, fresh)}
+        ids |= {
+            (row[0], row[1], row[2]): row[3]
+            for row in connection.execute(_INSERT_INSTANCES, [_columns(one) for one in fresh])
+        }
+        note_demographics(session, fresh, now)
     revisions = _note_arrivals(
         session,
         connection,
@@ -169,6 +177,28 @@ def _sender(instance: ReceivedInstance) -> Actor:
 
 def _key(instance: ReceivedInstance) -> _Key:
     return instance.series_instance_uid, instance.sop_instance_uid, instance.sha256
+
+
+def _keyed(
+    session: Session, connection: Connection, instances: Sequence[ReceivedInstance], now: datetime
+) -> tuple[Sequence[ReceivedInstance], dict[str, Any]]:
+    """The instances under the keys of their series, and the locked rows: a UID of two studies names two series."""
+    series = _locked_series(session, connection, instances, now)
+    strangers = {
+        (one.study_instance_uid, one.series_instance_uid)
+        for one in instances
+        if series[one.series_instance_uid].study_instance_uid != one.study_instance_uid
+    }
+    if not strangers:
+        return instances, series
+    keyed = [
+        replace(one, series_instance_uid=marked_key(one.series_instance_uid, one.study_instance_uid))
+        if (one.study_instance_uid, one.series_instance_uid) in strangers
+        else one
+        for one in instances
+    ]
+    marked = [one for one, received in zip(keyed, instances, strict=True) if one is not received]
+    return keyed, series | _locked_series(session, connection, marked, now)
 
 
 def _locked_series(
@@ -282,6 +312,9 @@ def _study_columns(instance: ReceivedInstance) -> dict[str, Any]:
         "study_instance_uid": instance.study_instance_uid,
         "reversed_uid": instance.study_instance_uid[::-1],
         "patient_id": instance.patient_id,
+        "issuer_of_patient_id": instance.issuer_of_patient_id,
+        "patient_birth_date": instance.patient_birth_date,
+        "patient_sex": instance.patient_sex,
         "accession_number": str(header.get("accession_number") or ""),
         "study_date": str(header.get("study_date") or ""),
         "study_description": str(header.get("study_description") or ""),
@@ -325,7 +358,7 @@ def _columns(instance: ReceivedInstance) -> dict[str, Any]:
         "association_id": instance.association_id,
         "received_at": instance.received_at,
         "removed_at": None,
-        "slice_position_mm": float(position) if isinstance(position, int | float) else None,
+        "slice_position_mm": float(position) if isinstance(position, int | float) and isfinite(position) else None,
         "uid_warning": instance.uid_warning,
         "header": cleaned(header),
     }

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alerts.alert import ALERT_TRANSITIONS, Alert, AlertEvent, AlertState
+from alerts.alert import Alert, AlertEvent, AlertState, is_worse
 from alerts.artefact import Artefact
 from alerts.delivery import Delivery
 from alerts.policy import PolicyDecision
@@ -18,7 +18,8 @@ from db.errors import StaleState
 from db.job import Job, JobEvent
 from db.rows import AlertRow, ArtefactRow, JobRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesEvent, SeriesState
-from db.store.conversion import result_of, to_json
+from db.store.conversion import from_json, result_of, to_json
+from db.store.demographics import contradict
 from db.store.jobs import owned
 from db.store.queueing import DELIVERY_ATTEMPTS, cancel_deliveries, queue_deliveries
 from db.store.room import Room
@@ -139,29 +140,30 @@ class Results(Room):
     def earlier(self, series_instance_uid: str) -> tuple[EarlierResult, ...]:
         """The results in force of the same patient's studies of an earlier date, the latest examination first.
 
-        Patient is who has the same Patient ID; without one, or without a date of the study, nobody knows, and there
-        are none. The same examination in another study (of the same date) is no earlier one.
+        Patient is who has the same Patient ID of the same issuer; without one, or without a date of the study, nobody
+        knows, and there are none. Where birth dates or sexes contradict each other there are none either: see
+        ``not_compared``. The same examination in another study (of the same date) is no earlier one.
         """
         with self.database.read() as session:
-            own = session.scalar(
-                select(StudyRow)
-                .join(SeriesRow, SeriesRow.study_instance_uid == StudyRow.study_instance_uid)
-                .where(SeriesRow.series_instance_uid == series_instance_uid)
-            )
-            if own is None or not own.patient_id.strip() or not own.study_date:
+            studies = _of_patient(session, series_instance_uid)
+            if contradict(studies):
                 return ()
-            found = session.execute(
-                select(StudyRow.study_date, ResultRow)
-                .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
-                .where(
-                    StudyRow.patient_id == own.patient_id,
-                    StudyRow.study_date != "",
-                    StudyRow.study_date < own.study_date,
-                    ResultRow.superseded_at.is_(None),
-                )
-                .order_by(StudyRow.study_date.desc(), ResultRow.id.desc())
-            )
-            return tuple(EarlierResult(study_date=date, result=result_of(row)) for date, row in found)
+            before = {one.study_instance_uid: one.study_date for one in studies[1:]}
+            found = session.scalars(
+                select(ResultRow)
+                .join(SeriesRow, SeriesRow.series_instance_uid == ResultRow.series_instance_uid)
+                .where(SeriesRow.study_instance_uid.in_(before), ResultRow.superseded_at.is_(None))
+                .order_by(ResultRow.id.desc())
+            ).all()
+            dated = [EarlierResult(study_date=before[row.study_instance_uid], result=result_of(row)) for row in found]
+            return tuple(sorted(dated, key=lambda one: one.study_date, reverse=True))
+
+    def not_compared(self, series_instance_uid: str) -> str | None:
+        """Why the earlier examinations of the patient are not compared, as a sentence; else None."""
+        with self.database.read() as session:
+            if contradict(_of_patient(session, series_instance_uid)):
+                return "Not compared over time: examinations under this Patient ID differ in birth date or sex."
+            return None
 
     @staticmethod
     def _ending(session: Session, job: Job, worker: str) -> tuple[SeriesRow, JobRow, dict[str, SeriesRow]]:
@@ -175,6 +177,26 @@ class Results(Room):
         with self.database.write() as session:
             note = Note(at=self.clock(), actor=Actor.process(worker), detail=str(stale))
             record_event(session, "job", job.id, "result_refused", note, series=job.series_instance_uid)
+
+
+def _of_patient(session: Session, series_instance_uid: str) -> tuple[StudyRow, ...]:
+    """The study of the series, and the earlier ones of the same patient that have a date."""
+    own = session.scalar(
+        select(StudyRow)
+        .join(SeriesRow, SeriesRow.study_instance_uid == StudyRow.study_instance_uid)
+        .where(SeriesRow.series_instance_uid == series_instance_uid)
+    )
+    if own is None or not own.patient_id.strip() or not own.study_date:
+        return ()
+    earlier = session.scalars(
+        select(StudyRow).where(
+            StudyRow.patient_id == own.patient_id,
+            StudyRow.issuer_of_patient_id == own.issuer_of_patient_id,
+            StudyRow.study_date != "",
+            StudyRow.study_date < own.study_date,
+        )
+    )
+    return (own, *earlier)
 
 
 def _end_job(session: Session, job: JobRow, note: Note) -> None:
@@ -228,11 +250,16 @@ def _apply_alert(
         session.flush()
         record_event(session, "alert", row.id, "raise", note, series=uid, moved=(None, row.state))
         return row.id
+    judged = from_json(Alert, row.judged or row.alert)
     for name, value in content.items():
         setattr(row, name, value)
     session.flush()
-    if (AlertState(row.state), AlertEvent.REOPEN) in ALERT_TRANSITIONS:
-        transition(session, row, AlertEvent.REOPEN, note, decided_at=None, decided_by=None, note=None)
+    if row.state == AlertState.SUPERSEDED or (row.state == AlertState.DISMISSED and is_worse(alert, judged)):
+        if row.state == AlertState.SUPERSEDED:
+            undecided = {"decided_at": None, "decided_by": None, "note": None, "judged": None}
+            transition(session, row, AlertEvent.REOPEN, note, **undecided)
+        else:
+            transition(session, row, AlertEvent.REOPEN, note)  # the earlier decision stays to be seen
     else:
         record_event(session, "alert", row.id, "renew", note, series=uid, moved=(row.state, row.state))
     return row.id

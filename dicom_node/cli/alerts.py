@@ -90,8 +90,8 @@ def show(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
     """Show one alert: what was measured, why it is flagged, what has changed since earlier, who decided what."""
     with Invocation.of(ctx).store() as store:
         stored = _get(store, alert_id)
-        result = store.results.latest(stored.alert.series_instance_uid)
-        earlier = store.results.earlier(stored.alert.series_instance_uid)
+        result = store.results.latest(stored.series_instance_uid)
+        earlier = store.results.earlier(stored.series_instance_uid)
     if as_json:
         print_json({**plain(stored), "earlier": earlier_document(result.findings, earlier) if result else []})
         return
@@ -105,12 +105,13 @@ def show(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
             "burden": f"{number(alert.burden_percent, 2)} %",
             "why": " ".join(alert.reasons),
             "study": alert.study_instance_uid,
-            "series": alert.series_instance_uid,
+            "series": stored.series_instance_uid,
             "revision": alert.revision,
             "raised": stored.created_at,
             "decided": stored.decided_at,
             "by": stored.decided_by,
             "note": stored.note,
+            "decided on": None if stored.judged is None else f"{number(stored.judged.burden_percent, 2)} %",
         },
         title=f"alert {stored.id}",
     )

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from db import SeriesEvidence, Store
+from db import SeriesEvidence, Store, received_series_uid
 from dicom_node.peers.addresses import address_book
 from dicom_node.peers.errors import PeerError
 from dicom_node.peers.remote import Remote
@@ -124,7 +124,7 @@ class PacsCounts:
             for one in members:
                 self._counts[one.series_instance_uid] = _Count(
                     last_received_at=one.last_received_at,
-                    instances=counts.get(one.series_instance_uid),
+                    instances=counts.get(received_series_uid(one.series_instance_uid)),
                     asked_at=self._monotonic(),
                 )
         _LOG.info("pacs.asked", pacs=pacs, study_instance_uid=study_instance_uid, series=len(counts))

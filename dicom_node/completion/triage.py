@@ -53,8 +53,9 @@ MOST_SCREENINGS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """An eligible series, with what its headers said."""
+    """An eligible series, with what its headers said; ``key`` is what the store knows it by."""
 
+    key: str
     series: Series
     screening: Screening
     is_new: bool
@@ -147,18 +148,31 @@ class Triage:
         except AnalysisError as error:
             self._exclude_unscreened(member, Rule.READABLE, str(error), "every instance can be read")
             return None
+        if (other_half := self._other_half(member.series_instance_uid)) is not None:
+            expected = "all of a series under one Study Instance UID"
+            self._exclude_unscreened(member, Rule.ONE_STUDY, other_half, expected)
+            return None
         screening = screen_headers(series)
         if not screening.eligible:
             self._exclude(member.series_instance_uid, member.revision, screening)
             return None
-        return _Candidate(series=series, screening=screening, is_new=True)
+        return _Candidate(key=member.series_instance_uid, series=series, screening=screening, is_new=True)
+
+    def _other_half(self, series_instance_uid: str) -> str | None:
+        """What came of the same series under another study: the same patient and space, and no position twice."""
+        own = frozenset(self._store.intake.arrival(series_instance_uid).slice_positions)
+        for other in self._store.intake.namesakes(series_instance_uid):
+            there = self._store.intake.arrival(other.series_instance_uid).slice_positions
+            if there and own.isdisjoint(there):
+                return f"{len(there)} of its slices came under study {other.study_instance_uid}"
+        return None
 
     def _competitors(
         self, siblings: Sequence[SeriesRecord], candidates: Sequence[_Candidate], context: StudyContext
     ) -> Iterator[_Candidate]:
         """Series that were chosen before, share a frame of reference, and whose files are there to compare."""
         frames = {one.series.headers[0].frame_of_reference_uid for one in candidates} - {None}
-        known = {one.series.series_instance_uid for one in candidates}
+        known = {one.key for one in candidates}
         for sibling in siblings:
             if sibling.state not in _CHOSEN_STATES or sibling.series_instance_uid in known:
                 continue
@@ -168,7 +182,9 @@ class Triage:
                 series = self._read(sibling.series_instance_uid, sibling.revision, context)
             except AnalysisError:
                 continue  # it was readable when it was chosen; what can no longer be compared stays chosen
-            yield _Candidate(series=series, screening=screen_headers(series), is_new=False)
+            yield _Candidate(
+                key=sibling.series_instance_uid, series=series, screening=screen_headers(series), is_new=False
+            )
 
     def _choose(self, candidates: Sequence[_Candidate], older: Iterator[_Candidate]) -> None:
         known = {one.series.series_instance_uid: one for one in (*older, *candidates)}
@@ -182,7 +198,7 @@ class Triage:
         chosen = next(one for one in group if one.series.series_instance_uid == choice.chosen)
         rejected = tuple(
             Rejected(
-                series_instance_uid=one.series.series_instance_uid,
+                series_instance_uid=one.key,
                 revision=one.series.revision,
                 screening=_with(one.screening, choice.rejected[one.series.series_instance_uid]),
             )
@@ -194,7 +210,7 @@ class Triage:
             return
         for one in rejected:
             try:
-                self._store.intake.reject(one, choice.chosen)
+                self._store.intake.reject(one, chosen.key)
             except StaleState:
                 return  # what was chosen is no more; the next look judges anew
             _LOG.info("series.rejected", series_instance_uid=one.series_instance_uid, revision=one.revision)
@@ -204,7 +220,7 @@ class Triage:
             rule=Rule.RECONSTRUCTION, value=reason, expected="one of an acquisition", outcome=Outcome.PASSED
         )
         screening = _with(chosen.screening, rule)
-        uid, revision = chosen.series.series_instance_uid, chosen.series.revision
+        uid, revision = chosen.key, chosen.series.revision
         try:
             job = self._store.jobs.enqueue(
                 uid, revision, screening, self._settings.worker.max_attempts, rejected=rejected

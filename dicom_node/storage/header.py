@@ -19,6 +19,7 @@ __all__ = ["WANTED", "IndexedHeader", "is_conformant_uid", "is_usable_uid", "rea
 
 _CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080005, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _PATIENT_ID, _MODALITY = 0x00100020, 0x00080060
+_ISSUER, _BIRTH_DATE, _SEX = 0x00100021, 0x00100030, 0x00100040
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
 
 _TEXTS = {
@@ -41,6 +42,9 @@ WANTED = frozenset(
         _STUDY,
         _SERIES,
         _PATIENT_ID,
+        _ISSUER,
+        _BIRTH_DATE,
+        _SEX,
         _MODALITY,
         _POSITION,
         _ORIENTATION,
@@ -59,6 +63,10 @@ WANTED = frozenset(
 _USABLE_UID = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?")
 _CONFORMANT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 _LONGEST_UID = 64
+_FARTHEST_MM = 10_000.0
+"""No patient lies farther from the origin of a frame of reference; what says so is not used as a position."""
+_LONGEST_COSINE = 1.01
+"""Direction cosines are of unit length, but for rounding."""
 
 
 def is_conformant_uid(uid: str) -> bool:
@@ -86,6 +94,9 @@ class IndexedHeader:
     study_instance_uid: str
     series_instance_uid: str
     patient_id: str = field(repr=False)
+    issuer_of_patient_id: str = field(repr=False)
+    patient_birth_date: str = field(repr=False)
+    patient_sex: str = field(repr=False)
     modality: str
     fields: Mapping[str, object] = field(repr=False)
 
@@ -115,6 +126,9 @@ def read_header(outline: DatasetOutline) -> IndexedHeader:
         study_instance_uid=outline.text(_STUDY),
         series_instance_uid=outline.text(_SERIES),
         patient_id=_decode(outline.values.get(_PATIENT_ID, b""), encodings),
+        issuer_of_patient_id=_decode(outline.values.get(_ISSUER, b""), encodings),
+        patient_birth_date="".join(filter(str.isdigit, outline.text(_BIRTH_DATE))),
+        patient_sex=outline.text(_SEX).upper(),
         modality=outline.text(_MODALITY),
         fields=fields,
     )
@@ -123,6 +137,10 @@ def read_header(outline: DatasetOutline) -> IndexedHeader:
 def _geometry(outline: DatasetOutline) -> dict[str, object]:
     """Position, orientation, and the position along the slice normal in mm (PS3.3 C.7.6.2.1.1)."""
     position, orientation = _decimals(outline, _POSITION, 3), _decimals(outline, _ORIENTATION, 6)
+    if any(abs(value) > _FARTHEST_MM for value in position):
+        position = []
+    if any(abs(value) > _LONGEST_COSINE for value in orientation):
+        orientation = []
     found: dict[str, object] = {}
     if position:
         found["image_position_patient_mm"] = position

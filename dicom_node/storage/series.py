@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.errors import UnreadableInstance
 from analysis.series import Series, StudyContext, read_series
-from db import SeriesRecord, Store
+from db import SeriesRecord, Store, received_series_uid
 
 __all__ = ["EMISSION_MODALITIES", "read_archived", "study_context"]
 
@@ -20,7 +20,7 @@ def read_archived(
     revision: int,
     context: StudyContext | None = None,
 ) -> Series:
-    """The series at the given revision, from the newest version of each of its instances.
+    """The series of this key at the given revision, from the newest version of each of its instances.
 
     ``context`` is that of its study, where it is known already.
 
@@ -28,7 +28,7 @@ def read_archived(
         UnreadableInstance: a file is missing or unreadable, or the series has none.
     """
     paths = [archive_dir / stored.path for stored in store.intake.series_paths(series_instance_uid)]
-    series = _read_one(paths, series_instance_uid, revision)
+    series = _read_one(paths, received_series_uid(series_instance_uid), revision)
     return replace(series, context=context or study_context(store.intake.study_series(series.study_instance_uid)))
 
 

@@ -1,7 +1,7 @@
 """What an analysed series gives: the decision, the files of its result, and what of it is to be delivered."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,14 +50,18 @@ def publish(
     results_dir: Path | None = None,
     earlier: "Sequence[EarlierResult]" = (),
     in_force: Path | None = None,
+    not_compared: str | None = None,
 ) -> Publication:
     """Evaluate the findings, and make the report and the pictures.
 
     Of the ``earlier`` results of the patient, whose files lie in ``results_dir``, the report is compared with the one
-    that is most like this. ``in_force`` is the report that stands for the series so far.
+    that is most like this; ``not_compared`` says why there are none. ``in_force`` is the report that stands for the
+    series so far.
     """
     findings = analysed.findings
     decision = evaluate(findings, request_context(series), alert_policy(policy))
+    if not_compared:
+        decision = replace(decision, explanation=f"{decision.explanation} {not_compared}")
     report = structured_report(
         findings,
         decision,
@@ -129,4 +133,5 @@ def request_context(series: Series) -> RequestContext:
         study_description=header.study_description,
         series_description=header.series_description,
         requested_procedure=header.requested_procedure,
+        reason_for_request=header.reason_for_request,
     )

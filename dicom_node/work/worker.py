@@ -133,6 +133,7 @@ class Worker:
             results_dir=settings.results_dir,
             earlier=self._store.results.earlier(job.series_instance_uid),
             in_force=None if standing is None else settings.results_dir / standing.report.path,
+            not_compared=self._store.results.not_compared(job.series_instance_uid),
         )
         recorded = self._store.results.record(
             job,

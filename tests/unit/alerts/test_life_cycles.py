@@ -12,9 +12,11 @@ from alerts import (
     ALERT_TRANSITIONS,
     DELIVERY_TRANSITIONS,
     DICOM,
+    Alert,
     AlertEvent,
     AlertState,
     ArtefactKind,
+    Category,
     Delivery,
     DeliveryEvent,
     DeliveryState,
@@ -23,6 +25,7 @@ from alerts import (
     next_alert_state,
     next_delivery_state,
 )
+from alerts.alert import is_worse
 
 Step = Callable[[Any, Any], StrEnum]
 Transitions = Mapping[tuple[StrEnum, StrEnum], StrEnum]
@@ -60,11 +63,37 @@ def test_every_state_can_be_reached(table: Transitions, states: type[StrEnum], s
     assert reached == set(states)
 
 
-def test_a_dismissed_alert_stays_dismissed() -> None:
-    """What a reader has closed no later result opens again."""
-    for event in AlertEvent:
+def test_a_dismissed_alert_is_only_opened_again() -> None:
+    """What a reader has closed nobody takes up or supersedes; a newer result that shows more opens it."""
+    assert next_alert_state(AlertState.DISMISSED, AlertEvent.REOPEN) is AlertState.OPEN
+    for event in set(AlertEvent) - {AlertEvent.REOPEN}:
         with pytest.raises(IllegalTransition):
             next_alert_state(AlertState.DISMISSED, event)
+
+
+@pytest.mark.parametrize(
+    ("category", "burden", "worse"),
+    [
+        (Category.CATEGORY_2, 10.0, False),
+        (Category.CATEGORY_2, 10.9, False),  # by less than a point
+        (Category.CATEGORY_2, 11.0, True),
+        (Category.CATEGORY_3, 9.0, False),
+        (Category.CATEGORY_1, 10.1, True),  # more pressing
+    ],
+)
+def test_what_shows_more_than_was_judged(category: Category, burden: float, worse: bool) -> None:
+    """Measured again it differs by little; a more pressing category, or a point and a tenth more, is worse."""
+    judged = Alert(
+        study_instance_uid="1.2",
+        series_instance_uid="1.2.3",
+        revision=1,
+        category=Category.CATEGORY_2,
+        incidental=True,
+        headline="opacities",
+        reasons=(),
+        burden_percent=10.0,
+    )
+    assert is_worse(replace(judged, category=category, burden_percent=burden), judged) is worse
 
 
 def test_a_delivery_needs_a_destination() -> None:

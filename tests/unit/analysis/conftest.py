@@ -31,6 +31,7 @@ def header(index: int = 0, **changes: Any) -> InstanceHeader:
         study_description="Thorax",
         protocol_name="Thorax",
         requested_procedure="",
+        reason_for_request="",
         body_part_examined="CHEST",
         patient_position="HFS",
         convolution_kernel="B30f",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
 from dicom_node.network.dataset_check import DatasetOutline, walk_dataset
@@ -38,6 +39,24 @@ def test_position_is_along_the_normal(make_dataset: Make, encode: Encode) -> Non
     dataset = make_dataset(ImageOrientationPatient=[1, 0, 0, 0, 0, -1], ImagePositionPatient=[3, 40, 7])
 
     assert header_of(dataset, encode).fields["slice_position_mm"] == 40.0
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        {"ImageOrientationPatient": [1e200, 0, 0, 0, 1e200, 0]},
+        {"ImagePositionPatient": [0, 0, "1.7e308"]},
+        {"ImagePositionPatient": [0, 0, "-1.7e308"]},
+        {"ImagePositionPatient": [0, 0, "10000.5"]},
+    ],
+)
+def test_geometry_that_makes_no_sense_is_dropped(
+    make_dataset: Make, encode: Encode, absurd: dict[str, list[float]]
+) -> None:
+    """No patient lies there, no cosine is that long: the instance has no position, and is kept."""
+    with disable_value_validation():
+        header = header_of(make_dataset(**absurd), encode)
+    assert "slice_position_mm" not in header.fields
 
 
 def test_patient_does_not_show_in_repr(make_dataset: Make, encode: Encode) -> None:
