@@ -42,7 +42,7 @@ fuzz: $(READY)  ## hostile PDUs, commands and data sets, many more than the test
 
 peers:  ## the peers the integration tests talk to, on Debian (needs root)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends dcmtk orthanc dicom3tools pixelmed-apps default-jre-headless
+	apt-get install -y -qq --no-install-recommends dcmtk orthanc dicom3tools pixelmed-apps default-jre-headless strace
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info

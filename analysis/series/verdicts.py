@@ -72,6 +72,11 @@ class Screening:
         return all(result.outcome is not Outcome.EXCLUDED for result in self.results)
 
     @property
+    def rule(self) -> Rule | None:
+        """The first rule that excluded the series: all that a log or an event says, as values are what people typed."""
+        return next((result.rule for result in self.results if result.outcome is Outcome.EXCLUDED), None)
+
+    @property
     def reason(self) -> str | None:
         """The first rule that excluded the series, with the value it saw, as a sentence for people."""
         return next((result.sentence for result in self.results if result.outcome is Outcome.EXCLUDED), None)

@@ -255,7 +255,7 @@ class Intake(Room):
         Raises:
             StaleState: it is another revision by now, or in no such state.
         """
-        note = Note(at=self.clock(), actor=COMPLETION, detail=screening.reason)
+        note = Note(at=self.clock(), actor=COMPLETION, detail=str(screening.rule))
         with self.database.write() as session:
             series, rejected = locked_with_rejected(session, series_instance_uid)
             _at(series, revision)
@@ -270,7 +270,7 @@ class Intake(Room):
         Raises:
             StaleState: the chosen one is neither queued nor analysed any more.
         """
-        note = Note(at=self.clock(), actor=COMPLETION, detail=rejected.screening.reason)
+        note = Note(at=self.clock(), actor=COMPLETION, detail=str(rejected.screening.rule))
         with self.database.write() as session:
             best, others = locked_with_rejected(session, chosen, [rejected.series_instance_uid])
             if best.state not in {SeriesState.QUEUED, SeriesState.ANALYSED}:

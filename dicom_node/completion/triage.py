@@ -251,10 +251,10 @@ class Triage:
 
     def _exclude(self, series_instance_uid: str, revision: int, screening: Screening, *, judged: bool = True) -> None:
         try:
-            reason = self._store.intake.exclude(series_instance_uid, revision, screening, judged=judged)
+            self._store.intake.exclude(series_instance_uid, revision, screening, judged=judged)
         except StaleState:
             return
-        _LOG.info("series.excluded", series_instance_uid=series_instance_uid, revision=revision, reason=reason)
+        _LOG.info("series.excluded", series_instance_uid=series_instance_uid, revision=revision, rule=screening.rule)
 
     def _exclude_unscreened(self, member: CompleteSeries, rule: Rule, value: str, expected: str) -> None:
         """No rule has judged the series: what is in force of it stands."""

@@ -60,7 +60,7 @@ class Shadow:
         started = time.monotonic()
         analysed = self._analyse(case.series, model, progress)
         if isinstance(analysed, ExcludedSeries):
-            self.record_failure(case, model, worker, f"excluded: {analysed.screening.reason}")
+            self.record_failure(case, model, worker, f"excluded: {analysed.screening.rule}")
             return
         decision = evaluate(analysed.findings, request_context(case.series), alert_policy(self._settings.policy))
         result = ShadowResult(

@@ -123,7 +123,7 @@ class Worker:
         screening = _with_triage(analysed.screening, self._store.series.why(job.series_instance_uid))
         if isinstance(analysed, ExcludedSeries):
             self._store.results.record_exclusion(job, self._name, screening, analysed.seconds)
-            _LOG.info("series.excluded", reason=screening.reason)
+            _LOG.info("series.excluded", rule=screening.rule)
             return None
         standing = self._store.results.latest(job.series_instance_uid)
         published = publish(

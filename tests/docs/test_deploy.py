@@ -95,3 +95,34 @@ def test_the_unit_is_valid() -> None:
     )
     complaints = [line for line in judged.stderr.splitlines() if "Unknown" in line or "Failed to parse" in line]
     assert not complaints
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_unit_gives_little_away() -> None:
+    """Systemd's own judgement of what the service may do: as little as a network service can be given ("OK")."""
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=20", str(DEPLOY / "lungsentry.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout[-400:]
+
+
+def _unit() -> dict[str, list[str]]:
+    """The unit's settings, each with its values."""
+    found: dict[str, list[str]] = {}
+    for line in (DEPLOY / "lungsentry.service").read_text().splitlines():
+        name, given, value = line.partition("=")
+        if given and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_one_killed_process_does_not_end_the_unit() -> None:
+    """What is killed for memory is started again by the node; the whole is bounded and is not restarted for ever."""
+    unit = _unit()
+    assert unit["OOMPolicy"] == ["continue"]
+    assert unit["MemoryMax"]
+    assert unit["LimitCORE"] == ["0"]
+    assert int(unit["StartLimitBurst"][0]) * int(unit["RestartSec"][0]) < int(unit["StartLimitIntervalSec"][0])
