@@ -4,11 +4,13 @@ SQLite: WAL with ``synchronous=FULL``, so that a commit that returned is on the 
 IMMEDIATE, so that a transaction never loses its lock half-way. Times are aware and in UTC on both.
 """
 
+import json
 import os
 import shlex
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ BUSY_TIMEOUT_S = 30
 CACHED_STATEMENTS = 32
 """Prepared statements that a SQLite connection keeps. An INSERT of many rows is another statement for every number of
 rows, of 100 kB and more: the 128 of Python's default grow to 15 MB a connection in a receiver's life."""
+_FINITE_JSON = partial(json.dumps, allow_nan=False)
+"""NaN and infinity are no JSON: PostgreSQL refuses them, and SQLite would keep what no reader takes."""
 _IMMEDIATE = "lungsentry_immediate"
 _UPGRADE_LOCK = 0x6C756E67  # "lung": no other program is likely to take this advisory lock
 
@@ -42,13 +46,18 @@ def open_engine(url: str) -> Engine:
         backend = parsed.get_backend_name()
         if backend == "postgresql":
             engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True, pool_size=8
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,
+                hide_parameters=True,
+                pool_size=8,
+                json_serializer=_FINITE_JSON,
             )
         elif backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
             engine = create_engine(
                 parsed.set(drivername="sqlite+pysqlite"),
                 hide_parameters=True,
                 pool_pre_ping=True,
+                json_serializer=_FINITE_JSON,
                 connect_args={
                     "timeout": BUSY_TIMEOUT_S,
                     "check_same_thread": False,

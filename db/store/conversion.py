@@ -47,7 +47,7 @@ def from_json(kind: type[_T], value: dict[str, Any]) -> _T:
 
 
 def cleaned(value: Any) -> Any:
-    """JSON without what a database refuses in text."""
+    """JSON without what a database refuses: in text, and numbers that are not finite."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, float) and not isfinite(value):

@@ -47,6 +47,8 @@ _SHORT_LENGTH_VRS = frozenset(
 )
 """Value representations whose length takes 16 bits (PS3.5 table 7.1-2); all others take 32 (7.1-1)."""
 _VR = re.compile(rb"[A-Z]{2}")
+_NO_VR = re.compile(rb"[a-z \0]{2}")
+"""What some devices write before their private elements instead of one; the length after it takes 16 bits."""
 _FRAGMENT_VRS = frozenset({b"OB", b"OW"})
 
 _MAX_DEPTH = 64
@@ -56,6 +58,9 @@ MAX_ELEMENTS = 1_000_000
 _YIELD_EVERY = 4096
 """Elements between two moments at which other associations get the interpreter."""
 _INFLATE_CHUNK = 1 << 20
+_MAX_INFLATED_BYTES = 512 << 20
+"""Of a deflated data set, which every later reader inflates to memory: a thousand slices, and no bomb of gigabytes."""
+_MOST_PADDING_BYTES = 1 << 20
 _SEQUENCES = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 """What the Standard's dictionary calls a sequence; needed where the encoding does not say."""
 
@@ -174,6 +179,7 @@ def walk_elements(
 @contextmanager
 def _inflated(encoded: bytes | memoryview, limit: int, scratch: str | None) -> Generator[memoryview]:
     """The deflated data set's bytes (PS3.5 A.5), whole and no more than the limit, mapped."""
+    limit = min(limit, _MAX_INFLATED_BYTES)
     with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
         size = 0
         for part in _inflate(encoded):
@@ -190,11 +196,11 @@ def _inflated(encoded: bytes | memoryview, limit: int, scratch: str | None) -> G
 def _inflate(encoded: bytes | memoryview) -> Generator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     position = 0
-    pending: bytes | memoryview = b""
+    pending = b""
     try:
         while not inflater.eof:
             if not pending:
-                pending = encoded[position : position + _INFLATE_CHUNK]
+                pending = bytes(encoded[position : position + _INFLATE_CHUNK])  # the stream may end in an exception
                 position += len(pending)
             part = inflater.decompress(pending, _INFLATE_CHUNK)
             if not part and not pending and not inflater.eof:
@@ -278,7 +284,7 @@ class _Walk:
 
     def elements(self, position: int, end: int, encoding: _Encoding, depth: int, *, open_end: bool) -> int:
         """Walk elements up to ``end``, or with ``open_end`` to the item's delimiter; return where they end."""
-        while position < end:
+        while position < end and (depth or not self._is_padding(position, end)):
             self._count()
             tag, vr, length, value = self._head(position, end, encoding)
             group = tag >> 16
@@ -301,6 +307,15 @@ class _Walk:
         if open_end:
             raise UnparsableDataset("it breaks off in an item")
         return position
+
+    def _is_padding(self, position: int, end: int) -> bool:
+        """Only zero bytes follow the last element: some writers pad to a block."""
+        begin = bytes(self._data[position : position + 2])
+        if begin.strip(b"\0"):
+            return False
+        if not begin or end > len(self._data):
+            raise _BeyondHead
+        return end - position <= _MOST_PADDING_BYTES and not bytes(self._data[position:end]).strip(b"\0")
 
     def _keep(self, tag: int, value: int, length: int) -> None:
         """Keep a top-level element's value if it is wanted, and the pixel data's length."""
@@ -327,6 +342,8 @@ class _Walk:
         if vr in _SHORT_LENGTH_VRS:
             return tag, vr, length, value
         if not _VR.fullmatch(vr):
+            if group & 1 and _NO_VR.fullmatch(vr):
+                return tag, vr, length, value
             raise UnparsableDataset(f"no value representation at byte {position + 4}")
         if end - position < 12:
             raise UnparsableDataset(f"it breaks off in an element's head at byte {position}")

@@ -92,6 +92,10 @@ class Service(Protocol):
         """None to accept, or result, source and diagnostic of the rejection."""
         ...
 
+    def refused(self, reason: str, *, address: str, calling: str = "", called: str = "") -> None:
+        """Somebody was turned away before, or after, that: the protocol forbids it, or there is no room."""
+        ...
+
     def begin(self, info: AssociationInfo, command: StoreCommand) -> Reception:
         """An instance is about to come. What is already known to be wrong with it is told by `Reception.finish`."""
         ...
@@ -120,8 +124,16 @@ class MessageService(Protocol):
 class Slots(Protocol):
     """Where connections are counted, over all processes."""
 
-    def enter(self, number: int) -> bool:
-        """The connection asks for an association: is there room?"""
+    def judge(self, number: int) -> None:
+        """The connection's request is being judged."""
+        ...
+
+    def turn_down(self, number: int) -> None:
+        """The request was turned down; where there are many of these, the oldest is closed."""
+        ...
+
+    def enter(self, number: int, calling_ae_title: str) -> bool:
+        """The connection of an admitted peer asks for an association: is there room?"""
         ...
 
     def leave(self, number: int) -> None:

@@ -6,7 +6,7 @@ items, ``presentation.negotiate_as_acceptor``. Its threads, queues and polling a
 
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
@@ -26,6 +26,12 @@ __all__ = ["AcceptedContext", "Agreement", "Negotiator", "Proposal", "read_propo
 _APPLICATION_CONTEXT_NAME = "1.2.840.10008.3.1.1.1"
 _PROTOCOL_VERSION_1 = 0x0001
 _ACCEPTANCE = 0x00
+_HEADER_BYTES, _FIXED_BYTES, _CONTEXT_HEAD_BYTES = 6, 74, 4
+_ITEM = struct.Struct(">BxH")
+_APPLICATION_CONTEXT, _PRESENTATION_CONTEXT, _USER_INFORMATION = 0x10, 0x20, 0x50
+_SYNTAXES = frozenset({0x30, 0x40})
+_ANSWERED_USER_ITEMS = frozenset({0x51, 0x52, 0x55})
+"""Maximum length, implementation class UID and version name (PS3.7 annex D.3.3)."""
 _REMEMBERED = 64
 _REMEMBERED_BYTES = 65_536
 
@@ -68,15 +74,16 @@ def rejection(result: int, source: int, diagnostic: int) -> bytes:
 def read_proposal(encoded: bytes) -> Proposal:
     """Who asks whom, from an A-ASSOCIATE-RQ PDU with its header (PS3.8 table 9-11); the rest stays unread.
 
+    Titles are padded with spaces; some devices pad with NUL, which is read as that.
+
     Raises:
         InvalidPdu: it is too short, or its titles are not characters of the default repertoire.
     """
-    fixed_fields = 74
-    if len(encoded) < fixed_fields:
+    if len(encoded) < _FIXED_BYTES:
         raise InvalidPdu("an association request without its fixed fields")
     version = struct.unpack_from(">H", encoded, 6)[0]
     try:
-        called, calling = (encoded[start : start + 16].decode("ascii").strip(" ") for start in (10, 26))
+        called, calling = (encoded[start : start + 16].decode("ascii").strip(" \0") for start in (10, 26))
     except UnicodeDecodeError as error:
         raise InvalidPdu("an AE title that is not ASCII") from error
     if not all(title.isprintable() for title in (called, calling)):
@@ -117,7 +124,7 @@ class Negotiator:
     def _negotiate(self, proposal: Proposal) -> Agreement | tuple[int, int, int]:
         request = A_ASSOCIATE_RQ()
         try:
-            request.decode(proposal.encoded)
+            request.decode(_known_items(proposal.encoded))
             asked = request.to_primitive()
             name = asked.application_context_name
             wanted = asked.presentation_context_definition_list
@@ -156,6 +163,44 @@ class Negotiator:
         version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         answer.user_information = [length, implementation, version]
         return A_ASSOCIATE_AC(answer).encode()
+
+
+def _known_items(encoded: bytes) -> bytes:
+    """The request with nothing but what is answered: items and sub-items of other types are ignored (PS3.8 9.3.1).
+
+    Raises:
+        struct.error, ValueError: an item breaks off.
+    """
+    body = encoded[_HEADER_BYTES:_FIXED_BYTES]
+    for kind, content in _items(encoded[_FIXED_BYTES:]):
+        if kind == _PRESENTATION_CONTEXT:
+            kept = _kept(content[_CONTEXT_HEAD_BYTES:], _SYNTAXES)
+            body += _item(kind, content[:_CONTEXT_HEAD_BYTES] + kept)
+        elif kind == _USER_INFORMATION:
+            body += _item(kind, _kept(content, _ANSWERED_USER_ITEMS))
+        elif kind == _APPLICATION_CONTEXT:
+            body += _item(kind, content)
+    return struct.pack(">BBI", 0x01, 0, len(body)) + body
+
+
+def _kept(encoded: bytes, kinds: frozenset[int]) -> bytes:
+    return b"".join(_item(kind, content) for kind, content in _items(encoded) if kind in kinds)
+
+
+def _items(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    while position < len(encoded):
+        kind, length = _ITEM.unpack_from(encoded, position)
+        position += _ITEM.size
+        content = encoded[position : position + length]
+        if len(content) < length:
+            raise ValueError("an item breaks off")
+        yield kind, content
+        position += length
+
+
+def _item(kind: int, content: bytes) -> bytes:
+    return _ITEM.pack(kind, len(content)) + content
 
 
 _UNREADABLE = (

@@ -4,6 +4,7 @@ The memory of a connection is one buffer of `BUFFER_BYTES` whatever is sent: P-D
 arrives, in the buffer itself. An instance on its way adds a block of its file and its first bytes (`block_file`).
 """
 
+import ipaddress
 import socket
 import struct
 import time
@@ -17,7 +18,7 @@ from dicom_node.network.protocol import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ASSOCIATE_LIMIT", "BUFFER_BYTES", "PduType", "Piece", "Wire"]
+__all__ = ["ASSOCIATE_LIMIT", "BUFFER_BYTES", "PduType", "Piece", "Wire", "address_of"]
 
 ASSOCIATE_LIMIT = 131_072
 """Bytes of an A-ASSOCIATE-RQ with 128 contexts of 16 transfer syntaxes and long UIDs."""
@@ -31,6 +32,12 @@ _SLACK_S = 0.1
 """So much longer than asked may be waited: each change of a socket's timeout is a system call."""
 _COMMAND, _LAST = 0x01, 0x02
 """Bits of the message control header (PS3.8 annex E.2)."""
+
+
+def address_of(host: str) -> str:
+    """A peer's address as people write it: IPv4 that came over IPv6 is IPv4, without the interface's name."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class PduType(IntEnum):

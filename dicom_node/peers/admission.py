@@ -103,27 +103,19 @@ class RefusalBook:
         self._allowance = _Allowance(float(burst), clock())
         self._mutex = threading.Lock()
 
-    def note_unencrypted(self, reason: str, *, address: str) -> None:
-        """The same of a connection that did not get through the TLS handshake: it never said its AE title."""
-        if not self._take():
-            return
-        self._write("", "", address, f"{BY_TLS}{reason}")
-
-    def note(self, refusal: Refusal, *, calling: str, called: str, address: str) -> None:
-        """Log the refusal, and record it if the rate allows."""
+    def note(self, words: str, *, address: str, calling: str = "", called: str = "") -> None:
+        """Log the refusal, and record it if the rate allows; who did not get so far as to say its title has none."""
         allowed = self._take()
         _log.warning(
             "association.refused",
             calling_ae_title=calling,
             called_ae_title=called,
             address=address,
-            reason=refusal.words,
+            reason=words,
             listed=allowed,
         )
-        if allowed:
-            self._write(calling, called, address, refusal.words)
-
-    def _write(self, calling: str, called: str, address: str, words: str) -> None:
+        if not allowed:
+            return
         try:
             self._record(calling, called, plain_address(address), words)
         except StoreError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from dicom_node.network.wire import address_of
 from dicom_node.receiver.children import NoChild
 from dicom_node.receiver.connections import Connections
 
@@ -15,8 +16,8 @@ __all__ = ["Acceptor", "listen"]
 _log = structlog.get_logger(__name__)
 
 BACKLOG = 512
-_BREATH_S = 0.05
-"""Pause after the system would not accept (no descriptor is free)."""
+_PAUSE_S = 0.05
+"""After the system would not accept: no descriptor is free."""
 
 _Take = Callable[..., None]
 
@@ -85,11 +86,11 @@ class Acceptor:
             try:
                 connection, address = listener.socket.accept()
             except OSError as error:
-                if not self._closing.wait(_BREATH_S):
+                if not self._closing.wait(_PAUSE_S):
                     _log.warning("connection.unaccepted", error=error.strerror)
                 continue
             with connection:
-                self._admit(connection, address[0], secure=listener.secure)
+                self._admit(connection, address_of(address[0]), secure=listener.secure)
 
     def _admit(self, connection: socket.socket, address: str, *, secure: bool) -> None:
         try:

@@ -25,7 +25,14 @@ from dicom_node.network.protocol import (
 )
 from dicom_node.network.status import SUCCESS, UNRECOGNISED_OPERATION
 from dicom_node.network.tls import TlsError
-from dicom_node.network.upper_layer import AcceptedContext, Agreement, Negotiator, read_proposal, rejection
+from dicom_node.network.upper_layer import (
+    AcceptedContext,
+    Agreement,
+    Negotiator,
+    Proposal,
+    read_proposal,
+    rejection,
+)
 from dicom_node.network.wire import PduType, Piece, Wire
 
 __all__ = ["Association", "Phase"]
@@ -145,31 +152,42 @@ class Association:
     def _negotiate(self) -> bool:
         """The peer asks, and is answered; whether there is an association."""
         encoded = self._wire.read_request(self._limits.acse_timeout_s)
-        if not self._slots.enter(self._number):
-            return self._reject(NO_ROOM)
-        proposal = read_proposal(encoded)
-        if proposal.refusal is not None:
-            return self._reject(proposal.refusal)
+        self._slots.judge(self._number)
+        try:
+            return self._answer_proposal(read_proposal(encoded))
+        except InvalidPdu as error:
+            self._service.refused(str(error), address=self._address)
+            raise
+
+    def _answer_proposal(self, proposal: Proposal) -> bool:
         info = AssociationInfo(
             association_id=uuid.uuid4().hex,
             calling_ae_title=proposal.calling_ae_title,
             called_ae_title=proposal.called_ae_title,
             address=self._address,
         )
-        refusal = self._service.admit(info)
-        if refusal is not None:
+        if proposal.refusal is not None:
+            return self._refuse(info, "it speaks another version of the protocol", proposal.refusal)
+        if (refusal := self._service.admit(info)) is not None:
             return self._reject(refusal)
-        self._info = info
         answer = self._negotiator.negotiate(proposal)
         if not isinstance(answer, Agreement):
-            return self._reject(answer)
+            return self._refuse(info, "it asks for another application context", answer)
+        if not self._slots.enter(self._number, proposal.calling_ae_title):
+            return self._refuse(info, "there are as many associations as may be, of all peers or of this one", NO_ROOM)
+        self._info = info
         self._contexts = answer.contexts
         self.phase = Phase.ESTABLISHED
         self._wire.send(answer.reply)
         return True
 
+    def _refuse(self, info: AssociationInfo, reason: str, why: tuple[int, int, int]) -> bool:
+        self._service.refused(reason, **info.titles)
+        return self._reject(why)
+
     def _reject(self, why: tuple[int, int, int]) -> bool:
         self._wire.abort(rejection(*why))
+        self._slots.turn_down(self._number)
         self._wire.linger(LINGER_S)
         return False
 

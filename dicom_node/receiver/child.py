@@ -26,22 +26,30 @@ class _Slots:
         self._answers: dict[int, tuple[threading.Event, list[bool]]] = {}
         self._speaking = threading.Lock()
 
-    def enter(self, number: int) -> bool:
+    def judge(self, number: int) -> None:
+        """The connection's request is being judged."""
+        self.say(Verb.JUDGE, number)
+
+    def turn_down(self, number: int) -> None:
+        """The request was turned down."""
+        self.say(Verb.TURN_DOWN, number)
+
+    def enter(self, number: int, calling_ae_title: str) -> bool:
         """Is there room? No, if there is no parent either."""
         answered, answer = self._answers.setdefault(number, (threading.Event(), []))
-        self._say(Verb.ENTER, number)
+        self.say(Verb.ENTER, number, calling_ae_title)
         answered.wait()
         del self._answers[number]
         return bool(answer and answer[0])
 
     def leave(self, number: int) -> None:
         """The connection is over."""
-        self._say(Verb.LEAVE, number)
+        self.say(Verb.LEAVE, number)
 
     def give_signs(self) -> None:
         """Tell the parent every few seconds that this process lives."""
         while True:
-            self._say(Verb.ALIVE, 0)
+            self.say(Verb.ALIVE)
             time.sleep(BEAT_S)
 
     def answer(self, number: int, *, room: bool) -> None:
@@ -55,10 +63,11 @@ class _Slots:
         for answered, _ in tuple(self._answers.values()):
             answered.set()
 
-    def _say(self, verb: Verb, number: int) -> None:
+    def say(self, verb: Verb, number: int = 0, title: str = "") -> None:
+        """Tell the parent."""
         try:
             with self._speaking:
-                self._control.say(verb, number)
+                self._control.say(verb, number, title=title)
         except OSError:  # the parent is gone, and this process is about to end
             self.answer_all()
 
@@ -76,7 +85,7 @@ def main() -> int:
     slots = _Slots(control)
     engine = Engine(settings, store, slots=slots)
     gc.freeze()  # what was imported stays: no collection walks it any more
-    control.say(Verb.READY)
+    slots.say(Verb.READY)
     threading.Thread(target=slots.give_signs, name="alive", daemon=True).start()
     while (message := control.hear()) is not None:
         if message.descriptor is not None:

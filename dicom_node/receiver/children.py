@@ -145,7 +145,12 @@ class Children:
                 child.ready = True
                 self._changed.notify_all()
         elif message.verb is Verb.ENTER:
-            child.say(Verb.ROOM if self._connections.enter(message.number) else Verb.NO_ROOM, message.number)
+            room = self._connections.enter(message.number, message.title)
+            child.say(Verb.ROOM if room else Verb.NO_ROOM, message.number)
+        elif message.verb is Verb.JUDGE:
+            self._connections.judge(message.number)
+        elif message.verb is Verb.TURN_DOWN:
+            self._connections.turn_down(message.number)
         elif message.verb is Verb.LEAVE:
             with self._changed:
                 child.held.discard(message.number)
@@ -186,7 +191,7 @@ class _Child:
             if self._control is None:
                 return False
             try:
-                self._control.say(verb, number, connection)
+                self._control.say(verb, number, connection=connection)
             except OSError:
                 return False
             return True

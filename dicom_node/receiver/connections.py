@@ -15,9 +15,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """The most there may be: associations; connections that have not asked for one, in total and from one address."""
+    """The most there may be: associations, in total and of one peer; connections without one, likewise.
+
+    A peer is whoever calls with one AE title, and whoever calls from one address.
+    """
 
     associations: int
+    associations_per_peer: int
     silent: int
     silent_per_address: int
 
@@ -31,8 +35,9 @@ class _Waiting:
 class Connections:
     """Counts connections. Where the silent ones are too many, the oldest that has sent nothing makes way.
 
-    A peer that asks at once is never kept out by peers that only connect; one whose request lies unread is not
-    closed for a newer one.
+    A peer that asks at once is never kept out by peers that only connect; one whose request lies unread is not closed
+    for a newer one. Who asked counts no more among the silent ones; of those that were turned down, and take their time
+    to go, there are as many as of silent ones, then the oldest is closed.
     """
 
     def __init__(self, room: ConnectionLimits) -> None:
@@ -40,7 +45,11 @@ class Connections:
         self._numbers = count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._per_address: dict[str, dict[int, None]] = {}
-        self._associations: set[int] = set()
+        self._judged: dict[int, socket.socket] = {}
+        self._turned_down: dict[int, socket.socket] = {}
+        self._addresses: dict[int, str] = {}
+        self._associations: dict[int, str] = {}
+        """The calling AE title of each."""
         self._mutex = threading.Lock()
 
     def arrive(self, connection: socket.socket, address: str) -> int | None:
@@ -58,22 +67,45 @@ class Connections:
             number = next(self._numbers)
             self._waiting[number] = _Waiting(address=address, connection=connection.dup())
             self._per_address.setdefault(address, {})[number] = None
+            self._addresses[number] = address
             return number
 
-    def enter(self, number: int) -> bool:
-        """The connection asks for an association: is there room?"""
+    def judge(self, number: int) -> None:
+        """The connection's request is being judged."""
         with self._mutex:
-            self._forget(number)
-            if len(self._associations) >= self._room.associations:
+            if number in self._waiting:
+                self._judged[number] = self._take(number)
+
+    def turn_down(self, number: int) -> None:
+        """The request was turned down: its peer is to go."""
+        with self._mutex:
+            if (connection := self._judged.pop(number, None)) is None:
+                return
+            self._turned_down[number] = connection
+            if len(self._turned_down) > self._room.silent:
+                oldest = self._turned_down.pop(next(iter(self._turned_down)))
+                _shut(oldest)
+                oldest.close()
+
+    def enter(self, number: int, calling_ae_title: str) -> bool:
+        """The connection's peer was admitted: is there room for its association?"""
+        with self._mutex:
+            address = self._addresses.get(number)
+            titled = sum(title == calling_ae_title for title in self._associations.values())
+            beside = sum(self._addresses.get(other) == address for other in self._associations)
+            most = self._room.associations_per_peer
+            if len(self._associations) >= self._room.associations or titled >= most or beside >= most:
                 return False
-            self._associations.add(number)
+            self._forget(number)
+            self._associations[number] = calling_ae_title
             return True
 
     def leave(self, number: int) -> None:
         """The connection is over."""
         with self._mutex:
             self._forget(number)
-            self._associations.discard(number)
+            self._addresses.pop(number, None)
+            self._associations.pop(number, None)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -92,14 +124,21 @@ class Connections:
         return False
 
     def _forget(self, number: int) -> None:
-        waiting = self._waiting.pop(number, None)
-        if waiting is None:
-            return
-        waiting.connection.close()
+        """Give up the descriptor of a connection that has no association, or has one now."""
+        if number in self._waiting:
+            self._take(number).close()
+        for kept in (self._judged, self._turned_down):
+            if (connection := kept.pop(number, None)) is not None:
+                connection.close()
+
+    def _take(self, number: int) -> socket.socket:
+        """The descriptor of a silent connection, which is silent no more."""
+        waiting = self._waiting.pop(number)
         own = self._per_address[waiting.address]
         own.pop(number, None)
         if not own:
             del self._per_address[waiting.address]
+        return waiting.connection
 
 
 def _has_unread(connection: socket.socket) -> bool:

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 __all__ = ["Control", "Message", "Verb"]
 
-_MESSAGE = struct.Struct(">BQ")
+_MESSAGE = struct.Struct(">BQ16s")
 
 
 class Verb(IntEnum):
@@ -23,10 +23,13 @@ class Verb(IntEnum):
     READY = 5
     """Child: it serves (of no connection)."""
     ENTER = 6
-    """Child: it asks for an association."""
-    LEAVE = 7
+    """Child: its peer, whose AE title comes along, was admitted."""
+    JUDGE = 7
+    TURN_DOWN = 8
+    """Child: its request is being judged; it was turned down."""
+    LEAVE = 9
     """Child: it is over."""
-    ALIVE = 8
+    ALIVE = 10
     """Child: a sign of life (of no connection)."""
 
 
@@ -36,6 +39,7 @@ class Message:
 
     verb: Verb
     number: int
+    title: str
     descriptor: int | None
 
 
@@ -49,13 +53,13 @@ class Control:
         """So long is waited for a message, and for room to send one."""
         self._end.settimeout(seconds)
 
-    def say(self, verb: Verb, number: int = 0, connection: socket.socket | None = None) -> None:
+    def say(self, verb: Verb, number: int = 0, *, title: str = "", connection: socket.socket | None = None) -> None:
         """Send a message; whole, as it is far smaller than what a local socket takes at once.
 
         Raises:
             OSError: the other is gone.
         """
-        message = _MESSAGE.pack(verb, number)
+        message = _MESSAGE.pack(verb, number, title.encode())
         if connection is None:
             self._end.sendall(message)
         else:
@@ -80,8 +84,13 @@ class Control:
             return None
         if not data:
             return None
-        verb, number = _MESSAGE.unpack(data)
-        return Message(verb=Verb(verb), number=number, descriptor=descriptors[0] if descriptors else None)
+        verb, number, title = _MESSAGE.unpack(data)
+        return Message(
+            verb=Verb(verb),
+            number=number,
+            title=title.rstrip(b"\0").decode(),
+            descriptor=descriptors[0] if descriptors else None,
+        )
 
     def hang_up(self) -> None:
         """Say that this was all."""

@@ -18,6 +18,8 @@ from dicom_node.network.contexts import (
 from dicom_node.network.protocol import Limits, MessageService, Slots
 from dicom_node.network.tls import TlsError, certificate_folder, handshake
 from dicom_node.network.upper_layer import Negotiator
+from dicom_node.network.wire import address_of
+from dicom_node.peers.admission import BY_TLS
 from dicom_node.receiver.association import Association
 from dicom_node.settings import Settings
 from dicom_node.storage.archive import Archive
@@ -74,7 +76,7 @@ class Engine:
     def take(self, connection: socket.socket, number: int, *, secure: bool) -> None:
         """Serve a connection; on an end, however it comes, its slot is given back."""
         try:
-            address = connection.getpeername()[0]
+            address = address_of(connection.getpeername()[0])
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # the peer is gone already
             connection.close()
@@ -94,7 +96,13 @@ class Engine:
         )
         with self._mutex:
             self._associations.add(association)
-        association.start()
+        try:
+            association.start()
+        except RuntimeError:  # the system gives no more threads: this one is turned away, and those that run go on
+            _log.warning("connection.unserved", address=address)
+            self._forget(association)
+            connection.close()
+            self._slots.leave(number)
 
     def stop(self) -> None:
         """Take nothing new, answer what is in flight, abort what is open, and leave nothing behind."""
@@ -116,11 +124,11 @@ class Engine:
 
     def _handshake(self, connection: socket.socket) -> socket.socket:
         assert self._certificates is not None  # noqa: S101 - settings give the TLS port its folder
-        address = connection.getpeername()[0]
+        address = address_of(connection.getpeername()[0])
         try:
             return handshake(connection, self._certificates.server_context(), deadline_s=self._tls_timeout_s)
         except TlsError as error:
-            self._intake.note_unencrypted(str(error), address=address)
+            self._intake.refused(f"{BY_TLS}{error}", address=address)
             raise
 
     def _forget(self, association: Association) -> None:

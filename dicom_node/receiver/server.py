@@ -54,6 +54,7 @@ def _run(
     connections = Connections(
         ConnectionLimits(
             associations=receiver.max_associations,
+            associations_per_peer=receiver.max_associations_per_peer,
             silent=receiver.max_silent,
             silent_per_address=receiver.max_silent_per_address,
         )

@@ -58,6 +58,9 @@ class Receiver(_Section):
     max_associations: int = Field(
         default=50, ge=1, description="Associations open at once; more are rejected as transient."
     )
+    max_associations_per_peer: int = Field(
+        default=25, ge=1, description="... of one calling AE title, and from one address."
+    )
     max_pdu_bytes: int = Field(default=131072, ge=16384, description="Largest PDU that is negotiated.")
     max_instance_bytes: int = Field(
         default=2_147_483_648, ge=1_048_576, description="Largest dataset that is accepted."

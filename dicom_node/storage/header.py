@@ -1,6 +1,5 @@
 """What the index keeps of an instance's header: identity, geometry and descriptions, decoded from its bytes."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -99,6 +98,8 @@ class IndexedHeader:
     patient_sex: str = field(repr=False)
     modality: str
     fields: Mapping[str, object] = field(repr=False)
+    dropped: tuple[str, ...] = ()
+    """Keywords of the geometry that was not taken over: no finite numbers, or beyond all reason."""
 
 
 def read_header(outline: DatasetOutline) -> IndexedHeader:
@@ -117,9 +118,12 @@ def read_header(outline: DatasetOutline) -> IndexedHeader:
     fields["number_of_frames"] = outline.integer(NUMBER_OF_FRAMES) or 1
     if image_type := outline.text(_IMAGE_TYPE):
         fields["image_type"] = [value.strip() for value in image_type.split("\\")]
-    if thickness := _decimals(outline, _THICKNESS, 1):
+    thickness = _decimals(outline, _THICKNESS, 1, _FARTHEST_MM)
+    position = _decimals(outline, _POSITION, 3, _FARTHEST_MM)
+    orientation = _decimals(outline, _ORIENTATION, 6, _LONGEST_COSINE)
+    if thickness:
         fields["slice_thickness_mm"] = thickness[0]
-    fields.update(_geometry(outline))
+    fields.update(_geometry(position, orientation))
     return IndexedHeader(
         sop_class_uid=outline.text(_SOP_CLASS),
         sop_instance_uid=outline.text(_SOP_INSTANCE),
@@ -131,16 +135,20 @@ def read_header(outline: DatasetOutline) -> IndexedHeader:
         patient_sex=outline.text(_SEX).upper(),
         modality=outline.text(_MODALITY),
         fields=fields,
+        dropped=tuple(
+            keyword
+            for keyword, tag, taken in (
+                ("SliceThickness", _THICKNESS, thickness),
+                ("ImagePositionPatient", _POSITION, position),
+                ("ImageOrientationPatient", _ORIENTATION, orientation),
+            )
+            if outline.text(tag) and not taken
+        ),
     )
 
 
-def _geometry(outline: DatasetOutline) -> dict[str, object]:
+def _geometry(position: list[float], orientation: list[float]) -> dict[str, object]:
     """Position, orientation, and the position along the slice normal in mm (PS3.3 C.7.6.2.1.1)."""
-    position, orientation = _decimals(outline, _POSITION, 3), _decimals(outline, _ORIENTATION, 6)
-    if any(abs(value) > _FARTHEST_MM for value in position):
-        position = []
-    if any(abs(value) > _LONGEST_COSINE for value in orientation):
-        orientation = []
     found: dict[str, object] = {}
     if position:
         found["image_position_patient_mm"] = position
@@ -153,13 +161,13 @@ def _geometry(outline: DatasetOutline) -> dict[str, object]:
     return found
 
 
-def _decimals(outline: DatasetOutline, tag: int, count: int) -> list[float]:
-    """The finite values of a DS element, or nothing unless there are ``count`` of them."""
+def _decimals(outline: DatasetOutline, tag: int, count: int, most: float) -> list[float]:
+    """The values of a DS element, or nothing unless there are ``count`` of them, none beyond ``most`` or no number."""
     try:
         values = [float(part) for part in outline.text(tag).split("\\")]
     except ValueError:
         return []
-    return values if len(values) == count and all(map(math.isfinite, values)) else []
+    return values if len(values) == count and all(abs(value) <= most for value in values) else []
 
 
 def _encodings(outline: DatasetOutline) -> list[str]:

@@ -232,6 +232,7 @@ class InstanceReception:
             series_instance_uid=header.series_instance_uid,
             bytes=stored.file.size_bytes,
             uid_warning=instance.uid_warning,
+            dropped=header.dropped,
             milliseconds=stored.milliseconds,
         )
 

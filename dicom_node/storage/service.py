@@ -59,12 +59,12 @@ class Intake:
         if refusal is None:
             _log.info("association.accepted", association_id=info.association_id, **info.titles)
             return None
-        self._refusals.note(refusal, **info.titles)
+        self._refusals.note(refusal.words, **info.titles)
         return refusal.rejection
 
-    def note_unencrypted(self, reason: str, *, address: str) -> None:
-        """A connection did not get through the TLS handshake: list it with those that were refused."""
-        self._refusals.note_unencrypted(reason, address=address)
+    def refused(self, reason: str, *, address: str, calling: str = "", called: str = "") -> None:
+        """The network turned somebody away: list it with those that were not admitted."""
+        self._refusals.note(reason, address=address, calling=calling, called=called)
 
     def _judge(self, info: AssociationInfo) -> Refusal | None:
         if self._stopping.is_set():

@@ -1,6 +1,7 @@
 """Storage commitment: what is asked, and what is answered on the same association."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_only_what_is_durable_is_confirmed(store: Store, archive: Archive, keep:
         (CT, "1.2.2"): 0x0110,
         (CT, "1.2.3"): 0x0110,
     }
+
+
+def test_instance_is_read_once_and_in_parts(
+    store: Store, archive: Archive, keep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named thirty times and as large as 64 MiB: one reading, a few MiB of memory, one answer for it."""
+    keep("1.2.1", bytes(64 << 20))
+    read: list[object] = []
+    digest = Archive.digest
+    monkeypatch.setattr(Archive, "digest", lambda self, path: (read.append(path), digest(self, path))[1])
+    tracemalloc.start()
+
+    judgement = judge(store, archive, [(CT, "1.2.1")] * 30)
+
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+    assert len(read) == 1
+    assert judgement.committed == ((CT, "1.2.1"),)
 
 
 def test_the_newest_version_is_judged(store: Store, archive: Archive, keep: Callable[..., Path]) -> None:

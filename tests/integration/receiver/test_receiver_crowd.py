@@ -122,7 +122,7 @@ def test_real_client_gets_in_past_a_crowd(processes: int, start_receiver: Call, 
 
 def test_two_hundred_real_clients_all_get_an_answer(start_receiver: Call, connect: Call) -> None:
     """Of 200 that ask at once, those within the limit get in, the others are rejected for now; none is left hanging."""
-    receiver = start_receiver(max_associations=50)
+    receiver = start_receiver(max_associations=50, max_associations_per_peer=50)
     answers: list[int] = []
 
     def ask() -> None:
@@ -137,3 +137,72 @@ def test_two_hundred_real_clients_all_get_an_answer(start_receiver: Call, connec
     assert len(answers) == 200
     assert answers.count(ACCEPT) == 50
     assert answers.count(REJECT) == 150
+
+
+def refusals(receiver: Any) -> dict[str, tuple[str, str]]:
+    """Who was refused, from where and why."""
+    return {one.calling_ae_title: (one.address, one.reason) for one in receiver.store.peers.refusals()}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_callers_that_are_refused_take_no_place(processes: int, start_receiver: Call, connect: Call) -> None:
+    """Ten unknown callers that keep their socket after the rejection: whoever is known gets in all the same."""
+    receiver = start_receiver(processes=processes, max_associations=2)
+    unknown = [connect(receiver) for _ in range(10)]
+    for number, peer in enumerate(unknown):
+        peer.socket.sendall(associate_request(calling=f"NOBODY{number}"))
+        assert peer.read_pdu() == (REJECT, b"\0\1\1\3")
+
+    assert [connect(receiver).associate() for _ in range(2)] == [ACCEPT, ACCEPT]
+
+    assert all(f"NOBODY{number}" in refusals(receiver) for number in range(10))
+    assert all(peer.is_closed() for peer in unknown)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_one_peer_does_not_shut_out_another(processes: int, start_receiver: Call, connect: Call) -> None:
+    """A known peer with idle associations has its share, and is told and listed; another's title gets in elsewhere."""
+    receiver = start_receiver(processes=processes, max_associations=4, max_associations_per_peer=2)
+    idle = [connect(receiver) for _ in range(3)]
+    assert [peer.associate() for peer in idle] == [ACCEPT, ACCEPT, REJECT]
+    assert "as many associations" in refusals(receiver)["SCANNER"][1]
+
+
+def test_request_that_cannot_be_read_is_listed(start_receiver: Call, connect: Call) -> None:
+    """A title with control characters is aborted; the administrator sees from where, and why."""
+    receiver = start_receiver()
+    peer = connect(receiver)
+    peer.socket.sendall(associate_request(calling="SCAN\x07NER"))
+    assert peer.is_closed()
+    assert "control characters" in refusals(receiver)[""][1]
+
+
+def test_address_is_ipv4_where_all_is_listened_on(start_receiver: Call, connect: Call) -> None:
+    """On ``::`` an IPv4 caller is known by its IPv4 address, in rules and in the list of those refused."""
+    receiver = start_receiver(host="::")
+    assert connect(receiver).associate() == ACCEPT
+    assert connect(receiver).associate(calling="NOBODY") == REJECT
+    assert refusals(receiver)["NOBODY"][0] == "127.0.0.1"
+
+
+def test_system_that_gives_no_thread_costs_one_connection(
+    start_receiver: Call, connect: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that no thread can be had for is turned away; the open association goes on, and so does the next."""
+    receiver = start_receiver()
+    running = connect(receiver)
+    assert running.associate() == ACCEPT
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("association-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert all(connect(receiver).is_closed() for _ in range(3))
+
+    running.socket.sendall(struct.pack(">BBI", RELEASE_RQ, 0, 4) + bytes(4))
+    assert running.read_pdu() == (RELEASE_RP, bytes(4))
+    assert connect(receiver).associate() == ACCEPT

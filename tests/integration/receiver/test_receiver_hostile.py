@@ -93,6 +93,28 @@ def test_deflated_bomb_is_refused_without_memory(start_receiver: Call, connect: 
     assert (receiver.archived(), receiver.temporary()) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("damage", "status"),
+    [(lambda z: z, 0), (lambda z: z[:-30], 0xC210), (lambda _: b"\xff" * 64, 0xC210), (lambda z: z + b"junk", 0xC210)],
+    ids=["whole", "cut off", "nonsense", "followed by more"],
+)
+def test_deflated_stream_is_whole_or_cannot_be_parsed(
+    damage: Call, status: int, start_receiver: Call, connect: Call, make_slice: Call
+) -> None:
+    """A deflated data set that breaks off, or is none, gets 0xC210 as any other does."""
+    receiver = start_receiver()
+    dataset = make_slice()
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = deflater.compress(encode(dataset)) + deflater.flush()
+    peer = connect(receiver)
+    assert peer.associate(syntax=DEFLATED) == ACCEPT
+
+    command = data_pdu(store_command(str(dataset.SOPInstanceUID)), 3)
+    peer.socket.sendall(command + b"".join(fragments(damage(deflated + b"\0" * (len(deflated) % 2)))))
+
+    assert peer.status() == status
+
+
 def test_abort_within_a_dataset_leaves_nothing(
     start_receiver: Call, connect: Call, make_slice: Call, eventually: Call
 ) -> None:

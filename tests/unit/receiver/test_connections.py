@@ -28,7 +28,7 @@ def pair() -> Iterator[Callable[[], Pair]]:
 @pytest.fixture
 def service() -> Iterator[Connections]:
     """ConnectionLimits for two associations, three silent connections, two of them from one address."""
-    connections = Connections(ConnectionLimits(associations=2, silent=3, silent_per_address=2))
+    connections = Connections(ConnectionLimits(associations=2, associations_per_peer=2, silent=3, silent_per_address=2))
     yield connections
     for number in range(1, 10):
         connections.leave(number)
@@ -73,9 +73,9 @@ def test_associations_are_limited_and_given_back(service: Connections, pair: Cal
     """As many enter as there is room for; one that leaves makes room."""
     numbers = [service.arrive(pair()[1], f"10.0.0.{number}") for number in range(3)]
 
-    assert [service.enter(number) for number in numbers if number is not None] == [True, True, False]
+    assert [service.enter(number, "CT1") for number in numbers if number is not None] == [True, True, False]
     service.leave(numbers[0] or 0)
-    assert service.enter(numbers[2] or 0)
+    assert service.enter(numbers[2] or 0, "CT1")
     assert service.counts == (0, 2)
 
 
@@ -83,3 +83,44 @@ def test_leaving_twice_or_unknown_changes_nothing(service: Connections) -> None:
     """A process that dies may tell of a connection twice."""
     service.leave(99)
     assert service.counts == (0, 0)
+
+
+@pytest.mark.parametrize("same", ["title", "address"])
+def test_one_peer_never_has_all(same: str, pair: Callable[[], Pair]) -> None:
+    """By its title, or by its address, a peer has its share; whoever else comes gets in."""
+    connections = Connections(ConnectionLimits(associations=4, associations_per_peer=2, silent=9, silent_per_address=9))
+    titles = ["CT1"] * 3 if same == "title" else ["CT1", "CT2", "CT3"]
+    addresses = [f"10.0.0.{number}" for number in range(3)] if same == "title" else ["10.0.0.1"] * 3
+    numbers = [connections.arrive(pair()[1], address) or 0 for address in addresses]
+    other = connections.arrive(pair()[1], "10.0.0.9") or 0
+
+    entered = [connections.enter(number, title) for number, title in zip(numbers, titles, strict=True)]
+
+    assert entered == [True, True, False]
+    assert connections.enter(other, "CT9")
+    connections.leave(numbers[0])
+    assert connections.enter(numbers[2], titles[2])
+    for number in (*numbers, other):
+        connections.leave(number)
+
+
+def test_who_was_turned_down_takes_nobodys_place(pair: Callable[[], Pair]) -> None:
+    """More callers than there may be silent ones are turned down and stay: newcomers wait, the oldest is closed."""
+    connections = Connections(ConnectionLimits(associations=2, associations_per_peer=2, silent=3, silent_per_address=2))
+    peers: list[socket.socket] = []
+    numbers: list[int] = []
+    for _ in range(5):
+        peer, connection = pair()
+        number = connections.arrive(connection, "10.0.0.1") or 0
+        connections.judge(number)
+        connections.turn_down(number)
+        peers.append(peer)
+        numbers.append(number)
+
+    assert connections.counts == (0, 0)
+    assert [peer.recv(1) for peer in peers[:2]] == [b"", b""]
+    peers[2].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        peers[2].recv(1)
+    for number in numbers:
+        connections.leave(number)

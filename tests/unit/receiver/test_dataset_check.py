@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicom_node.network.dataset_check import DatasetOutline, walk_dataset
+from dicom_node.network.dataset_check import DatasetOutline, walk_dataset, walk_head
 from dicom_node.network.errors import UnparsableDataset
 from dicom_node.storage.header import WANTED
 
@@ -49,6 +49,47 @@ def test_no_proper_prefix_is_accepted(syntax: str, make_dataset: Make, encode: E
     for length in range(len(encoded)):
         with pytest.raises(UnparsableDataset):
             walk(encoded[:length], syntax)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN, RLE])
+@pytest.mark.parametrize("count", [1, 2, 126, 1 << 20])
+def test_zero_bytes_after_the_last_element_are_padding(
+    syntax: str, count: int, make_dataset: Make, encode: Encode
+) -> None:
+    """Some writers fill a block; nothing is missing, whether the head alone or all of it is walked."""
+    encoded = encode(make_dataset(), syntax) + bytes(count)
+
+    assert walk(encoded, syntax).text(0x00080018) == "1.2.3.4"
+    outline = walk_head(encoded, len(encoded), syntax, wanted=WANTED)
+    assert outline is not None
+    assert outline.text(0x00080018) == "1.2.3.4"
+    assert walk_head(encoded[:-count], len(encoded), syntax, wanted=WANTED) is None
+
+
+@pytest.mark.parametrize("padding", [b"\0\0\0\1", b"\0" * 64 + b"x", bytes((1 << 20) + 1)])
+def test_other_bytes_after_the_last_element_are_none(padding: bytes, make_dataset: Make, encode: Encode) -> None:
+    """What is not zero, or more than a block, is not known to be padding."""
+    with pytest.raises(UnparsableDataset):
+        walk(encode(make_dataset(), EXPLICIT) + padding, EXPLICIT)
+
+
+@pytest.mark.parametrize("vr", [b"\0\0", b"  ", b"lo", b"\0 "])
+def test_private_element_without_a_vr_is_passed_over(vr: bytes, make_dataset: Make, encode: Encode) -> None:
+    """Blank, NUL or lower case, with a length of 16 bits, as other receivers read it; a standard element needs one."""
+    encoded = encode(make_dataset(), EXPLICIT)
+    at = encoded.index(struct.pack("<HH", 0x0010, 0x0020))
+    for group in (0x0009, 0x000A):
+        odd = struct.pack("<HH2sH", group, 0x1001, vr, 4) + b"abcd"
+        with contextlib.nullcontext() if group & 1 else pytest.raises(UnparsableDataset):
+            assert walk(encoded[:at] + odd + encoded[at:], EXPLICIT).text(0x00080018) == "1.2.3.4"
+
+
+def test_deflated_bomb_is_no_larger_than_a_thousand_slices() -> None:
+    """Whatever one instance may have: what every later reader would inflate to memory has a bound of its own."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    parts = [deflater.compress(bytes(1 << 20)) for _ in range(513)]
+    with pytest.raises(UnparsableDataset, match="inflates beyond 536870912 bytes"):
+        walk_dataset(b"".join(parts) + deflater.flush(), DEFLATED, wanted=WANTED, max_inflated_bytes=1 << 31)
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])

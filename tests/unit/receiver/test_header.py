@@ -1,5 +1,6 @@
 """What the index keeps of a header."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -57,6 +58,43 @@ def test_geometry_that_makes_no_sense_is_dropped(
     with disable_value_validation():
         header = header_of(make_dataset(**absurd), encode)
     assert "slice_position_mm" not in header.fields
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        (0x00200037, b"1e200\\0\\0\\0\\1e200\\0"),
+        (0x00200037, b"nan\\0\\0\\0\\1\\0"),
+        (0x00200037, b"2\\0\\0\\0\\2\\0"),
+        (0x00200032, b"0\\0\\1.7e308"),
+        (0x00200032, b"0\\0\\-inf"),
+        (0x00200032, b"0\\0"),
+    ],
+)
+def test_absurd_geometry_is_left_out_and_told(make_dataset: Make, encode: Encode, tag: int, value: bytes) -> None:
+    """Not finite, or beyond all reason: no position is made of it, and the keyword is named, the value not."""
+    outline = walk_dataset(encode(make_dataset(), EXPLICIT), EXPLICIT, wanted=WANTED, max_inflated_bytes=1 << 20)
+    changed = DatasetOutline(
+        values={**outline.values, tag: value},
+        little_endian=True,
+        pixel_bytes=outline.pixel_bytes,
+        fragments=None,
+    )
+
+    header = read_header(changed)
+
+    assert "slice_position_mm" not in header.fields
+    assert header.dropped == ("ImageOrientationPatient" if tag == 0x00200037 else "ImagePositionPatient",)
+    assert read_header(outline).dropped == ()
+
+
+@given(st.dictionaries(st.sampled_from([0x00200032, 0x00200037, 0x00180050]), st.lists(st.floats(), min_size=1)))
+def test_whatever_the_numbers_all_are_finite_json(values: dict[int, list[float]]) -> None:
+    """Any floats as geometry make a header that every database takes."""
+    texts = {tag: "\\".join(map(str, numbers)).encode() for tag, numbers in values.items()}
+    header = read_header(DatasetOutline(values=texts, little_endian=True, pixel_bytes=None, fragments=None))
+
+    json.dumps(dict(header.fields), allow_nan=False)
 
 
 def test_patient_does_not_show_in_repr(make_dataset: Make, encode: Encode) -> None:

@@ -57,11 +57,11 @@ def test_flood_of_refusals_is_bounded() -> None:
     book = RefusalBook(lambda *row: written.append(row), burst=20, per_second=2.0, clock=lambda: now[0])
 
     for number in range(1000):
-        book.note(Refusal.CALLING_AE_TITLE, calling=f"X{number}", called="L", address="192.0.2.1")
+        book.note(Refusal.CALLING_AE_TITLE.words, calling=f"X{number}", called="L", address="192.0.2.1")
     assert len(written) == 20
     now[0] = 1.0
     for number in range(10):
-        book.note(Refusal.CALLING_AE_TITLE, calling=f"Y{number}", called="L", address="192.0.2.1")
+        book.note(Refusal.CALLING_AE_TITLE.words, calling=f"Y{number}", called="L", address="192.0.2.1")
 
     assert len(written) == 22
     assert written[0] == ("X0", "L", "192.0.2.1", "the calling AE title is not known")

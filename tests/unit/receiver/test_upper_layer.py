@@ -121,3 +121,59 @@ def test_requests_of_pynetdicom_itself_are_read(negotiator: Negotiator) -> None:
     assert isinstance(answer, Agreement)
     assert answer.contexts == {}
     assert entity.ae_title == "CT1"
+
+
+def item(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", kind, 0, len(content)) + content
+
+
+def extended(encoded: bytes, *, user: bytes = b"", more: bytes = b"") -> bytes:
+    """The request with further user information sub-items, and further items."""
+    position = 74
+    body = encoded[6:74]
+    while position < len(encoded):
+        kind, _, length = struct.unpack_from(">BBH", encoded, position)
+        content = encoded[position + 4 : position + 4 + length]
+        body += item(kind, content + user if kind == 0x50 else content)
+        position += 4 + length
+    return struct.pack(">BBI", 1, 0, len(body + more)) + body + more
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"user": item(0x5F, b"abcd")},
+        {"more": item(0x60, b"abcd")},
+        {"user": item(0x58, b"\6\1" + struct.pack(">H", 1) + b"a" + b"\0\0")},
+        {"user": item(0x58, b"\1\0\0\0\0\0")},
+        {"user": item(0x59, b"")},
+        {
+            "more": item(
+                0x20, bytes((9, 0, 0, 0)) + item(0x30, CT.encode()) + item(0x40, RLE.encode()) + item(0x7E, b"x")
+            )
+        },
+    ],
+)
+def test_items_that_nobody_knows_are_ignored(odd: dict[str, bytes], negotiator: Negotiator) -> None:
+    """A later edition's item, or sub-item, changes nothing (PS3.8 section 9.3.1): what is known is agreed on."""
+    plain = negotiator.negotiate(read_proposal(request((CT, [EXPLICIT]))))
+    agreement = negotiator.negotiate(read_proposal(extended(request((CT, [EXPLICIT])), **odd)))
+    assert isinstance(plain, Agreement)
+    assert isinstance(agreement, Agreement)
+    assert agreement.contexts[1] == plain.contexts[1]
+
+
+def test_item_that_breaks_off_is_no_request(negotiator: Negotiator) -> None:
+    """A length beyond the end is told, not guessed at."""
+    broken = extended(request((CT, [EXPLICIT])), more=struct.pack(">BBH", 0x60, 0, 9) + b"abcd")
+    with pytest.raises(InvalidPdu):
+        negotiator.negotiate(read_proposal(broken))
+
+
+@pytest.mark.parametrize("padding", [b" ", b"\0"])
+def test_titles_are_read_without_their_padding(padding: bytes) -> None:
+    """Spaces are the Standard's, NUL is some devices'."""
+    encoded = request((CT, [EXPLICIT]))
+    titles = b"LUNGSENTRY".ljust(16, padding) + b"CT1".ljust(16, padding)
+    proposal = read_proposal(encoded[:10] + titles + encoded[42:])
+    assert (proposal.called_ae_title, proposal.calling_ae_title) == ("LUNGSENTRY", "CT1")
