@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERIES ?=
 OUT ?= demo-output
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := "uv>=0.13,<1"
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header --no-annotate
 
-.PHONY: demo test check bench fuzz format peers clean
+.PHONY: demo test check bench fuzz format lock sbom audit lowest newest peers clean
 
 # torch is installed first and alone, so that its CPU build is taken where one is at hand.
 $(READY): pyproject.toml
@@ -40,9 +43,32 @@ bench: $(READY)  ## figures, printed with the machine's name
 fuzz: $(READY)  ## hostile PDUs, commands and data sets, many more than the tests send
 	LUNGSENTRY_FUZZ=$${LUNGSENTRY_FUZZ:-2000} $(BIN)/python -m pytest tests/fuzz --timeout=0
 
+lock: $(READY)  ## requirements.lock: the default install in the versions that are tested, with hashes
+	$(PIP) $(UV)
+	$(COMPILE) --generate-hashes --output-file requirements.lock
+
+sbom: $(READY)  ## sbom.json: what the lock file installs, as CycloneDX
+	$(PIP) "cyclonedx-bom>=7,<8"
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-format JSON --output-file sbom.json
+
+audit: $(READY)  ## known vulnerabilities of what the lock file installs; asks a service on the network
+	$(PIP) "pip-audit>=2.10,<3"
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
+lowest newest: $(READY)  ## the unit tests on the lowest versions that pyproject.toml allows, or on the newest
+	$(PIP) $(UV)
+	mkdir -p build
+	$(COMPILE) --extra dev $(if $(filter lowest,$@),--resolution lowest-direct,--upgrade) --output-file build/$@.txt
+	$(BIN)/python -m venv --clear build/$@
+	build/$@/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.*"
+	grep -v -E "^(torch|triton|nvidia|cuda)[-=a-z0-9]*==" build/$@.txt >build/$@-rest.txt
+	build/$@/bin/python -m pip install --quiet --disable-pip-version-check --requirement build/$@-rest.txt
+	build/$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	build/$@/bin/python -m pytest tests/unit
+
 peers:  ## the peers the integration tests talk to, on Debian (needs root)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends dcmtk orthanc dicom3tools pixelmed-apps default-jre-headless strace
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(OUT) sbom.json build dist *.egg-info
