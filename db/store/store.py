@@ -11,6 +11,7 @@ from db.store.artefacts import Artefacts
 from db.store.audit import Audit
 from db.store.commitments import Commitments
 from db.store.deliveries import Deliveries
+from db.store.examinations import Examinations
 from db.store.failing_units import FailingUnits
 from db.store.feed import Feed
 from db.store.feedback import FeedbackRoom
@@ -69,6 +70,7 @@ class Store:
         self.sessions = Sessions(database=database, clock=clock)
         self.surroundings = Surroundings(database=database, clock=clock)
         self.feed = Feed(database=database, clock=clock)
+        self.examinations = Examinations(database=database, clock=clock)
         self.feedback = FeedbackRoom(database=database, clock=clock)
         self.audit = Audit(database=database, clock=clock)
 

@@ -22,6 +22,8 @@ _LOBES: dict[Lobe, str] = {
 _GRADES = (1.0, 5.0, 25.0)
 """Shares (percent) from which a lobe is drawn a shade stronger; below a tenth of one it counts as clear."""
 _CLEAR_PERCENT = 0.1
+_LABEL_APART = 20.0
+"""Dates of a trend closer than this would lie on each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class TrendPoint:
     percent: float
     date: str
     ctac: bool
+    labelled: bool
 
 
 def bar_of(region: RegionFindings, full_percent: float = _FULL_PERCENT) -> Bar:
@@ -71,9 +74,15 @@ def trend_of(points: Sequence[tuple[str, float, bool]]) -> tuple[TrendPoint, ...
     dates = [date for date, _, _ in points]
     spread = days_between(dates[0], dates[-1]) or 0
     most = max(percent for _, percent, _ in points) or 1.0
+    places = [
+        round(6 + 88 * _share(index, days_between(dates[0], date), spread, len(points)), 2)
+        for index, date in enumerate(dates)
+    ]
     return tuple(
         TrendPoint(
-            x=round(6 + 88 * _share(index, days_between(dates[0], date), spread, len(points)), 2),
+            x=places[index],
+            labelled=index in {0, len(points) - 1}
+            or min(places[index] - places[index - 1], places[-1] - places[index]) >= _LABEL_APART,
             y=round(54 - 44 * percent / most, 2),
             percent=percent,
             date=_short(date),

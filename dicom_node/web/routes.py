@@ -2,12 +2,27 @@
 
 from db import UserRole
 from dicom_node.web.gate import EVERYBODY, PUBLIC, Page
-from dicom_node.web.pages import account, audit, case, deciding, flagged, live, sign_in, users
+from dicom_node.web.pages import (
+    account,
+    audit,
+    case,
+    deciding,
+    examinations,
+    flagged,
+    help_page,
+    live,
+    models,
+    node,
+    patients,
+    sign_in,
+    users,
+)
 
 __all__ = ["PAGES"]
 
 _READER = frozenset({UserRole.READER})
 _ADMINISTRATOR = frozenset({UserRole.ADMINISTRATOR})
+_SCIENTIST = frozenset({UserRole.SCIENTIST})
 _AUDITOR = frozenset({UserRole.AUDITOR})
 
 PAGES: tuple[Page, ...] = (
@@ -29,6 +44,19 @@ PAGES: tuple[Page, ...] = (
     Page(path="/alerts/{alert:int}/run-again", handler=deciding.run_again, roles=_READER, method="POST"),
     Page(path="/alerts/{alert:int}/reveal", handler=deciding.reveal, roles=_READER, method="POST"),
     Page(path="/alerts/{alert:int}/viewer/{viewer}", handler=case.viewer, roles=_READER),
+    Page(path="/patients/{alert:int}", handler=patients.page, roles=_READER),
+    Page(path="/series", handler=examinations.page, roles=_READER | _ADMINISTRATOR | _SCIENTIST),
+    Page(path="/series/{uid}", handler=examinations.series, roles=_READER | _ADMINISTRATOR | _SCIENTIST),
+    Page(path="/series/{uid}/run-again", handler=examinations.run_again, roles=_READER | _ADMINISTRATOR, method="POST"),
+    Page(path="/IHEInvokeImageDisplay", handler=examinations.by_address, roles=_READER),
+    Page(path="/a/{accession}", handler=examinations.by_address, roles=_READER),
+    Page(path="/s/{study}", handler=examinations.by_address, roles=_READER),
+    Page(path="/node", handler=node.page, roles=_ADMINISTRATOR),
+    Page(path="/node/peers/allow", handler=node.allow, roles=_ADMINISTRATOR, method="POST"),
+    Page(path="/node/peers/remove", handler=node.remove, roles=_ADMINISTRATOR, method="POST"),
+    Page(path="/models", handler=models.page, roles=_ADMINISTRATOR | _SCIENTIST),
+    Page(path="/models.csv", handler=models.export, roles=_SCIENTIST),
+    Page(path="/help", handler=help_page.page, roles=EVERYBODY),
     Page(path="/logout", handler=sign_in.leave, roles=EVERYBODY, method="POST"),
     Page(path="/me", handler=account.page, roles=EVERYBODY),
     Page(path="/me/preferences", handler=account.prefer, roles=EVERYBODY, method="POST"),

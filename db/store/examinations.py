@@ -1,0 +1,106 @@
+"""Every series with its study, by page: for who looks for what became of an examination."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, or_, select
+
+from db.rows import AlertRow, ResultRow, SeriesRow, StudyRow
+from db.series_state import SeriesState
+from db.store.conversion import series_of
+from db.store.lookup import begins_with, ends_with
+from db.store.room import Room
+from db.values import SeriesRecord
+
+__all__ = ["Examination", "Examinations"]
+
+COUNTED = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """A series, its study, and what came of it. ``patient_id`` and ``accession_number`` are identifying."""
+
+    series: SeriesRecord
+    calling_ae_title: str
+    study_description: str
+    study_date: str
+    patient_id: str = field(repr=False)
+    accession_number: str = field(repr=False)
+    burden_percent: float | None
+    alert_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examinations(Room):
+    """Series as people look for them."""
+
+    def page(
+        self, *, states: Collection[SeriesState] = (), found: str = "", offset: int = 0, limit: int = 50
+    ) -> tuple[tuple[Examination, ...], int]:
+        """Series in these states (none given: in all), the last received first; and how many, up to ten thousand.
+
+        ``found`` is the beginning of an accession number or patient ID, or either end of a UID.
+        """
+        with self.database.read() as session:
+            wanted = select(SeriesRow.series_instance_uid).join(
+                StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid
+            )
+            if states:
+                wanted = wanted.where(SeriesRow.state.in_(sorted(states)))
+            if found:
+                wanted = wanted.where(
+                    or_(
+                        begins_with(session, StudyRow.accession_number, found),
+                        begins_with(session, StudyRow.patient_id, found),
+                        begins_with(session, StudyRow.study_instance_uid, found),
+                        ends_with(session, StudyRow.reversed_uid, found),
+                        begins_with(session, SeriesRow.series_instance_uid, found),
+                        ends_with(session, SeriesRow.reversed_uid, found),
+                    )
+                )
+            order = (SeriesRow.last_received_at.desc(), SeriesRow.series_instance_uid)
+            chosen = wanted.order_by(*order).offset(offset).limit(limit).subquery()
+            rows = session.execute(
+                select(SeriesRow, StudyRow, ResultRow.burden_percent, AlertRow.id)
+                .join(chosen, chosen.c.series_instance_uid == SeriesRow.series_instance_uid)
+                .join(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid)
+                .outerjoin(
+                    ResultRow,
+                    (ResultRow.series_instance_uid == SeriesRow.series_instance_uid)
+                    & ResultRow.superseded_at.is_(None),
+                )
+                .outerjoin(AlertRow, AlertRow.series_instance_uid == SeriesRow.series_instance_uid)
+                .order_by(*order)
+            )
+            found_ones = tuple(
+                Examination(
+                    series=series_of(series),
+                    calling_ae_title=series.calling_ae_title,
+                    study_description=study.study_description,
+                    study_date=study.study_date,
+                    patient_id=study.patient_id,
+                    accession_number=study.accession_number,
+                    burden_percent=burden,
+                    alert_id=alert,
+                )
+                for series, study, burden, alert in rows
+            )
+            total = session.scalar(select(func.count()).select_from(wanted.limit(COUNTED).subquery()))
+            return found_ones, total or 0
+
+    def alerts_of(self, *, study: str = "", accession: str = "") -> tuple[int, ...]:
+        """The alerts of a study by its UID or accession number, the newest first."""
+        statement = (
+            select(AlertRow.id)
+            .join(StudyRow, StudyRow.study_instance_uid == AlertRow.study_instance_uid)
+            .order_by(AlertRow.id.desc())
+        )
+        if study:
+            statement = statement.where(StudyRow.study_instance_uid == study)
+        if accession:
+            statement = statement.where(StudyRow.accession_number == accession)
+        if not (study or accession):
+            return ()
+        with self.database.read() as session:
+            return tuple(session.scalars(statement))

@@ -1,0 +1,111 @@
+"""How models do in readers' eyes: verdicts, positive predictive value with its interval, agreement of a shadow."""
+
+import csv
+import io
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from analysis.findings import Profile
+from db import ModelRole, Verdict
+from dicom_node.web.templating import render
+from dicom_node.web.visit import Visit
+
+__all__ = ["export", "page", "wilson"]
+
+LEAST = 20
+"""Verdicts under which no share is told."""
+_Z = 1.959964
+"""The two-sided 95 % quantile of the normal distribution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """Verdicts of one profile, model and scanner; ``ppv`` in percent with its interval, where there are enough."""
+
+    profile: str
+    model_version: str
+    calling_ae_title: str
+    there: int
+    not_there: int
+    unsure: int
+    ppv: tuple[float, float, float] | None
+
+    @property
+    def count(self) -> int:
+        """Verdicts that say yes or no."""
+        return self.there + self.not_there
+
+
+def page(visit: Visit) -> Response:
+    """What is in use, what readers said, and how the shadow agrees."""
+    store = visit.store
+    shadows = [
+        (model, _shadow(visit, model.reference))
+        for model in store.models.assignments()
+        if model.role is ModelRole.SHADOW
+    ]
+    return render(
+        visit,
+        "models.html",
+        assignments=store.models.assignments(),
+        profiles=list(Profile),
+        figures=figures(visit),
+        least=LEAST,
+        shadows=shadows,
+    )
+
+
+def figures(visit: Visit) -> list[Figure]:
+    """The verdicts, by profile, model and scanner, and all together first."""
+    counts: dict[tuple[str, str, str], dict[Verdict, int]] = defaultdict(lambda: dict.fromkeys(Verdict, 0))
+    for one in visit.store.feedback.counts():
+        counts[one.profile, one.model_version, one.calling_ae_title][one.verdict] += one.count
+        counts["all", "", ""][one.verdict] += one.count
+    ordered = sorted(counts, key=lambda key: (key[0] != "all", key))
+    return [_figure(key, counts[key]) for key in ordered]
+
+
+def export(visit: Visit) -> Response:
+    """The verdicts as a table for other programs: counts only."""
+    visit.audit("verdicts exported")
+    buffer = io.StringIO()
+    lines = csv.writer(buffer)
+    lines.writerow(("profile", "model", "scanner", "there", "not there", "unsure"))
+    for one in figures(visit):
+        lines.writerow((one.profile, one.model_version, one.calling_ae_title, one.there, one.not_there, one.unsure))
+    return Response(
+        buffer.getvalue(),
+        media_type="text/csv",
+        headers={"Content-Disposition": 'attachment; filename="verdicts.csv"'},
+    )
+
+
+def wilson(hits: int, count: int) -> tuple[float, float, float]:
+    """The share in percent, and its 95 % interval (Wilson 1927, JASA 22:209)."""
+    share = hits / count
+    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
+    return 100 * share, 100 * (middle - half), 100 * (middle + half)
+
+
+def _figure(key: tuple[str, str, str], verdicts: dict[Verdict, int]) -> Figure:
+    there, not_there = verdicts[Verdict.THERE], verdicts[Verdict.NOT_THERE]
+    count = there + not_there
+    return Figure(
+        profile=key[0],
+        model_version=key[1],
+        calling_ae_title=key[2],
+        there=there,
+        not_there=not_there,
+        unsure=verdicts[Verdict.UNSURE],
+        ppv=wilson(there, count) if count >= LEAST else None,
+    )
+
+
+def _shadow(visit: Visit, reference: str) -> dict[str, object]:
+    found = visit.store.models.shadows(reference=reference)
+    dice = [one.shadow.lesion_dice for one in found if one.shadow.lesion_dice is not None]
+    return {"count": len(found), "dice": sum(dice) / len(dice) if dice else None}

@@ -1,0 +1,146 @@
+"""Who may ask for what: every address against a table, and texts of headers that would be code."""
+
+import pytest
+from store_bench import ELIGIBLE, SERIES, Bench, instance
+from web_client import Browser, browser_on
+
+from dicom_node.web import Services
+from dicom_node.web.routes import PAGES
+
+R, A, S, U = "rita", "adam", "sven", "aude"  # reader, administrator, scientist, auditor
+ALLOWED = {
+    ("GET", "/"): R,
+    ("GET", "/events"): R + A + S + U,
+    ("GET", "/alerts/{alert:int}"): R,
+    ("GET", "/alerts/{alert:int}/preview"): R,
+    ("GET", "/alerts/{alert:int}/pictures/{name}"): R,
+    ("GET", "/alerts/{alert:int}/pack/{name:path}"): R,
+    ("GET", "/alerts/{alert:int}/earlier/{name:path}"): R,
+    ("GET", "/alerts/{alert:int}/viewer/{viewer}"): R,
+    ("POST", "/alerts/{alert:int}/open"): R,
+    ("POST", "/alerts/{alert:int}/take-up"): R,
+    ("POST", "/alerts/{alert:int}/dismiss"): R,
+    ("POST", "/alerts/{alert:int}/verdict"): R,
+    ("POST", "/alerts/{alert:int}/run-again"): R,
+    ("POST", "/alerts/{alert:int}/reveal"): R,
+    ("GET", "/patients/{alert:int}"): R,
+    ("GET", "/series"): R + A + S,
+    ("GET", "/series/{uid}"): R + A + S,
+    ("POST", "/series/{uid}/run-again"): R + A,
+    ("GET", "/IHEInvokeImageDisplay"): R,
+    ("GET", "/a/{accession}"): R,
+    ("GET", "/s/{study}"): R,
+    ("GET", "/node"): A,
+    ("POST", "/node/peers/allow"): A,
+    ("POST", "/node/peers/remove"): A,
+    ("GET", "/models"): A + S,
+    ("GET", "/models.csv"): S,
+    ("GET", "/help"): R + A + S + U,
+    ("POST", "/logout"): R + A + S + U,
+    ("GET", "/me"): R + A + S + U,
+    ("POST", "/me/preferences"): R + A + S + U,
+    ("POST", "/me/theme"): R + A + S + U,
+    ("POST", "/me/password"): R + A + S + U,
+    ("POST", "/me/sessions"): R + A + S + U,
+    ("GET", "/users"): A,
+    ("POST", "/users"): A,
+    ("POST", "/users/{name}/roles"): A,
+    ("POST", "/users/{name}/enabled"): A,
+    ("POST", "/users/{name}/link"): A,
+    ("GET", "/audit"): U,
+    ("GET", "/audit.csv"): U,
+}
+PUBLIC = {("GET", "/login"), ("POST", "/login"), ("GET", "/join/{token}"), ("POST", "/join/{token}")}
+HOSTILE = ('<script>alert("x")</script>', '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "' onfocus='alert(1)")
+
+
+def test_the_table_knows_every_address():
+    """An address that is added is added here as well, with who may ask for it."""
+    assert {(page.method, page.path) for page in PAGES} == set(ALLOWED) | PUBLIC
+
+
+@pytest.mark.parametrize("who", [R, A, S, U])
+def test_role_sees_what_the_table_allows_and_no_more(services: Services, bench: Bench, who: str):
+    """What a role may not see is not there: 404. Without signing in pages lead to the sign-in, and nothing moves."""
+    bench.analysed()
+    insider, stranger = browser_on(services), browser_on(services)
+    insider.sign_in(who)
+    stranger.get("/login")
+    before = bench.content(without=("audit", "sessions"))
+    for (method, path), allowed in ALLOWED.items():
+        if who in allowed or method == "GET":
+            continue
+        assert insider.post(_filled(path)).status_code == 404, path
+        assert stranger.post(_filled(path)).status_code in {401, 403}, path
+    assert bench.content(without=("audit", "sessions")) == before
+    for (method, path), allowed in ALLOWED.items():
+        if method != "GET" or path == "/events":
+            continue
+        answer = insider.get(_filled(path))
+        if who not in allowed:
+            assert answer.status_code == 404, path
+        elif path in {"/", "/series", "/node", "/models", "/users", "/audit", "/me", "/help", "/series/{uid}"}:
+            assert answer.status_code == 200, path
+        assert stranger.get(_filled(path)).status_code == 303, path
+
+
+def _filled(path: str) -> str:
+    for name, value in {
+        "{alert:int}": "1", "{name:path}": "manifest.json", "{name}": "rita", "{viewer}": "pacs", "{uid}": SERIES,
+        "{accession}": "ACC-1", "{study}": "1.2.3",
+    }.items():  # fmt: skip
+        path = path.replace(name, value)
+    return path
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_headers_is_text(browser: Browser, bench: Bench, text: str):
+    """Descriptions, IDs and accession numbers that would be code stand on the pages as what they are: text."""
+    header = {"slice_position_mm": 1.0, "series_description": text, "study_description": text, "accession_number": text}
+    recorded = bench.store.intake.record_instance(instance(header=header, patient_id=text, calling_ae_title="<b>CT"))
+    bench.store.intake.mark_complete(SERIES, recorded.revision, "in a test")
+    bench.store.jobs.enqueue(SERIES, recorded.revision, ELIGIBLE, 3)
+    alert = bench.record(bench.claim()).alert_id
+    browser.sign_in("rita")
+    for path in (
+        "/",
+        f"/alerts/{alert}",
+        f"/alerts/{alert}/preview",
+        "/series",
+        f"/series/{SERIES}",
+        f"/patients/{alert}",
+    ):
+        page = browser.get(path).text
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "<b>CT" not in page
+        assert "onfocus='alert" not in page
+    assert "49" not in browser.get("/series").text.split("<tbody>")[1].split("</tbody>")[0] or "{{" not in text
+
+
+def test_links_from_elsewhere_lead_to_the_case(browser: Browser, bench: Bench):
+    """IHE Invoke Image Display, and the short ones; after signing in one goes on to where the link led."""
+    alert = bench.analysed().alert_id
+    answer = browser.get("/IHEInvokeImageDisplay?requestType=STUDY&accessionNumber=ACC-1")
+    assert answer.headers["location"].startswith("/login?next=%2FIHEInvokeImageDisplay")
+    browser.sign_in("rita")
+    for path in (
+        "/IHEInvokeImageDisplay?requestType=STUDY&studyUID=1.2.3",
+        "/IHEInvokeImageDisplay?requestType=STUDY&accessionNumber=ACC-1",
+        "/a/ACC-1",
+        "/s/1.2.3",
+    ):
+        assert browser.get(path).headers["location"] == f"/alerts/{alert}"
+    assert browser.get("/IHEInvokeImageDisplay?requestType=PATIENT&patientID=1").status_code == 404
+    assert browser.get("/a/unknown").status_code == 404
+
+
+def test_refused_peer_is_allowed_from_where_it_called(browser: Browser, bench: Bench):
+    """One press lets a scanner in that was refused, from its address alone; the audit tells who did it."""
+    bench.store.peers.record_refusal("CT9", "LUNGSENTRY", "10.1.2.18", "the calling AE title is not known")
+    browser.sign_in("adam")
+    browser.get("/node")
+    assert browser.post("/node/peers/allow", {"ae_title": "CT8", "address": "10.1.2.18"}).status_code == 404
+    assert browser.post("/node/peers/allow", {"ae_title": "CT9", "address": "10.1.2.18"}).status_code == 303
+    assert [(one.ae_title, one.cidr) for one in bench.store.peers.list()] == [("CT9", "10.1.2.18/32")]
+    assert [one.subject for one in bench.store.audit.list(action="peer allowed")] == ["CT9"]
