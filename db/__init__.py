@@ -12,12 +12,13 @@ from db.commitment import (
 from db.engine import backup, current_revision, upgrade
 from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError
 from db.feedback import DismissalReason, Feedback, LooksLike, ReaderExtent, Verdict, VerdictCount
-from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobState
+from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
 from db.series_key import received_series_uid
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import FailingUnits, Store
+from db.store.pruning import AT_ONCE as PRUNED_AT_ONCE
 from db.values import (
     Arrival,
     AssociationRecord,
@@ -50,6 +51,7 @@ __all__ = [
     "ACTIVE_JOB_STATES",
     "COMMITMENT_TRANSITIONS",
     "JOB_TRANSITIONS",
+    "PRUNED_AT_ONCE",
     "SERIES_TRANSITIONS",
     "STEP_TRANSITIONS",
     "Actor",
@@ -71,6 +73,7 @@ __all__ = [
     "Heartbeat",
     "Job",
     "JobEvent",
+    "JobPriority",
     "JobState",
     "LooksLike",
     "ModelAssignment",

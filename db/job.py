@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
-__all__ = ["ACTIVE_JOB_STATES", "JOB_TRANSITIONS", "Job", "JobEvent", "JobState"]
+__all__ = ["ACTIVE_JOB_STATES", "JOB_TRANSITIONS", "Job", "JobEvent", "JobPriority", "JobState"]
 
 
 class JobState(StrEnum):
@@ -27,6 +27,15 @@ class JobEvent(StrEnum):
     GIVE_UP = "give_up"
     CANCEL = "cancel"
     SUPERSEDE = "supersede"
+
+
+class JobPriority(IntEnum):
+    """What goes first, always; within one, the sites that sent take turns."""
+
+    FRESH = 0
+    """An examination that nobody has a result of yet, or that changed."""
+    RERUN = 1
+    """One that was asked for again."""
 
 
 JOB_TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
@@ -57,7 +66,8 @@ class Job:
     """One analysis of one revision of a series.
 
     ``run`` counts the jobs of a revision from 1, ``attempt`` the claims of this job. ``worker`` is the last that
-    claimed it. ``cause`` names why the last attempt failed. Times are aware, in UTC.
+    claimed it. ``site`` is the AE title that sent the series. ``cause`` names why the last attempt failed. Times are
+    aware, in UTC.
     """
 
     id: int
@@ -65,6 +75,8 @@ class Job:
     study_instance_uid: str
     revision: int
     run: int
+    priority: JobPriority
+    site: str
     state: JobState
     attempt: int
     max_attempts: int

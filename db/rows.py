@@ -75,6 +75,16 @@ class Row(DeclarativeBase):
     type_annotation_map = {str: PlainText, datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, float: Float}  # noqa: RUF012
 
 
+_ACTIVE = "state IN ('queued', 'running')"
+_IN_FORCE = "superseded_at IS NULL"
+_MAY_HAVE_INSTANCES = "instances_removed_at IS NULL OR instances_removed_at < last_received_at"
+
+
+def _where(condition: str, *, sqlite: str = "") -> dict[str, Any]:
+    """What makes an index hold only the rows of which this is true; ``sqlite`` where that spells it otherwise."""
+    return {"sqlite_where": text(sqlite or condition), "postgresql_where": text(condition)}
+
+
 def _prefixed(table: str, column: str) -> Index:
     """An index that finds a value, and every value that begins with a text."""
     return Index(f"ix_{table}_{column}", column, postgresql_ops={column: "text_pattern_ops"})
@@ -115,13 +125,15 @@ class SeriesRow(Row):
     __tablename__ = "series"
     __table_args__ = (
         *(_prefixed("series", name) for name in ("series_instance_uid", "reversed_uid")),
-        Index("ix_series_waiting", "state", "last_received_at"),
+        Index("ix_series_newest", "last_received_at", "series_instance_uid"),
+        Index("ix_series_state_newest", "state", "last_received_at", "series_instance_uid"),
+        Index("ix_series_with_instances", "state", "ended_at", **_where(_MAY_HAVE_INSTANCES)),
     )
 
     series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     reversed_uid: Mapped[str]
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), index=True)
-    state: Mapped[str] = mapped_column(index=True)
+    state: Mapped[str]
     revision: Mapped[int]
     modality: Mapped[str]
     series_description: Mapped[str]
@@ -132,7 +144,7 @@ class SeriesRow(Row):
     reason: Mapped[str | None]
     screening: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     first_received_at: Mapped[datetime]
-    last_received_at: Mapped[datetime] = mapped_column(index=True)
+    last_received_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     instances_removed_at: Mapped[datetime | None]
@@ -164,7 +176,6 @@ class InstanceRow(Row):
     removed_at: Mapped[datetime | None]
     slice_position_mm: Mapped[float | None]
     uid_warning: Mapped[bool]
-    header: Mapped[dict[str, Any]]
 
 
 class AssociationRow(Row):
@@ -192,19 +203,18 @@ class AssociationSeriesRow(Row):
 
 
 class JobRow(Row):
-    """A job."""
+    """A job; ``kept`` is one that a result came of. Waiting ones are claimed by priority, then by turn."""
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("series_instance_uid", "revision", "run"),
-        Index("ix_jobs_due", "state", "not_before", "id"),
-        Index(
-            "uq_jobs_active_series",
-            "series_instance_uid",
-            unique=True,
-            sqlite_where=text("state IN ('queued', 'running')"),
-            postgresql_where=text("state IN ('queued', 'running')"),
-        ),
+        Index("ix_jobs_state", "state", "id"),
+        Index("ix_jobs_due", "priority", "turn", "id", "not_before", **_where("state = 'queued'")),
+        Index("ix_jobs_site", "priority", "site", "turn", **_where("state = 'queued'")),
+        Index("ix_jobs_not_before", "not_before", **_where("state = 'queued'")),
+        Index("ix_jobs_oldest", "created_at", **_where("state = 'queued'")),
+        Index("uq_jobs_active_series", "series_instance_uid", unique=True, **_where(_ACTIVE)),
+        Index("ix_jobs_finished", "finished_at", **_where("NOT kept", sqlite="kept = 0")),
     )
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
@@ -212,6 +222,9 @@ class JobRow(Row):
     study_instance_uid: Mapped[str]
     revision: Mapped[int]
     run: Mapped[int]
+    priority: Mapped[int]
+    site: Mapped[str]
+    turn: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str]
     attempt: Mapped[int]
     max_attempts: Mapped[int]
@@ -223,6 +236,7 @@ class JobRow(Row):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    kept: Mapped[bool] = mapped_column(default=False)
 
 
 class ResultRow(Row):
@@ -230,21 +244,17 @@ class ResultRow(Row):
 
     __tablename__ = "results"
     __table_args__ = (
-        Index(
-            "uq_results_in_force",
-            "series_instance_uid",
-            unique=True,
-            sqlite_where=text("superseded_at IS NULL"),
-            postgresql_where=text("superseded_at IS NULL"),
-        ),
+        Index("uq_results_in_force", "series_instance_uid", unique=True, **_where(_IN_FORCE)),
+        Index("ix_results_model", "model_version", "model_name", "series_instance_uid", **_where(_IN_FORCE)),
     )
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
     job_id: Mapped[int] = mapped_column(_BIG, ForeignKey("jobs.id"), unique=True)
     series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), index=True)
-    study_instance_uid: Mapped[str]
+    study_instance_uid: Mapped[str] = mapped_column(index=True)
     revision: Mapped[int]
-    model_version: Mapped[str] = mapped_column(index=True)
+    model_name: Mapped[str]
+    model_version: Mapped[str]
     burden_percent: Mapped[float]
     findings: Mapped[dict[str, Any]]
     screening: Mapped[dict[str, Any]]
@@ -349,7 +359,10 @@ class DeliveryRow(Row):
     """One artefact for one destination."""
 
     __tablename__ = "deliveries"
-    __table_args__ = (Index("ix_deliveries_due", "state", "destination", "not_before", "id"),)
+    __table_args__ = (
+        Index("ix_deliveries_due", "state", "destination", "not_before", "id"),
+        Index("ix_deliveries_state", "state", "id"),
+    )
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
     result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"), index=True)
@@ -374,6 +387,7 @@ class CommitmentRow(Row):
     __table_args__ = (
         UniqueConstraint("calling_ae_title", "transaction_uid"),
         Index("ix_commitments_due", "state", "not_before", "id"),
+        Index("ix_commitments_state", "state", "id"),
     )
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
@@ -390,7 +404,7 @@ class CommitmentRow(Row):
     cause: Mapped[str | None]
     committed_count: Mapped[int | None]
     failed_count: Mapped[int | None]
-    requested_at: Mapped[datetime]
+    requested_at: Mapped[datetime] = mapped_column(index=True)
     answered_at: Mapped[datetime | None]
 
 
@@ -398,6 +412,7 @@ class PerformedStepRow(Row):
     """A modality performed procedure step; ``state`` in the Standard's words."""
 
     __tablename__ = "performed_steps"
+    __table_args__ = (Index("ix_performed_steps_begun_at", "begun_at"),)
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
     sop_instance_uid: Mapped[str] = mapped_column(unique=True)
@@ -447,7 +462,7 @@ class RefusalRow(Row):
     reason: Mapped[str]
     count: Mapped[int]
     first_at: Mapped[datetime]
-    last_at: Mapped[datetime]
+    last_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class FailingUnitRow(Row):
@@ -475,11 +490,28 @@ class HeartbeatRow(Row):
     beat_at: Mapped[datetime]
 
 
+class StateCountRow(Row):
+    """How many more, or fewer, of a kind stand in a state; the sum of all rows is how many do.
+
+    Every move adds a row instead of changing one, so that nobody waits for another; a sweep adds them up.
+    """
+
+    __tablename__ = "state_counts"
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    kind: Mapped[str]
+    state: Mapped[str]
+    count: Mapped[int]
+
+
 class EventRow(Row):
-    """What happened, written with it."""
+    """What happened, written with it; ``kept`` is one that was old enough to go, and tells of something that stands."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_subject", "subject_kind", "subject_id"),)
+    __table_args__ = (
+        Index("ix_events_subject", "subject_kind", "subject_id"),
+        Index("ix_events_passing", "at", **_where("NOT kept", sqlite="kept = 0")),
+    )
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True)
     at: Mapped[datetime]
@@ -492,3 +524,4 @@ class EventRow(Row):
     actor_kind: Mapped[str]
     actor_name: Mapped[str]
     detail: Mapped[str | None]
+    kept: Mapped[bool] = mapped_column(default=False)

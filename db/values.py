@@ -85,7 +85,7 @@ class StoredInstance:
     sha256: str
     received_at: datetime
     removed_at: datetime | None
-    header: Mapping[str, Any]
+    uid_warning: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from dicom_node.settings import Settings, Tls
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.artefacts import ArtefactFolder
 from dicom_node.storage.disk_space import DiskSpace
+from dicom_node.storage.history import History
 from dicom_node.storage.retention import Retention
 from dicom_node.storage.unreferred import Unreferred
 from dicom_node.storage.verification import verify_sample
@@ -36,6 +37,7 @@ COMMITMENT_LANES = 16
 DISK_EVERY_S = 30.0
 UNREFERRED_EVERY_S = 60.0
 """All 256 folders of results in a little more than four hours."""
+COUNTS_EVERY_S = 10.0
 
 
 def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
@@ -56,6 +58,7 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
     reporter = Reporter(settings=settings, store=store)
     archive = Archive(settings.archive_dir)
     retention = Retention(settings=settings.retention, store=store, archive=archive)
+    history = History(settings=settings.retention, store=store)
     leases = Leases(settings=settings, store=store)
     return (
         Sweep(name="completion", every_s=settings.completion.sweep_s, units=triage.completions),
@@ -88,6 +91,8 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
             every_s=UNREFERRED_EVERY_S,
             units=Unreferred(store=store, folder=ArtefactFolder(settings.results_dir)).units,
         ),
+        Sweep(name="counts", every_s=COUNTS_EVERY_S, units=history.counts),
+        Sweep(name="history", every_s=settings.retention.sweep_s, units=history.removals),
         Sweep(name="retention", every_s=settings.retention.sweep_s, units=retention.removals),
     )
 

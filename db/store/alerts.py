@@ -10,6 +10,7 @@ from db.actor import Actor
 from db.errors import StaleState
 from db.rows import AlertRow
 from db.store.conversion import alert_of
+from db.store.lookup import first_of_states
 from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import StoredAlert
@@ -23,9 +24,7 @@ class Alerts(Room):
 
     def list(self, states: Collection[AlertState] | None = None, limit: int | None = None) -> tuple[StoredAlert, ...]:
         """Alerts in these states (none given: in all), the newest first."""
-        statement = select(AlertRow).order_by(AlertRow.id.desc()).limit(limit)
-        if states:
-            statement = statement.where(AlertRow.state.in_(sorted(states)))
+        statement = first_of_states(select(AlertRow), AlertRow, states, (AlertRow.id.desc(),), limit)
         with self.database.read() as session:
             return tuple(alert_of(row) for row in session.scalars(statement))
 

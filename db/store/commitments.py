@@ -12,6 +12,7 @@ from db.actor import Actor
 from db.commitment import CommitmentEvent, CommitmentRequest, CommitmentState, StoredCommitment
 from db.errors import StaleState
 from db.rows import CommitmentRow
+from db.store.lookup import first_of_states
 from db.store.room import Room
 from db.store.transitions import Note, record_event, transition
 
@@ -126,11 +127,12 @@ class Commitments(Room):
             transition(session, row, happened, note, cause=cause, lease_expires_at=None, **changes)
             return _commitment_of(row)
 
-    def list(self, states: Collection[CommitmentState] | None = None) -> tuple[StoredCommitment, ...]:
-        """Commitments in these states (None: in any), the newest first."""
-        statement = select(CommitmentRow).order_by(CommitmentRow.id.desc())
-        if states is not None:
-            statement = statement.where(CommitmentRow.state.in_([state.value for state in states]))
+    def list(
+        self, states: Collection[CommitmentState] | None = None, limit: int | None = None
+    ) -> tuple[StoredCommitment, ...]:
+        """Commitments in these states (none given: in any), the newest first."""
+        newest = (CommitmentRow.id.desc(),)
+        statement = first_of_states(select(CommitmentRow), CommitmentRow, states, newest, limit)
         with self.database.read() as session:
             return tuple(_commitment_of(row) for row in session.scalars(statement))
 

@@ -12,7 +12,7 @@ from alerts.delivery import DeliveryState
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
 from db.actor import Actor, ActorKind
-from db.job import Job, JobState
+from db.job import Job, JobPriority, JobState
 from db.rows import (
     AlertRow,
     ArtefactRow,
@@ -67,6 +67,8 @@ def job_of(row: JobRow) -> Job:
         study_instance_uid=row.study_instance_uid,
         revision=row.revision,
         run=row.run,
+        priority=JobPriority(row.priority),
+        site=row.site,
         state=JobState(row.state),
         attempt=row.attempt,
         max_attempts=row.max_attempts,
@@ -115,7 +117,7 @@ def instance_of(row: InstanceRow) -> StoredInstance:
         sha256=row.sha256,
         received_at=row.received_at,
         removed_at=row.removed_at,
-        header=row.header,
+        uid_warning=row.uid_warning,
     )
 
 

@@ -12,6 +12,7 @@ from db.actor import Actor
 from db.errors import StaleState
 from db.rows import DeliveryRow, ResultRow
 from db.store.conversion import delivery_of
+from db.store.lookup import first_of_states
 from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import StoredDelivery
@@ -130,13 +131,16 @@ class Deliveries(Room):
         self, states: Collection[DeliveryState] | None = None, *, series: str | None = None, limit: int | None = None
     ) -> tuple[StoredDelivery, ...]:
         """Deliveries in these states (none given: in all), the newest first."""
-        statement = select(DeliveryRow).order_by(DeliveryRow.id.desc()).limit(limit)
-        if states:
-            statement = statement.where(DeliveryRow.state.in_(sorted(states)))
+        statement = select(DeliveryRow)
         if series is not None:
             statement = statement.where(DeliveryRow.series_instance_uid == series)
         with self.database.read() as session:
-            return tuple(delivery_of(row) for row in session.scalars(statement))
+            return tuple(
+                delivery_of(row)
+                for row in session.scalars(
+                    first_of_states(statement, DeliveryRow, states, (DeliveryRow.id.desc(),), limit)
+                )
+            )
 
 
 def _due(destination: str, now: datetime) -> Select[DeliveryRow]:

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from analysis.series.verdicts import Screening
 from db.actor import Actor
 from db.errors import StaleState
-from db.job import Job, JobEvent, JobState
+from db.job import Job, JobEvent, JobPriority, JobState
 from db.rows import JobRow, SeriesRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import job_of, to_json
+from db.store.lookup import first_of_states
 from db.store.room import Room, active_job, announce
 from db.store.succession import fall_back, locked_with_rejected, reject, told
 from db.store.transitions import Note, record_event, transition
@@ -69,14 +70,14 @@ class Jobs(Room):
                 rejected_for=None,
                 rejection=None,
             )
-            job = queue_job(session, series, max_attempts, note)
+            job = queue_job(session, series, JobPriority.FRESH, max_attempts, note)
             for uid, one in named.items():
                 if uid in others:
                     reject(session, series, others[uid], one, note)
             return job
 
     def claim(self, worker: str, lease_s: float) -> Job | None:
-        """The longest waiting job that is due, now RUNNING for ``worker``; None where there is none.
+        """The first job in line that is due, now RUNNING for ``worker``; None where there is none.
 
         Nobody else gets it: rows that others hold are skipped (PostgreSQL), or writers follow one another (SQLite).
         """
@@ -184,11 +185,12 @@ class Jobs(Room):
 
     def list(self, states: Collection[JobState] | None = None, limit: int | None = None) -> tuple[Job, ...]:
         """Jobs in these states (none given: in all), the newest first."""
-        statement = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
-        if states:
-            statement = statement.where(JobRow.state.in_(sorted(states)))
+        statement = select(JobRow)
         with self.database.read() as session:
-            return tuple(job_of(row) for row in session.scalars(statement))
+            return tuple(
+                job_of(row)
+                for row in session.scalars(first_of_states(statement, JobRow, states, (JobRow.id.desc(),), limit))
+            )
 
     def get(self, job_id: int) -> Job | None:
         """The job, if there is one."""
@@ -205,7 +207,7 @@ class Jobs(Room):
         return self.waiter.wait(timeout_s)
 
 
-def queue_job(session: Session, series: SeriesRow, max_attempts: int, note: Note) -> Job:
+def queue_job(session: Session, series: SeriesRow, priority: JobPriority, max_attempts: int, note: Note) -> Job:
     """Write the next job of the series' revision; the series is QUEUED already."""
     last_run = session.scalar(
         select(func.max(JobRow.run)).where(
@@ -217,6 +219,9 @@ def queue_job(session: Session, series: SeriesRow, max_attempts: int, note: Note
         study_instance_uid=series.study_instance_uid,
         revision=series.revision,
         run=(last_run or 0) + 1,
+        priority=priority.value,
+        site=series.calling_ae_title,
+        turn=_turn(session, priority, series.calling_ae_title),
         state=JobState.QUEUED.value,
         attempt=0,
         max_attempts=max(1, max_attempts),
@@ -249,9 +254,20 @@ def _due(now: datetime) -> Select[JobRow]:
     return (
         select(JobRow)
         .where(JobRow.state == JobState.QUEUED, JobRow.not_before <= now)
-        .order_by(JobRow.not_before, JobRow.id)
+        .order_by(JobRow.priority, JobRow.turn, JobRow.id)
         .limit(1)
     )
+
+
+def _turn(session: Session, priority: JobPriority, site: str) -> int:
+    """The place in the line of the site's next job: after its last one, and never before who is first in line now.
+
+    So a site that sends a thousand series, and one that sends a single one, are served by turns.
+    """
+    waiting = (JobRow.state == JobState.QUEUED, JobRow.priority == priority.value)
+    first = session.scalar(select(func.min(JobRow.turn)).where(*waiting)) or 0
+    last = session.scalar(select(func.max(JobRow.turn)).where(*waiting, JobRow.site == site))
+    return first if last is None else max(first, last + 1)
 
 
 def _worker_of(row: JobRow) -> Actor:

@@ -106,8 +106,9 @@ class PerformedSteps(Room):
         )
         old = (
             select(PerformedStepRow.id)
+            .where(PerformedStepRow.begun_at < before)
             .where(func.coalesce(PerformedStepRow.ended_at, PerformedStepRow.begun_at) < before, ~series_comes.exists())
-            .order_by(PerformedStepRow.id)
+            .order_by(PerformedStepRow.begun_at)
             .limit(_AT_ONCE)
             .with_for_update()
         )

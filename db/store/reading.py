@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from alerts.alert import AlertState
 from alerts.delivery import DeliveryState
@@ -14,9 +14,11 @@ from analysis.series.verdicts import Screening
 from db.commitment import CommitmentState
 from db.errors import StaleState
 from db.job import JobState
-from db.rows import AlertRow, AssociationRow, CommitmentRow, DeliveryRow, EventRow, JobRow, SeriesRow, StudyRow
+from db.rows import AssociationRow, EventRow, JobRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
 from db.store.conversion import event_of, from_json, series_of
+from db.store.counts import counts_of
+from db.store.lookup import first_of_states, found_uids
 from db.store.room import Room
 from db.values import SeriesRecord, Status, StoredEvent, StudyRecord
 
@@ -45,10 +47,10 @@ class Studies(Room):
             row = session.get(StudyRow, study_instance_uid)
             return None if row is None else _studies(session, [row])[0]
 
-    def uids(self) -> tuple[str, ...]:
-        """The UIDs of all studies."""
+    def find(self, part: str, limit: int) -> tuple[str, ...]:
+        """The UIDs of studies that begin or end with this text, in order, at most so many; if one is it, that one."""
         with self.database.read() as session:
-            return tuple(session.scalars(select(StudyRow.study_instance_uid)))
+            return found_uids(session, StudyRow.study_instance_uid, StudyRow.reversed_uid, part, limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +61,13 @@ class SeriesReading(Room):
         self, *, states: Collection[SeriesState] | None = None, study: str | None = None, limit: int | None = None
     ) -> tuple[SeriesRecord, ...]:
         """Series in these states (none given: in all), the last received first."""
-        statement = select(SeriesRow).order_by(SeriesRow.last_received_at.desc(), SeriesRow.series_instance_uid)
-        if states:
-            statement = statement.where(SeriesRow.state.in_(sorted(states)))
+        statement = select(SeriesRow)
         if study is not None:
             statement = statement.where(SeriesRow.study_instance_uid == study)
+        newest = (SeriesRow.last_received_at.desc(), SeriesRow.series_instance_uid.desc())
         with self.database.read() as session:
-            return tuple(series_of(row) for row in session.scalars(statement.limit(limit)))
+            rows = session.scalars(first_of_states(statement, SeriesRow, states, newest, limit))
+            return tuple(series_of(row) for row in rows)
 
     def get(self, series_instance_uid: str) -> SeriesRecord | None:
         """The series, if there is one."""
@@ -73,10 +75,10 @@ class SeriesReading(Room):
             row = session.get(SeriesRow, series_instance_uid)
             return None if row is None else series_of(row)
 
-    def uids(self) -> tuple[str, ...]:
-        """The UIDs of all series."""
+    def find(self, part: str, limit: int) -> tuple[str, ...]:
+        """The UIDs of series that begin or end with this text, in order, at most so many; if one is it, that one."""
         with self.database.read() as session:
-            return tuple(session.scalars(select(SeriesRow.series_instance_uid)))
+            return found_uids(session, SeriesRow.series_instance_uid, SeriesRow.reversed_uid, part, limit)
 
     def events(self, series_instance_uid: str) -> tuple[StoredEvent, ...]:
         """What happened to the series, its jobs, results, alert and deliveries, in order."""
@@ -99,27 +101,30 @@ class SeriesReading(Room):
 
 def read_status(session: Session) -> Status:
     """How the node stands."""
-    jobs = _counts(session, JobRow.state, JobState)
-    deliveries = _counts(session, DeliveryRow.state, DeliveryState)
-    commitments = _counts(session, CommitmentRow.state, CommitmentState)
-    queued = select(func.min(JobRow.created_at)).where(JobRow.state == JobState.QUEUED)
+    counts = counts_of(session)
+
+    def of(kind: str, states: Iterable[StrEnum]) -> dict[str, int]:
+        return {state.value: counts.get((kind, state.value), 0) for state in states}
+
+    jobs, deliveries, commitments = (
+        of("job", JobState),
+        of("delivery", DeliveryState),
+        of("commitment", CommitmentState),
+    )
+    oldest = select(JobRow.created_at).where(JobRow.state == JobState.QUEUED).order_by(JobRow.created_at).limit(1)
     open_associations = select(func.count()).select_from(AssociationRow).where(AssociationRow.closed_at.is_(None))
+    last = select(SeriesRow.last_received_at).order_by(SeriesRow.last_received_at.desc()).limit(1)
     return Status(
-        series=_counts(session, SeriesRow.state, SeriesState),
+        series=of("series", SeriesState),
         jobs=jobs,
-        alerts=_counts(session, AlertRow.state, AlertState),
+        alerts=of("alert", AlertState),
         deliveries=deliveries,
         commitments=commitments,
         open_associations=session.scalar(open_associations) or 0,
         dead_letters=jobs[JobState.FAILED] + deliveries[DeliveryState.FAILED] + commitments[CommitmentState.FAILED],
-        oldest_queued_at=session.scalar(queued),
-        last_received_at=session.scalar(select(func.max(SeriesRow.last_received_at))),
+        oldest_queued_at=session.scalar(oldest),
+        last_received_at=session.scalar(last),
     )
-
-
-def _counts(session: Session, column: InstrumentedAttribute[str], states: Iterable[StrEnum]) -> dict[str, int]:
-    found = {state: count for state, count in session.execute(select(column, func.count()).group_by(column))}  # noqa: C416
-    return {state.value: found.get(state.value, 0) for state in states}
 
 
 def _row(session: Session, series_instance_uid: str) -> SeriesRow:

@@ -11,7 +11,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from db.actor import Actor
@@ -19,7 +19,6 @@ from db.errors import StoreError
 from db.rows import AssociationSeriesRow, InstanceRow, SeriesRow, StudyRow
 from db.series_key import marked_key
 from db.series_state import SeriesEvent, SeriesState
-from db.store.conversion import cleaned
 from db.store.demographics import note_demographics
 from db.store.room import inserting, locked_series, stop_active_job
 from db.store.transitions import Note, record_event, transition
@@ -54,7 +53,11 @@ _FIND_VERSIONS = select(
     _INSTANCES.c.id,
     _INSTANCES.c.path,
     _INSTANCES.c.removed_at,
-).where(tuple_(_INSTANCES.c.series_instance_uid, _INSTANCES.c.sop_instance_uid).in_(bindparam("pairs", expanding=True)))
+).where(
+    # by pairs SQLite would read the whole table: it takes no list of several columns to an index
+    _INSTANCES.c.series_instance_uid.in_(bindparam("series", expanding=True)),
+    _INSTANCES.c.sop_instance_uid.in_(bindparam("instances", expanding=True)),
+)
 _INSERT_INSTANCES = insert(_INSTANCES).returning(
     _INSTANCES.c.series_instance_uid, _INSTANCES.c.sop_instance_uid, _INSTANCES.c.sha256, _INSTANCES.c.id
 )
@@ -234,8 +237,11 @@ def _locked_series(
 
 def _stored(connection: Connection, instances: Sequence[ReceivedInstance]) -> dict[_Key, Any]:
     """Every version that the index has of these instances."""
-    pairs = sorted({(one.series_instance_uid, one.sop_instance_uid) for one in instances})
-    return {(row[0], row[1], row[2]): row for row in connection.execute(_FIND_VERSIONS, {"pairs": pairs})}
+    wanted = {
+        "series": sorted({one.series_instance_uid for one in instances}),
+        "instances": sorted({one.sop_instance_uid for one in instances}),
+    }
+    return {(row[0], row[1], row[2]): row for row in connection.execute(_FIND_VERSIONS, wanted)}
 
 
 def _note_arrivals(
@@ -343,7 +349,6 @@ def _series_columns(instance: ReceivedInstance) -> dict[str, Any]:
 
 def _columns(instance: ReceivedInstance) -> dict[str, Any]:
     position = instance.header.get("slice_position_mm")
-    header = {name: value for name, value in instance.header.items() if name != "accession_number"}
     return {
         "series_instance_uid": instance.series_instance_uid,
         "sop_instance_uid": instance.sop_instance_uid,
@@ -360,5 +365,4 @@ def _columns(instance: ReceivedInstance) -> dict[str, Any]:
         "removed_at": None,
         "slice_position_mm": float(position) if isinstance(position, int | float) and isfinite(position) else None,
         "uid_warning": instance.uid_warning,
-        "header": cleaned(header),
     }

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, not_, select
+from sqlalchemy import ColumnElement, select, union_all
 from sqlalchemy.orm import Session
 
 from analysis.series.verdicts import Screening
 from db.actor import Actor
 from db.errors import StaleState
-from db.job import Job
+from db.job import Job, JobPriority
 from db.rows import JobRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store.conversion import to_json
@@ -45,7 +45,7 @@ class Requeue(Room):
         if chosen.model_version is not None:
             statement = statement.where(_has_result(_made_by(chosen.model_version)))
         if chosen.not_model_version is not None:
-            statement = statement.where(_has_result(not_(_made_by(chosen.not_model_version))))
+            statement = statement.where(_has_result(*_made_by_others(chosen.not_model_version)))
         with self.database.read() as session:
             return tuple(
                 RequeueCandidate(
@@ -84,7 +84,7 @@ class Requeue(Room):
             session.flush()
             if series.state == SeriesState.ANALYSED:
                 transition(session, series, SeriesEvent.REQUEUE, note, reason=None, ended_at=None)
-            return queue_job(session, series, _attempts(session, series), note)
+            return queue_job(session, series, JobPriority.FRESH, _attempts(session, series), note)
 
 
 def _queue(session: Session, candidate: RequeueCandidate, note: Note) -> Job:
@@ -94,7 +94,7 @@ def _queue(session: Session, candidate: RequeueCandidate, note: Note) -> Job:
     if refusal := _refusal(session, series):
         raise StaleState(f"Series {series.series_instance_uid}: {refusal}.")
     transition(session, series, SeriesEvent.REQUEUE, note, reason=None, ended_at=None)
-    return queue_job(session, series, _attempts(session, series), note)
+    return queue_job(session, series, JobPriority.RERUN, _attempts(session, series), note)
 
 
 def _attempts(session: Session, series: SeriesRow) -> int:
@@ -103,19 +103,30 @@ def _attempts(session: Session, series: SeriesRow) -> int:
     return session.scalar(last.order_by(JobRow.id.desc()).limit(1)) or DEFAULT_ATTEMPTS
 
 
-def _has_result(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """The series has a result in force, and it is one like that."""
-    fitting = select(ResultRow.series_instance_uid).where(ResultRow.superseded_at.is_(None), condition)
-    return SeriesRow.series_instance_uid.in_(fitting)
+def _has_result(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The series has a result in force, and one of these holds of it."""
+    fitting = [
+        select(ResultRow.series_instance_uid).where(ResultRow.superseded_at.is_(None), condition)
+        for condition in conditions
+    ]
+    return SeriesRow.series_instance_uid.in_(union_all(*fitting) if len(fitting) > 1 else fitting[0])
 
 
 def _made_by(wanted: str) -> ColumnElement[bool]:
     """The result is by this version, of any model or, written ``NAME@VERSION``, of the one named."""
     name, _, version = wanted.rpartition("@")
     by_version = ResultRow.model_version == version
+    return by_version & (ResultRow.model_name == name) if name else by_version
+
+
+def _made_by_others(wanted: str) -> tuple[ColumnElement[bool], ...]:
+    """The result is not by it: what comes before and after it in the index of models, each a range of its own."""
+    name, _, version = wanted.rpartition("@")
+    others = (ResultRow.model_version < version, ResultRow.model_version > version)
     if not name:
-        return by_version
-    return and_(by_version, ResultRow.findings["provenance"]["model_name"].as_string() == name)
+        return others
+    same = ResultRow.model_version == version
+    return (*others, same & (ResultRow.model_name < name), same & (ResultRow.model_name > name))
 
 
 def _refusal(session: Session, series: SeriesRow) -> str | None:

@@ -72,6 +72,7 @@ class Results(Room):
                     series_instance_uid=job.series_instance_uid,
                     study_instance_uid=job.study_instance_uid,
                     revision=job.revision,
+                    model_name=findings.provenance.model_name,
                     model_version=findings.provenance.model_version,
                     burden_percent=findings.burden_percent,
                     findings=to_json(findings),
@@ -88,7 +89,7 @@ class Results(Room):
                 delivery_ids = queue_deliveries(session, result, deliveries, note, attempts=delivery_attempts)
                 if older is not None:
                     cancel_deliveries(session, older, note)
-                _end_job(session, row, note)
+                _end_job(session, row, note, kept=True)
                 _end_series(session, series, screening, note)
                 succeed(session, rejected.values(), note)
                 return RecordedResult(
@@ -199,8 +200,8 @@ def _of_patient(session: Session, series_instance_uid: str) -> tuple[StudyRow, .
     return (own, *earlier)
 
 
-def _end_job(session: Session, job: JobRow, note: Note) -> None:
-    transition(session, job, JobEvent.SUCCEED, note, finished_at=note.at, lease_expires_at=None)
+def _end_job(session: Session, job: JobRow, note: Note, *, kept: bool = False) -> None:
+    transition(session, job, JobEvent.SUCCEED, note, finished_at=note.at, lease_expires_at=None, kept=kept)
 
 
 def _end_series(session: Session, series: SeriesRow, screening: Screening, note: Note) -> None:

@@ -25,6 +25,11 @@ _RETENTION = Actor.process("retention")
 REMOVABLE = frozenset({SeriesState.ANALYSED, SeriesState.EXCLUDED, SeriesState.FAILED})
 """A series in any other state is unprocessed: its instances never go, whatever is asked."""
 
+_MAY_HAVE_INSTANCES = SeriesRow.instances_removed_at.is_(None) | (
+    SeriesRow.instances_removed_at < SeriesRow.last_received_at
+)
+"""They were never removed, or some came again since: what an index of its own holds."""
+
 Before = Mapping[SeriesState, datetime]
 """For each state the time before which a series must have ended, and last received something, to be removable."""
 
@@ -53,7 +58,7 @@ class Retention(Room):
             return tuple(
                 session.scalars(
                     select(SeriesRow.series_instance_uid)
-                    .where(or_(*in_time), there.exists())
+                    .where(or_(*in_time), _MAY_HAVE_INSTANCES, there.exists())
                     .order_by(SeriesRow.ended_at)
                 )
             )

@@ -10,6 +10,7 @@ from db.store.alerts import Alerts
 from db.store.artefacts import Artefacts
 from db.store.audit import Audit
 from db.store.commitments import Commitments
+from db.store.counts import Counts
 from db.store.deliveries import Deliveries
 from db.store.examinations import Examinations
 from db.store.failing_units import FailingUnits
@@ -22,6 +23,7 @@ from db.store.leadership import Leadership
 from db.store.models import Models
 from db.store.peers import Peers
 from db.store.performed_steps import PerformedSteps
+from db.store.pruning import Pruning
 from db.store.reading import SeriesReading, Studies, read_status
 from db.store.requeue import Requeue
 from db.store.results import Results
@@ -63,6 +65,8 @@ class Store:
         self.requeue = Requeue(database=database, clock=clock)
         self.models = Models(database=database, clock=clock)
         self.retention = Retention(database=database, clock=clock)
+        self.pruning = Pruning(database=database, clock=clock)
+        self.counts = Counts(database=database, clock=clock)
         self.timekeeping = Timekeeping(database=database, clock=clock)
         self.studies = Studies(database=database, clock=clock)
         self.series = SeriesReading(database=database, clock=clock)

@@ -92,7 +92,8 @@ def _corrections(
         _Correction(
             table=table,
             where=(table.state == waiting)
-            & ((table.not_before > late) | ((table.attempt == 0) & (table.not_before > soon))),
+            & (table.not_before > soon)
+            & ((table.not_before > late) | (table.attempt == 0)),
             column="not_before",
             time=now,
         )

@@ -16,7 +16,7 @@ from db.commitment import COMMITMENT_TRANSITIONS
 from db.errors import StaleState
 from db.job import JOB_TRANSITIONS
 from db.performed_step import STEP_TRANSITIONS
-from db.rows import AlertRow, CommitmentRow, DeliveryRow, EventRow, JobRow, PerformedStepRow, SeriesRow
+from db.rows import AlertRow, CommitmentRow, DeliveryRow, EventRow, JobRow, PerformedStepRow, SeriesRow, StateCountRow
 from db.series_state import SERIES_TRANSITIONS
 
 _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
@@ -27,6 +27,8 @@ _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
     CommitmentRow: ("commitment", "id", COMMITMENT_TRANSITIONS),
     PerformedStepRow: ("performed_step", "sop_instance_uid", STEP_TRANSITIONS),
 }
+COUNTED = frozenset({"series", "job", "alert", "delivery", "commitment"})
+"""The kinds whose states are counted as they change, so that nobody counts the rows."""
 _Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow, CommitmentRow, PerformedStepRow)
 
 
@@ -95,3 +97,13 @@ def record_event(
             detail=note.detail,
         )
     )
+    before, after = moved
+    if kind in COUNTED and before != after:
+        count_states(session, kind, {before or "": -1, after or "": 1})
+
+
+def count_states(session: Session, kind: str, changes: Mapping[str, int]) -> None:
+    """So many more, or fewer, of a kind stand in these states from this transaction on."""
+    rows = [{"kind": kind, "state": state, "count": change} for state, change in changes.items() if state and change]
+    if rows:
+        session.execute(insert(StateCountRow), rows)

@@ -8,7 +8,7 @@ import typer
 
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import epilog
-from dicom_node.cli.options import Json, chosen
+from dicom_node.cli.options import Json, Limit, chosen
 from dicom_node.cli.output import plain, print_json, print_table, text
 
 app = typer.Typer(no_args_is_help=True, help="Storage commitment: what peers asked, and the answers.")
@@ -21,6 +21,7 @@ def list_(
     state: Annotated[
         list[str] | None, typer.Option(metavar="STATE", help="Only pending, answering, answered or failed.")
     ] = None,
+    limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """List requests for storage commitment, the newest first; a failed one names why its answer did not arrive."""
@@ -28,7 +29,7 @@ def list_(
 
     states = chosen(CommitmentState, state)
     with Invocation.of(ctx).store() as store:
-        commitments = store.commitments.list(states)
+        commitments = store.commitments.list(states, limit)
     if as_json:
         listed = [{**plain(one), "references": len(one.references)} for one in commitments]
         print_json({"commitments": listed})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dicom_node.cli.failures import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Sequence
 
     from db import Store
 
@@ -18,35 +18,32 @@ _MOST_NAMED = 5
 _ELLIPSIS = "…"
 
 
-def resolve_uid(given: str, known: Iterable[str], what: str) -> str:
-    """The one known UID that is ``given``, or ends or begins with it; ``what`` names its kind in the error.
+def resolve_uid(given: str, find: Callable[[str, int], Sequence[str]], what: str) -> str:
+    """The one UID that is ``given``, or ends or begins with it; ``what`` names its kind in the error.
+
+    ``find`` gives, of the UIDs that fit a text, so many in order; where one is the text, only that.
 
     Raises:
         CommandError: no UID, or more than one, fits.
     """
     typed = given.strip().strip(_ELLIPSIS).removeprefix("...").removesuffix("...")
-    uids = frozenset(known)
-    if typed in uids:
-        return typed
-    fitting = sorted(uid for uid in uids if typed and (uid.endswith(typed) or uid.startswith(typed)))
+    fitting = find(typed, _MOST_NAMED + 1) if typed else ()
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
         raise CommandError(f"there is no {what} {given}; `lungsentry {_LISTING[what]} list` shows what there is")
-    named = ", ".join(fitting[:_MOST_NAMED]) + (
-        f" and {len(fitting) - _MOST_NAMED} more" if len(fitting) > _MOST_NAMED else ""
-    )
-    raise CommandError(f"{given} fits {len(fitting)} UIDs; give more of it: {named}")
+    more = " and more" if len(fitting) > _MOST_NAMED else ""
+    raise CommandError(f"{given} fits several UIDs; give more of it: {', '.join(fitting[:_MOST_NAMED])}{more}")
 
 
 def resolve_study(store: Store, given: str) -> str:
     """The one study of the store that ``given`` names; see ``resolve_uid``."""
-    return resolve_uid(given, store.studies.uids(), "study")
+    return resolve_uid(given, store.studies.find, "study")
 
 
 def resolve_series(store: Store, given: str) -> str:
     """The one series of the store that ``given`` names; see ``resolve_uid``."""
-    return resolve_uid(given, store.series.uids(), "series")
+    return resolve_uid(given, store.series.find, "series")
 
 
 _LISTING = {"study": "studies", "series": "series"}

@@ -237,7 +237,7 @@ class Delivery(_Section):
 
 
 class Retention(_Section):
-    """How long instances are kept once their series has ended; results and alerts stay."""
+    """How long instances are kept once their series has ended, and what else the node remembers; results stay."""
 
     analysed_days: float | None = Field(
         default=None,
@@ -248,6 +248,13 @@ class Retention(_Section):
     failed_days: float | None = Field(
         default=None, gt=0, description="... of failed series, which somebody may still want to look at."
     )
+    events_days: float = Field(
+        default=365, gt=0, description="Days that events are kept; those of results and alerts that stand stay."
+    )
+    jobs_days: float = Field(default=365, gt=0, description="... and jobs that ended without a result.")
+    commitments_days: float = Field(default=90, gt=0, description="... and answered requests for storage commitment.")
+    associations_days: float = Field(default=30, gt=0, description="... and associations that are closed.")
+    refusals_days: float = Field(default=90, gt=0, description="... and refused callers, of which 10,000 at most.")
     sweep_s: float = Field(default=3600, gt=0, description="Seconds between looks at what may go.")
 
 

@@ -11,7 +11,7 @@ from store_bench import DATABASES, ELIGIBLE, START, decision_of, empty_postgresq
 
 from alerts import AlertState, Category
 from analysis.findings import Profile, QualityLevel
-from db import Actor, Job, JobState, Store, WorklistFilter, upgrade
+from db import Actor, Job, JobPriority, JobState, RequeueFilter, Store, WorklistFilter, upgrade
 from db.store.conversion import to_json
 
 JOB = Job(
@@ -20,6 +20,8 @@ JOB = Job(
     study_instance_uid="1.2",
     revision=1,
     run=1,
+    priority=JobPriority.FRESH,
+    site="CT1",
     state=JobState.SUCCEEDED,
     attempt=1,
     max_attempts=3,
@@ -75,6 +77,11 @@ def test_rows_of_0004_are_read(kind: str, tmp_path: Path) -> None:
             )
         ).entries
         result, (delivery,) = store.results.latest("1.2.3"), store.deliveries.list()
+        status, (job,) = store.status(), store.jobs.list()
+        others = store.requeue.select(RequeueFilter(not_model_version="other@1.0"))
+    assert (status.series["analysed"], status.jobs["succeeded"], status.alerts["open"]) == (1, 1, 1)
+    assert (job.priority, job.site, job.requested_by) == (JobPriority.RERUN, "CT1", "ann")
+    assert [one.series_instance_uid for one in others] == ["1.2.3"]
     assert actors == [
         Actor.process("node"),
         Actor.process("completion"),
@@ -133,7 +140,13 @@ def _fill(url: str) -> None:
         (
             "jobs",
             {"series_instance_uid": "1.2.3", "study_instance_uid": "1.2", "revision": 1, "run": 1, "attempt": 1}
-            | {"state": "succeeded", "max_attempts": 3, "not_before": NOW, "requested_by": "x", "created_at": NOW},
+            | {
+                "state": "succeeded",
+                "max_attempts": 3,
+                "not_before": NOW,
+                "requested_by": "requeue:ann",
+                "created_at": NOW,
+            },
         ),
         (
             "results",

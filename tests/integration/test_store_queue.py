@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_bench import DATABASES, ELIGIBLE, STUDY, Bench, instance, opened
 
-from db import ACTIVE_JOB_STATES, Job, JobState, RequeueFilter, SeriesState, StaleState
+from db import ACTIVE_JOB_STATES, Job, JobPriority, JobState, RequeueFilter, SeriesState, StaleState
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLAIM_ALL = """
@@ -148,3 +148,30 @@ def test_each_job_ends_exactly_once(steps: list[tuple[str, int]]) -> None:
             record = bench.store.series.get(series)
             assert record is not None
             assert record.state in {SeriesState.RECEIVING, SeriesState.ANALYSED, SeriesState.FAILED}
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_fresh_examinations_go_before_re_runs_and_sites_take_turns(database: str, tmp_path: Path) -> None:
+    """A requeue, a site that sends many, then one that sends two: the two sites alternate, the re-runs come last."""
+    with opened(database, tmp_path) as bench:
+
+        def fresh(site: str, number: int) -> None:
+            series = f"1.2.3.{site}{number}"
+            arrival = instance(series=series, calling_ae_title=site)
+            revision = bench.store.intake.record_instance(arrival).revision
+            bench.store.intake.mark_complete(series, revision, "in a test")
+            bench.store.jobs.enqueue(series, revision, ELIGIBLE, 3)
+
+        for number in range(3):
+            fresh("OLD", number)
+            bench.record(bench.claim())
+        bench.store.requeue.apply(bench.store.requeue.select(RequeueFilter(model_version="1.0")), "admin")
+        bench.clock.advance(1)
+        for number in range(4):
+            fresh("BUSY", number)
+        first = bench.claim()
+        for number in range(2):
+            fresh("SMALL", number)
+        claimed = [first, *(bench.claim() for _ in range(8))]
+        assert [job.site for job in claimed] == ["BUSY", *("BUSY", "SMALL") * 2, "BUSY", *["OLD"] * 3]
+        assert [job.priority for job in claimed] == [JobPriority.FRESH] * 6 + [JobPriority.RERUN] * 3

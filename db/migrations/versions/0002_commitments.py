@@ -34,8 +34,3 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_commitments_due", "commitments", ["state", "not_before", "id"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index("ix_commitments_due", table_name="commitments")
-    op.drop_table("commitments")

@@ -47,8 +47,3 @@ def upgrade() -> None:
         op.f("ix_shadow_results_series_instance_uid"), "shadow_results", ["series_instance_uid"], unique=False
     )
     op.create_index("ix_shadow_results_model", "shadow_results", ["model_name", "model_version"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_table("shadow_results")
-    op.drop_table("model_assignments")

@@ -38,9 +38,3 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_performed_series_series_instance_uid"), "performed_series", ["series_instance_uid"], unique=False
     )
-
-
-def downgrade() -> None:
-    op.drop_index(op.f("ix_performed_series_series_instance_uid"), table_name="performed_series")
-    op.drop_table("performed_series")
-    op.drop_table("performed_steps")

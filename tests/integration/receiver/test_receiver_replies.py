@@ -125,7 +125,7 @@ def test_odd_uid_is_stored_with_a_warning_and_is_no_path(  # noqa: PLR0917 - fix
     assoc.release()
 
     (version,) = receiver.store.intake.find_versions(uid)
-    assert version.header["uid_warning"] is True
+    assert version.uid_warning
     outside = [
         path for path in tmp_path.rglob("*") if path.is_file() and receiver.settings.archive_dir not in path.parents
     ]

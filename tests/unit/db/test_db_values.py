@@ -14,7 +14,17 @@ from store_bench import ELIGIBLE, NO_LUNG, decision_of, findings_of, instance
 from alerts import Alert
 from analysis.findings import Findings
 from analysis.series.verdicts import Screening
-from db import BackupRefused, DatabaseUnavailable, Job, JobState, SchemaOutOfDate, StaleState, StoreError, backup
+from db import (
+    BackupRefused,
+    DatabaseUnavailable,
+    Job,
+    JobPriority,
+    JobState,
+    SchemaOutOfDate,
+    StaleState,
+    StoreError,
+    backup,
+)
 from db.engine import open_engine
 from db.rows import EventRow, Row, UtcDateTime
 from db.store.conversion import from_json, to_json
@@ -27,6 +37,8 @@ JOB = Job(
     study_instance_uid="1.2",
     revision=2,
     run=1,
+    priority=JobPriority.FRESH,
+    site="CT1",
     state=JobState.RUNNING,
     attempt=1,
     max_attempts=3,

@@ -31,7 +31,7 @@ PRODUCT = [
 ]
 VALUES: Mapping[type[Any], dict[str, Any]] = {
     JobRow: {"study_instance_uid": "1.2", "revision": 1, "run": 1, "attempt": 1, "max_attempts": 3}
-    | {"not_before": NOW, "requested_by": "completion", "created_at": NOW},
+    | {"not_before": NOW, "requested_by": "completion", "created_at": NOW, "priority": 0, "site": "CT1", "turn": 0},
     SeriesRow: {
         "study_instance_uid": "1.2",
         "reversed_uid": "3.2.1",
