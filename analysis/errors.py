@@ -29,6 +29,12 @@ class UnreadableInstance(AnalysisError):
     """A DICOM instance cannot be read."""
 
 
+class ReadingTooLong(AnalysisError):
+    """Reading the headers of a series takes too long."""
+
+    transient: ClassVar[bool] = True
+
+
 class UndecodablePixels(AnalysisError):
     """The pixel data of an instance cannot be decoded."""
 

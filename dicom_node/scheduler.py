@@ -7,6 +7,7 @@ from functools import partial
 from db import Store
 from dicom_node.commitment import Reporter
 from dicom_node.completion.pacs_counts import PacsCounts
+from dicom_node.completion.refetch import Refetch
 from dicom_node.completion.triage import Triage
 from dicom_node.delivery.dicom import store as store_object
 from dicom_node.delivery.sender import Channel, Sender
@@ -53,6 +54,7 @@ def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[],
 def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_object) -> tuple[Sweep, ...]:
     """Everything that a node looks at: completion, screening, lapsed leases, deliveries, commitments, retention."""
     counts = PacsCounts(settings=settings, store=store)
+    refetch = Refetch(settings=settings, store=store)
     triage = Triage(settings=settings, store=store, counts=counts)
     sender = Sender(settings=settings, store=store, channel=channel)
     reporter = Reporter(settings=settings, store=store)
@@ -63,6 +65,7 @@ def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_ob
     return (
         Sweep(name="completion", every_s=settings.completion.sweep_s, units=triage.completions),
         Sweep(name="pacs", every_s=settings.completion.sweep_s, units=counts.units),
+        Sweep(name="refetch", every_s=settings.completion.sweep_s, units=refetch.units),
         Sweep(name="screening", every_s=settings.completion.sweep_s, units=triage.screenings),
         Sweep(name="leases", every_s=LEASES_EVERY_S, units=leases.lapses),
         Sweep(name="corrections", every_s=CORRECTIONS_EVERY_S, units=leases.corrections),

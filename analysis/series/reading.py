@@ -3,7 +3,7 @@
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +76,21 @@ _READ_ERRORS = (
 )
 
 
-def read_series(paths: Iterable[Path], *, revision: int = 1) -> SeriesReading:
+def read_series(
+    paths: Iterable[Path], *, before_each: Callable[[], None] | None = None, revision: int = 1
+) -> SeriesReading:
     """Read the headers of the given files, and of those below the given folders, and group them into series.
 
     Series come in the order of their number and UID, instances in that of their number and UID; the order of
     ``paths`` has no say. Each series knows which modalities stand beside it. An instance that is there twice counts
-    once. Memory grows with the number of instances (about 3 kB each), never with pixels.
+    once. Memory grows with the number of instances (about 3 kB each), never with pixels. ``before_each`` is called
+    before each file is read, and ends the reading where it raises.
     """
     headers: dict[str, InstanceHeader] = {}
     unreadable: list[tuple[Path, str]] = []
     for path in _files(paths):
+        if before_each is not None:
+            before_each()
         with disable_value_validation():  # which would warn, and log the value; what makes no sense is absent here
             header = _read_header(path)
         if isinstance(header, str):

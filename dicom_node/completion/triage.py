@@ -7,7 +7,7 @@ when the better one has its result. A PT or NM series that comes later has the C
 that the order of arrival has no say.
 
 A study is screened a few series at a time, within a time limit, so that none keeps the others waiting. Every screening
-is counted before it begins: one that ends its process three times is given up, with that cause.
+is counted before it begins: one that does not end three times, in time or because it ends its process, is given up.
 """
 
 from collections import defaultdict
@@ -46,8 +46,8 @@ _AWAITED_MODALITIES = EMISSION_MODALITIES | {"CT"}
 _CHOSEN_STATES = frozenset({SeriesState.QUEUED, SeriesState.ANALYSED})
 AT_ONCE = 64
 """Series of one study that are screened in one unit."""
-TIME_LIMIT_S = 20.0
-"""Time after which a unit takes no further series."""
+TIME_LIMIT_S = 10.0
+"""Time after which a unit takes no further series, and after which a series' headers are not read further."""
 MOST_SCREENINGS = 3
 
 
@@ -140,14 +140,15 @@ class Triage:
             self._exclude_unscreened(member, Rule.ON_DISK, member.lacking or "removed by retention", expected)
             return None
         if member.screenings >= MOST_SCREENINGS:
-            self._give_up([member], f"begun {member.screenings} times, and ended its process each time")
+            self._give_up([member], f"begun {member.screenings} times, and never ended")
             return None
         self._store.intake.begin_screening([member.series_instance_uid])
         try:
             series = self._read(member.series_instance_uid, member.revision, context)
         except AnalysisError as error:
-            self._exclude_unscreened(member, Rule.READABLE, str(error), "every instance can be read")
-            return None
+            if not error.transient:
+                self._exclude_unscreened(member, Rule.READABLE, str(error), "every instance can be read")
+            return None  # what may go better is tried again, as often as is allowed
         if (other_half := self._other_half(member.series_instance_uid)) is not None:
             expected = "all of a series under one Study Instance UID"
             self._exclude_unscreened(member, Rule.ONE_STUDY, other_half, expected)
@@ -268,7 +269,14 @@ class Triage:
             self._exclude_unscreened(member, Rule.SCREENING, cause, "headers that the rules can be applied to")
 
     def _read(self, series_instance_uid: str, revision: int, context: StudyContext) -> Series:
-        return read_archived(self._store, self._settings.archive_dir, series_instance_uid, revision, context)
+        return read_archived(
+            self._store,
+            self._settings.archive_dir,
+            series_instance_uid,
+            revision,
+            context=context,
+            ends_at=monotonic() + TIME_LIMIT_S,
+        )
 
 
 def _with(screening: Screening, rule: RuleResult) -> Screening:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
-from analysis.errors import UnreadableInstance
-from analysis.series import Series, StudyContext, read_series
+from analysis.errors import ReadingTooLong, UnreadableInstance
+from analysis.series import Series, SeriesReading, StudyContext, read_series
 from db import SeriesRecord, Store, received_series_uid
 
 __all__ = ["EMISSION_MODALITIES", "read_archived", "study_context"]
@@ -18,17 +19,26 @@ def read_archived(
     archive_dir: Path,
     series_instance_uid: str,
     revision: int,
+    *,
     context: StudyContext | None = None,
+    ends_at: float | None = None,
 ) -> Series:
     """The series of this key at the given revision, from the newest version of each of its instances.
 
-    ``context`` is that of its study, where it is known already.
+    ``context`` is that of its study, where it is known already; past ``ends_at`` (monotonic) no more files are read.
 
     Raises:
+        ReadingTooLong: there were some left.
         UnreadableInstance: a file is missing or unreadable, or the series has none.
     """
     paths = [archive_dir / stored.path for stored in store.intake.series_paths(series_instance_uid)]
-    series = _read_one(paths, received_series_uid(series_instance_uid), revision)
+
+    def before_each() -> None:
+        if ends_at is not None and monotonic() > ends_at:
+            raise ReadingTooLong
+
+    reading = read_series(paths, before_each=before_each, revision=revision)
+    series = _only(reading, received_series_uid(series_instance_uid))
     return replace(series, context=context or study_context(store.intake.study_series(series.study_instance_uid)))
 
 
@@ -45,8 +55,7 @@ def study_context(siblings: Iterable[SeriesRecord]) -> StudyContext:
     )
 
 
-def _read_one(paths: Iterable[Path], series_instance_uid: str, revision: int) -> Series:
-    reading = read_series(paths, revision=revision)
+def _only(reading: SeriesReading, series_instance_uid: str) -> Series:
     if reading.unreadable:
         path, why = reading.unreadable[0]
         raise UnreadableInstance(f"{len(reading.unreadable)} of the series, the first is {path.name}: {why}.")
