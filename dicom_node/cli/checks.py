@@ -30,6 +30,8 @@ _TIMEDATECTL_S = 3.0
 _FAILING_SHOWN = 20
 _SILENT = timedelta(seconds=60)
 """A process says every ten seconds that it lives."""
+_STUCK_FAILURES, _STUCK = 3, timedelta(minutes=10)
+"""What failed so often for so long does not mend itself."""
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not listened on
 _SYNTAXES = (
@@ -141,6 +143,8 @@ def database_and_peers(settings: Settings) -> Iterator[Check]:
             yield _peers(settings, len(store.peers.list()), sum(1 for _ in store.peers.refusals()))
             yield from _clock_against(store.status().last_received_at)
             yield from processes(store)
+            yield from same_database(settings, store)
+            yield from set_aside(store)
             yield from failing_units(store)
     except SchemaOutOfDate as error:
         yield _fail("database", str(error), "stop the node and run `lungsentry db upgrade`")
@@ -167,7 +171,38 @@ def failing_units(store: Store) -> Iterator[Check]:
     """Whatever the scheduler looks at and fails at now, each with its cause; the rest goes on meanwhile."""
     for failing in store.failing_units.list(_FAILING_SHOWN):
         since = f"{failing.failures} times since {failing.first_at:%Y-%m-%d %H:%M} UTC"
-        yield _warn(f"sweep {failing.sweep}", f"{failing.unit} fails, {since}: {failing.cause}", "mend its cause")
+        stuck = failing.failures >= _STUCK_FAILURES and datetime.now(UTC) - failing.first_at > _STUCK
+        told, what = (_fail, "is stuck") if stuck else (_warn, "fails")
+        yield told(f"sweep {failing.sweep}", f"{failing.unit} {what}, {since}: {failing.cause}", "mend its cause")
+
+
+def set_aside(store: Store) -> Iterator[Check]:
+    """What was given up after all of its attempts, and waits for somebody."""
+    standing = store.status()
+    if standing.dead_letters:
+        commands = "`lungsentry jobs list`, `deliveries list` and `commitments list` tell why; each can be tried again"
+        yield _warn("dead letters", f"{standing.dead_letters} given up after all attempts", commands)
+
+
+def same_database(settings: Settings, store: Store) -> Iterator[Check]:
+    """The node that listens on the settings' port writes to the settings' database."""
+    if store.heartbeats.list() or settings.receiver.port == 0 or not _listens(settings):
+        return
+    yield _fail(
+        "database",
+        f"a node listens on port {settings.receiver.port}, and no process of it writes here: the file was replaced, "
+        "or these are another node's settings",
+        "restart the node, or name its settings with --config",
+    )
+
+
+def _listens(settings: Settings) -> bool:
+    target = _WILDCARDS.get(settings.receiver.host, settings.receiver.host)
+    try:
+        with socket.create_connection((target, settings.receiver.port), timeout=_CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _peers(settings: Settings, allowed: int, refused: int) -> Check:
@@ -228,13 +263,9 @@ def port(settings: Settings) -> Iterator[Check]:
     if number == 0:
         yield _warn(name, "a free port is taken at every start", "set receiver.port, so that scanners find the node")
         return
-    target = _WILDCARDS.get(host, host)
-    try:
-        with socket.create_connection((target, number), timeout=_CONNECT_S):
-            yield _ok(name, f"something listens on {host}; `lungsentry echo` asks whether it is the node")
-            return
-    except OSError:
-        """Nothing listens: then it has to be free."""
+    if _listens(settings):
+        yield _ok(name, f"something listens on {host}; `lungsentry echo` asks whether it is the node")
+        return
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -35,12 +35,13 @@ def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     of what the scheduler fails at.
     """
     invocation = Invocation.of(ctx)
-    from dicom_node.cli.checks import Level, disk, failing_units, processes, tls
+    from dicom_node.cli.checks import Level, disk, failing_units, processes, same_database, tls
 
+    settings = invocation.settings()
     with invocation.store() as store:
         standing = store.status()
-        warnings = [*(one for one in processes(store) if one.level is not Level.OK), *failing_units(store)]
-    settings = invocation.settings()
+        warnings = [one for one in processes(store) if one.level is not Level.OK]
+        warnings += [*same_database(settings, store), *failing_units(store)]
     warnings += [found for check in (disk, tls) for found in check(settings) if found.level is not Level.OK]
     failed = any(warning.level is Level.FAIL for warning in warnings)
     if as_json:

@@ -14,7 +14,7 @@ from dicom_node.commitment.judgement import Judgement, judge
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, event_information, event_type
 from dicom_node.network.contexts import UNCOMPRESSED
 from dicom_node.peers.addresses import address_book
-from dicom_node.peers.errors import PeerError
+from dicom_node.peers.errors import PeerError, Unreachable
 from dicom_node.peers.remote import Remote
 from dicom_node.peers.scu import associate, requests, status_of
 from dicom_node.settings import Settings
@@ -44,7 +44,7 @@ class Reporter:
             yield Unit(identity=ae_title, run=partial(self._answer_next, ae_title))
 
     def _answer_next(self, ae_title: str) -> bool:
-        """Whether there was an answer to try. A peer that does not get it is left alone until the next look."""
+        """Whether there was an answer to try. A peer that cannot be reached is left alone for a while, and told."""
         commitment = self._store.commitments.claim(ae_title, datetime.now(UTC))
         return commitment is not None and self._answer(commitment)
 
@@ -60,6 +60,8 @@ class Reporter:
             delay_s = retry_delay_s(commitment.attempt, self._settings.commitment.retry_base_s)
             self._store.commitments.failed(commitment, str(error), transient=True, retry_delay_s=delay_s)
             _log.warning("commitment.undelivered", cause=str(error), attempt=commitment.attempt, **facts)
+            if isinstance(error, Unreachable):
+                raise
             return False
         else:
             counts = {"committed": len(judgement.committed), "failed": len(judgement.failed)}

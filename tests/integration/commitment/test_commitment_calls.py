@@ -7,7 +7,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dicom_node.commitment import CommitmentService, Reporter
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from dicom_node.failing_units import FailingUnits
 from dicom_node.network.protocol import AssociationInfo
+from dicom_node.peers.errors import Unreachable
 from dicom_node.scheduler import node_sweeps
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
@@ -59,7 +60,8 @@ def listening(ae_title: str, status: int = 0) -> Iterator[tuple[int, list[Datase
 
 def sweep(settings: Settings, store: Store) -> None:
     for unit in Reporter(settings=settings, store=store).units():
-        unit.run()
+        with suppress(Unreachable):
+            unit.run()
 
 
 def at(port: int, ae_title: str = "CT1") -> Peer:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,6 +71,32 @@ def test_a_process_without_a_sign_of_life_is_told(node: FilledNode) -> None:
         store.heartbeats.remove("receiver", host="machine", pid=2)
         assert not store.heartbeats.list()
     assert CliRunner().invoke(app, ["--config", str(node.config), "status"]).exit_code == 0
+
+
+def test_a_lane_that_is_stuck_is_a_failure(node: FilledNode) -> None:
+    """A destination that failed three times over more than ten minutes makes status and doctor fail."""
+    ago = datetime.now(UTC) - timedelta(minutes=11)
+    with Store.open(node.url, clock=lambda: ago) as store:
+        store.failing_units.record("deliveries", "PACS", "nobody listens")
+    with Store.open(node.url) as store:
+        for _ in range(2):
+            store.failing_units.record("deliveries", "PACS", "nobody listens")
+    status = json.loads(node.run("status", "--json", code=1).stdout)
+    (stuck,) = [one for one in status["warnings"] if one["name"] == "sweep deliveries"]
+    assert (stuck["level"], "PACS is stuck" in stuck["saw"]) == ("fail", True)
+
+
+def test_a_database_that_the_running_node_does_not_write_to_is_told(
+    node: FilledNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something listens on the node's port, and no process of it gives signs of life here: the file was replaced."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("LUNGSENTRY_RECEIVER__PORT", str(listening.getsockname()[1]))
+        told = node.run("status", code=1).stdout
+        assert "the file was replaced" in " ".join(told.split())
+        with Store.open(node.url) as store:
+            store.heartbeats.beat("receiver", host="machine", pid=2)
+        assert "replaced" not in node.run("status").stdout
 
 
 def test_studies_never_name_the_patient_unless_asked(node: FilledNode) -> None:
