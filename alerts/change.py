@@ -1,10 +1,10 @@
 """What has changed since an earlier examination of the same patient, and what makes the two hard to compare."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from analysis.findings import Findings
+from analysis.series.moments import read_date
 
 COMPARABLE_COVERAGE_PERCENT = 95.0
 COMPARABLE_LUNG_VOLUME = 0.15
@@ -59,18 +59,14 @@ def choose_prior(findings: Findings, priors: tuple[Prior, ...]) -> Prior | None:
 
 def days_between(earlier_date: str, later_date: str) -> int | None:
     """Days from one date (DA, PS3.5 section 6.2) to another; None where either is unknown."""
-    dates: list[datetime] = []
-    for text in (earlier_date, later_date):
-        try:
-            dates.append(datetime.strptime(text.strip(), "%Y%m%d").replace(tzinfo=UTC))
-        except ValueError:
-            return None
-    return (dates[1] - dates[0]).days
+    earlier, later = read_date(earlier_date), read_date(later_date)
+    return None if earlier is None or later is None else (later - earlier).days
 
 
 def readable_date(date: str) -> str:
     """A date (DA) as people write it: 2026-01-31; as it stands where it is none."""
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if days_between(date, date) == 0 else date or "unknown date"
+    known = read_date(date)
+    return known.isoformat() if known else date or "unknown date"
 
 
 def _caveats(later: Findings, earlier: Findings) -> list[str]:

@@ -16,7 +16,7 @@ from analysis.errors import OutOfMemory
 from analysis.findings import Findings, Profile, Provenance
 from analysis.measure import QUALITY_LIMITS, Measurements, QualityLimits, ScanTags, assess_quality, measure
 from analysis.models import ModelSet
-from analysis.series.geometry import slice_headers
+from analysis.series.acquisitions import slices_of
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import Series
 from analysis.series.verdicts import Screening
@@ -96,7 +96,7 @@ def _analyse(
         lobes = estimate_lobes(volume, lungs, models.lobes)
     with steps("measures"):
         measurements = measure(volume, lungs, labels, lobes=lobes)
-        header = slice_headers(series)[0]
+        header = slices_of(series).headers[0]
         quality = assess_quality(
             volume,
             lungs,

@@ -1,7 +1,7 @@
 """The source instances of a report: what it refers to, and the patient and study that it inherits."""
 
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from alerts.errors import UnusableEvidence
+from analysis.series.moments import read_moment
 
 _MOMENTS: Final = (("ContentDate", "ContentTime"), ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"))
 _STUDY_MOMENT: Final = ("StudyDate", "StudyTime")
@@ -36,8 +37,6 @@ _TYPE_2: Final = (
     "AccessionNumber",
 )
 _TEXT_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"})
-# before any CT examination, so that nobody takes it for a real date
-UNKNOWN_MOMENT: Final = ("19000101", "000000")
 
 
 @contextmanager
@@ -56,7 +55,7 @@ class SourceInstance:
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
-    moment: tuple[str, str]
+    moment: datetime
 
     def stand_in(self) -> Dataset:
         """The instance as a report refers to it, without anything about the patient."""
@@ -80,14 +79,20 @@ class Evidence:
     @property
     def moment(self) -> tuple[str, str]:
         """Date (DA) and time (TM) of the last image."""
-        return max(instance.moment for instance in self.instances)
+        last = max(instance.moment for instance in self.instances)
+        return last.strftime("%Y%m%d"), last.strftime("%H%M%S")
 
 
-def read_evidence(paths: Sequence[Path], *, series_instance_uid: str) -> Evidence:
-    """The instances in ``paths``, once each; ``UnusableEvidence`` unless all are of the series and can be read."""
+def read_evidence(
+    paths: Sequence[Path], *, series_instance_uid: str, derived: Mapping[Path, Mapping[str, str]] | None = None
+) -> Evidence:
+    """The instances in ``paths``, once each; ``UnusableEvidence`` unless all are of the series and can be read.
+
+    ``derived`` are the identifiers, by keyword, of files that lack their own.
+    """
     found: dict[str, tuple[SourceInstance, Path]] = {}
     for path in paths:
-        instance = read_instance(path)
+        instance = read_instance(path, (derived or {}).get(path))
         if instance.series_instance_uid != series_instance_uid:
             raise UnusableEvidence("An instance belongs to another series.")
         found.setdefault(instance.sop_instance_uid, (instance, path))
@@ -144,13 +149,13 @@ def _drop_broken_references(report: Dataset) -> None:
         del report.ReferencedStudySequence
 
 
-def read_instance(path: Path) -> SourceInstance:
+def read_instance(path: Path, derived: Mapping[str, str] | None = None) -> SourceInstance:
     """What one file is, as far as a report refers to it; ``UnusableEvidence`` where it cannot be read."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
     except (OSError, InvalidDicomError, EOFError) as cause:
         raise UnusableEvidence("An instance cannot be read.") from cause
-    values = {keyword: str(header.get(keyword) or "") for keyword in _IDENTIFIERS}
+    values = {keyword: str((derived or {}).get(keyword) or header.get(keyword) or "") for keyword in _IDENTIFIERS}
     missing = [keyword for keyword, value in values.items() if not value]
     if missing:
         raise UnusableEvidence(f"An instance lacks {', '.join(missing)}.")
@@ -159,23 +164,17 @@ def read_instance(path: Path) -> SourceInstance:
         sop_instance_uid=values["SOPInstanceUID"],
         study_instance_uid=values["StudyInstanceUID"],
         series_instance_uid=values["SeriesInstanceUID"],
-        moment=_moment(header),
+        moment=_moment(header, path),
     )
 
 
-def _moment(header: Dataset) -> tuple[str, str]:
-    """When the image was made, as exactly as its header tells: content, acquisition, series, else study."""
+def _moment(header: Dataset, path: Path) -> datetime:
+    """When the image was made, as exactly as its header tells: content, acquisition, series, else study.
+
+    Where the header tells no date that can be, when its file was written: no report bears a date nobody meant.
+    """
     for date_keyword, time_keyword in (*_MOMENTS, _STUDY_MOMENT):
-        day = _digits(header.get(date_keyword), "%Y%m%d")
-        if day:
-            clock = str(header.get(time_keyword) or "").partition(".")[0].replace(":", "")
-            return day, _digits(clock, "%H%M%S") or UNKNOWN_MOMENT[1]
-    return UNKNOWN_MOMENT
-
-
-def _digits(value: object, pattern: str) -> str | None:
-    """The value as the date or time it states; None where it states none."""
-    try:
-        return datetime.strptime(str(value or "").strip(), pattern).replace(tzinfo=UTC).strftime(pattern)
-    except ValueError:
-        return None
+        found = read_moment(str(header.get(date_keyword) or ""), str(header.get(time_keyword) or ""))
+        if found is not None:
+            return found
+    return datetime.fromtimestamp(int(path.stat().st_mtime), tz=UTC)

@@ -1,7 +1,7 @@
 """The structured report of a series: Comprehensive 3D SR, TID 1500 Measurement Report."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -30,6 +30,7 @@ def structured_report(
     evidence: Sequence[Path],
     prior: Prior | None = None,
     in_force: Path | None = None,
+    derived: Mapping[Path, Mapping[str, str]] | None = None,
 ) -> Draft:
     """The report on ``findings``; the same input gives the same bytes, and its UIDs are those of its content.
 
@@ -40,14 +41,15 @@ def structured_report(
     ``evidence`` is one file for each source instance, in any order. Patient and study are taken over from it as they
     are, even where they do not conform (UIDs with letters, values outside a value set, bytes outside the character
     set): a report that names another study or patient than its images would be lost. What the Standard requires
-    and the source lacks is present and empty. Dates and times are those of the last image, 1900-01-01 where no image
-    tells, because the time of writing would make each run another report.
+    and the source lacks is present and empty. Dates and times are those of the last image, or of its file where no
+    image tells, because the time of writing would make each run another report. ``derived`` are the identifiers of
+    files that lack their own.
 
     Raises:
         UnusableEvidence: an instance is unreadable or of another series, or a key slice is not among them.
     """
     with as_received():
-        sources = read_evidence(evidence, series_instance_uid=findings.series_instance_uid)
+        sources = read_evidence(evidence, series_instance_uid=findings.series_instance_uid, derived=derived)
         report = _build(findings, decision, sources, prior)
         standing = None if in_force is None else read_predecessor(in_force)
         if standing is None:
@@ -111,6 +113,7 @@ def _build(findings: Findings, decision: PolicyDecision, sources: Evidence, prio
     for equipment in report.ContributingEquipmentSequence:
         equipment.pop("ContributionDateTime", None)
     copy_patient_and_study(report, sources.first_path)
+    report.StudyInstanceUID = findings.study_instance_uid
     return report
 
 

@@ -59,7 +59,7 @@ def score_folder(
     Raises:
         NoCases: no file below the folder is a DICOM instance.
     """
-    series = read_series([folder]).series
+    series = read_series([folder], derive=True).series
     if not series:
         raise NoCases(f"no file below {folder} is a DICOM instance.")
     names = _names(series, folder)

@@ -11,7 +11,7 @@ from analysis.measure.attenuation import LungAttenuation, measure_air_hu, measur
 from analysis.measure.coverage import Coverage, measure_coverage
 from analysis.measure.motion import measure_motion_mm
 from analysis.measure.noise import Noise, measure_noise
-from analysis.series.reconstruction import Sharpness, sharpness
+from analysis.series.kernels import Sharpness, sharpness
 from analysis.series.verdicts import Outcome, Rule, Screening
 from analysis.series.volume import Volume
 
@@ -48,6 +48,8 @@ _NOTED_RULES = {
     Rule.SLICE_CONTACT: "The slices do not touch; lesions between them go unseen.",
     Rule.SLICE_STEP: "The slices are unequally spaced.",
     Rule.GANTRY_TILT: "The gantry was tilted.",
+    Rule.COMPRESSION: "The images are not as the scanner made them: {value}.",
+    Rule.ACQUISITION: "The series holds several acquisitions or reconstructions; one of them was analysed.",
 }
 
 
@@ -184,7 +186,7 @@ def _judge_slices(
 ) -> None:
     for result in screening.results:
         if result.outcome is Outcome.NOTED and result.rule in _NOTED_RULES:
-            verdict.add(_NOTED_RULES[result.rule])
+            verdict.add(_NOTED_RULES[result.rule].format(value=result.value))
     if volume.slice_spacing_mm > limits.limited_slice_step_mm:
         verdict.add(f"The slices are {volume.slice_spacing_mm:.1f} mm apart.")
     if jump is not None and jump > limits.limited_motion_mm:

@@ -1,13 +1,9 @@
 """From files to a screened series on the patient's geometry."""
 
 from analysis.series.geometry import Gap, find_gaps
+from analysis.series.identifiers import derived_uid
 from analysis.series.reading import read_series
-from analysis.series.reconstruction import (
-    ReconstructionChoice,
-    acquisition_key,
-    choose_reconstruction,
-    group_acquisitions,
-)
+from analysis.series.reconstruction import ReconstructionChoice, choose_reconstruction, group_acquisitions
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import FrameGeometry, InstanceHeader, Series, SeriesReading, StudyContext
 from analysis.series.verdicts import Outcome, Rule, RuleResult, Screening
@@ -27,9 +23,9 @@ __all__ = [
     "SeriesReading",
     "StudyContext",
     "Volume",
-    "acquisition_key",
     "assemble",
     "choose_reconstruction",
+    "derived_uid",
     "find_gaps",
     "group_acquisitions",
     "read_series",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from statistics import median
 
@@ -34,6 +35,9 @@ GAP_RATIO = 1.5
 """A step this many times the usual one has lost a slice."""
 
 SAME_POSITION_MM = 0.01
+"""Slices nearer to each other than this lie in the same place."""
+
+_LARGEST_SLOPE, _LARGEST_INTERCEPT = 100.0, 32768.0
 
 _MOST_MISSING = 10_000
 """No more slices are counted in one gap: positions that far apart are not those of one volume."""
@@ -46,6 +50,11 @@ class Gap:
     lower_mm: float
     upper_mm: float
     slices: int
+
+    def positions_mm(self) -> tuple[float, ...]:
+        """Where the missing slices should lie."""
+        apart = (self.upper_mm - self.lower_mm) / (self.slices + 1)
+        return tuple(self.lower_mm + apart * number for number in range(1, self.slices + 1))
 
 
 def usual_step_mm(positions_mm: Sequence[float]) -> float | None:
@@ -79,6 +88,10 @@ class Plane:
     thickness_mm: float | None
     slope: float | None
     intercept: float | None
+    acquisition_number: int | None = None
+    convolution_kernel: str = ""
+    acquired_at: datetime | None = None
+    marks: tuple[tuple[str, str], ...] = ()
 
     @property
     def normal(self) -> Vector:
@@ -88,6 +101,17 @@ class Plane:
         length = math.hypot(*normal)
         sign = -1.0 if normal[2] < 0 else 1.0
         return (sign * normal[0] / length, sign * normal[1] / length, sign * normal[2] / length)
+
+    @property
+    def makes_hu(self) -> bool:
+        """Whether slope and intercept bring stored values of 16 bits into the range of tissue."""
+        if self.slope is None or self.intercept is None:
+            return False
+        return 0 < self.slope <= _LARGEST_SLOPE and abs(self.intercept) <= _LARGEST_INTERCEPT
+
+    def along(self, normal: Vector) -> float:
+        """Where the slice lies along this unit vector (mm)."""
+        return _dot(self.position_mm, normal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +137,16 @@ class Stack:
         return sum(step <= SAME_POSITION_MM for step in self.steps_mm)
 
     @property
-    def missing_positions_mm(self) -> tuple[float, ...]:
-        """Where slices should lie, going by the usual step, and do not."""
-        return tuple(
-            gap.lower_mm + (gap.upper_mm - gap.lower_mm) * number / (gap.slices + 1)
-            for gap in find_gaps(self.positions_mm)
-            for number in range(1, gap.slices + 1)
-        )
+    def close_positions(self) -> int:
+        """How many slices lie a hair from the one before, as the slices of a second acquisition do; 0 for few."""
+        longest = sorted(self.steps_mm)[-1 - len(self.steps_mm) // 4] if self.steps_mm else 0.0
+        close = sum(step < _HAIR_SHARE * longest for step in self.steps_mm)
+        return close if close >= _HAIR_SLICES_SHARE * len(self.planes) else 0
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Steps in which slices are missing, going by the usual one."""
+        return find_gaps(self.positions_mm)
 
     @property
     def extent_mm(self) -> float:
@@ -136,6 +163,10 @@ class Stack:
             along = _dot(offset, lower.normal)
             drift = max(drift, math.sqrt(max(0.0, _dot(offset, offset) - along * along)))
         return drift
+
+
+_HAIR_SHARE, _HAIR_SLICES_SHARE = 0.2, 0.25
+"""Steps of less than this share of a full one are a hair; one slice in four behind a hair is a second acquisition."""
 
 
 def slice_headers(series: Series) -> tuple[InstanceHeader, ...]:
@@ -160,6 +191,12 @@ def planes(headers: Sequence[InstanceHeader]) -> tuple[Plane, ...]:
                     thickness_mm=frame.slice_thickness_mm,
                     slope=frame.rescale_slope,
                     intercept=frame.rescale_intercept,
+                    acquisition_number=frame.acquisition_number
+                    if frame.acquisition_number is not None
+                    else header.acquisition_number,
+                    convolution_kernel=frame.convolution_kernel or header.convolution_kernel,
+                    acquired_at=frame.acquired_at or header.acquired_at,
+                    marks=frame.marks,
                 )
                 for frame in header.frames
             )
@@ -180,6 +217,10 @@ def planes(headers: Sequence[InstanceHeader]) -> tuple[Plane, ...]:
                     thickness_mm=header.slice_thickness_mm,
                     slope=header.rescale_slope,
                     intercept=header.rescale_intercept,
+                    acquisition_number=header.acquisition_number,
+                    convolution_kernel=header.convolution_kernel,
+                    acquired_at=header.acquired_at,
+                    marks=header.marks,
                 )
             )
     return tuple(found)
@@ -191,7 +232,7 @@ def stack(members: Sequence[Plane]) -> Stack | None:
         return None
     normal = members[0].normal
     located = sorted(
-        ((_dot(plane.position_mm, normal), plane) for plane in members),
+        ((plane.along(normal), plane) for plane in members),
         key=lambda pair: (round(pair[0], 3), pair[1].header.sop_instance_uid, pair[1].frame_number or 0),
     )
     return Stack(planes=tuple(plane for _, plane in located), positions_mm=tuple(position for position, _ in located))

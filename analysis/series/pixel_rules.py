@@ -13,32 +13,52 @@ _TISSUE_FROM_HU = -300
 _TISSUE_PEAK_HU = (-120, 100)
 _MINIMUM_AIR_SHARE = 0.005
 _MINIMUM_SOFT_SHARE = 0.4
-_MINIMUM_LUNG_ML = 250.0
+MINIMUM_LUNG_ML = 250.0
+_BRIGHT_HU = 3100
+"""Above what a scale of 12 bits holds."""
+_PADDING_SHARE = 0.02
 _LUNG_MEDIAN_HU = (-965.0, -300.0)
 _MINIMUM_LUNG_EXTENT_MM = 40.0
+
+
+def check_stored_values(volume: Volume) -> RuleResult:
+    """No stored value needs more bits than Bits Stored, but for padding and old overlays."""
+    expected = "values within Bits Stored, but for Pixel Padding Value and overlay planes"
+    beyond = volume.value_beyond_bits
+    value = "within Bits Stored" if beyond is None else f"{beyond}, which needs more bits than Bits Stored says"
+    return _result(Rule.STORED_VALUES, value, expected, passed=beyond is None)
 
 
 def check_hounsfield_scale(volume: Volume) -> RuleResult:
     """Air lies near -1000 HU and soft tissue near 0 HU; in a map of attenuation coefficients they do not.
 
-    Time grows with at most two million sampled voxels.
+    The criterion that fails is named with its value. Time grows with at most two million sampled voxels.
     """
     sample = _sample(volume.hu)
     air = _share(sample, *_AIR_HU) + float(np.mean(sample < _AIR_HU[0]))
     tissue = sample[sample > _TISSUE_FROM_HU]
     soft = _share(tissue, *_SOFT_TISSUE_HU) if tissue.size else 0.0
     peak = _peak(tissue)
-    value = f"{100 * air:.1f} % air near -1000 HU, soft tissue peak at {peak:.0f} HU" if tissue.size else "no tissue"
-    expected = "air near -1000 HU and a soft tissue peak between -120 and 100 HU"
-    passed = (
-        air >= _MINIMUM_AIR_SHARE and soft >= _MINIMUM_SOFT_SHARE and _TISSUE_PEAK_HU[0] <= peak <= _TISSUE_PEAK_HU[1]
+    expected = (
+        f"at least {100 * _MINIMUM_AIR_SHARE:g} % air near -1000 HU; of the voxels above {_TISSUE_FROM_HU} HU "
+        f"{100 * _MINIMUM_SOFT_SHARE:g} % between {_SOFT_TISSUE_HU[0]} and {_SOFT_TISSUE_HU[1]} HU, with their peak "
+        f"between {_TISSUE_PEAK_HU[0]} and {_TISSUE_PEAK_HU[1]} HU"
     )
-    return RuleResult(
-        rule=Rule.HOUNSFIELD_SCALE,
-        value=value,
-        expected=expected,
-        outcome=Outcome.PASSED if passed else Outcome.EXCLUDED,
-    )
+    wrong: list[str] = []
+    if air < _MINIMUM_AIR_SHARE:
+        wrong.append(f"{100 * air:.1f} % air near -1000 HU")
+    if not tissue.size:
+        wrong.append(f"nothing above {_TISSUE_FROM_HU} HU")
+    elif not _TISSUE_PEAK_HU[0] <= peak <= _TISSUE_PEAK_HU[1]:
+        wrong.append(f"soft tissue peak at {peak:.0f} HU")
+    if tissue.size and soft < _MINIMUM_SOFT_SHARE:
+        bright = float(np.mean(tissue > _BRIGHT_HU))
+        wrong.append(
+            f"{100 * soft:.0f} % of what is denser than {_TISSUE_FROM_HU} HU is soft tissue"
+            + (f", {100 * bright:.0f} % lies above {_BRIGHT_HU} HU, as padding does" if bright > _PADDING_SHARE else "")
+        )
+    value = "; ".join(wrong) or f"{100 * air:.1f} % air near -1000 HU, soft tissue peak at {peak:.0f} HU"
+    return _result(Rule.HOUNSFIELD_SCALE, value, expected, passed=not wrong)
 
 
 def check_lung_present(volume: Volume, mask: npt.NDArray[np.bool_]) -> RuleResult:
@@ -48,18 +68,24 @@ def check_lung_present(volume: Volume, mask: npt.NDArray[np.bool_]) -> RuleResul
     occupied = np.flatnonzero(voxels)
     extent = float(volume.slice_weights_mm[occupied[0] : occupied[-1] + 1].sum()) if occupied.size else 0.0
     median = float(np.median(_sample(volume.hu[mask]))) if occupied.size else 0.0
-    value = f"{millilitres:.0f} mL over {extent:.0f} mm" + (f", median {median:.0f} HU" if occupied.size else "")
-    passed = (
-        millilitres >= _MINIMUM_LUNG_ML
-        and extent >= _MINIMUM_LUNG_EXTENT_MM
-        and _LUNG_MEDIAN_HU[0] <= median <= _LUNG_MEDIAN_HU[1]
+    seen = f"{millilitres:.0f} mL over {extent:.0f} mm, median {median:.0f} HU"
+    low, high = _LUNG_MEDIAN_HU
+    expected = (
+        f"at least {MINIMUM_LUNG_ML:g} mL of lung over {_MINIMUM_LUNG_EXTENT_MM:g} mm, "
+        f"median between {low:g} and {high:g} HU"
     )
-    return RuleResult(
-        rule=Rule.LUNG_PRESENT,
-        value=value if occupied.size else "no lung",
-        expected=f"at least {_MINIMUM_LUNG_ML:g} mL of lung over {_MINIMUM_LUNG_EXTENT_MM:g} mm",
-        outcome=Outcome.PASSED if passed else Outcome.EXCLUDED,
-    )
+    if not occupied.size:
+        return _result(Rule.LUNG_PRESENT, "no lung", expected, passed=False)
+    if millilitres < MINIMUM_LUNG_ML or extent < _MINIMUM_LUNG_EXTENT_MM:
+        return _result(Rule.LUNG_PRESENT, f"too little lung: {seen}", expected, passed=False)
+    if not low <= median <= high:
+        kind = "as thin as gas" if median < low else "as dense as tissue"
+        return _result(Rule.LUNG_PRESENT, f"what looks like lung is {kind}: {seen}", expected, passed=False)
+    return _result(Rule.LUNG_PRESENT, seen, expected, passed=True)
+
+
+def _result(rule: Rule, value: str, expected: str, *, passed: bool) -> RuleResult:
+    return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.PASSED if passed else Outcome.EXCLUDED)
 
 
 def _sample(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:

@@ -1,39 +1,19 @@
 """Of several reconstructions of one acquisition one is analysed; which one, and why not the others."""
 
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from datetime import datetime
 from types import MappingProxyType
 
-from analysis.series.geometry import Stack, planes, slice_headers, stack
+from analysis.series.acquisitions import extent_mm, rank, slices_of
+from analysis.series.geometry import Plane, stack
+from analysis.series.kernels import Sharpness
 from analysis.series.series import Series
 from analysis.series.verdicts import Outcome, Rule, RuleResult
 
-_COVERAGE_TOLERANCE = 0.95
-"""Reconstructions that reach this share of the longest one count as covering as much."""
-_BEST_THICKNESS_MM = (1.0, 3.0)
 _OVERLAP_SHARE = 0.5
-_SIEMENS_SHARP_FROM = 50
-_CANON_SHARP_FROM = 30
-_GE_KERNELS = {
-    "SOFT": "SOFT",
-    "STANDARD": "SOFT",
-    "STND": "SOFT",
-    "DETAIL": "MEDIUM",
-    "CHEST": "SHARP",
-    "LUNG": "SHARP",
-}
-_PHILIPS_SOFT = frozenset({"A", "B", "SA", "SB", "UA", "UB", "XA", "XB"})
-
-
-class Sharpness(IntEnum):
-    """How a convolution kernel renders edges and noise; an unknown kernel counts as medium."""
-
-    SOFT = 0
-    MEDIUM = 1
-    SHARP = 2
+_SAME_ACQUISITION_S = 30.0
+"""Reconstructions of one acquisition bear its time, or that of a slice of it; another breath does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,38 +25,48 @@ class ReconstructionChoice:
     reason: str
 
 
-def acquisition_key(series: Series) -> tuple[str, ...]:
-    """Name the acquisition: series with equal keys, and overlapping slices, are reconstructions of one acquisition.
+def same_acquisition(one: Series, other: Series) -> bool:
+    """Whether two series of a study can be reconstructions of one acquisition, which their slices must share.
 
-    Study, frame of reference, acquisition number and contrast; where a scanner gives no acquisition number, the time of
-    the first slice takes its place.
+    An irradiation event that both name settles it. Else frame of reference and contrast agree, the acquisition number
+    does as far as both have one, and so does the time: several makers number every acquisition 1.
     """
-    header = slice_headers(series)[0]
-    numbers = {one.acquisition_number for one in slice_headers(series)} - {None}
-    times = sorted(one.acquisition_time for one in slice_headers(series) if one.acquisition_time)
-    acquisition = str(min(number for number in numbers if number is not None)) if numbers else (times or [""])[0]
-    return (
-        series.study_instance_uid,
-        header.frame_of_reference_uid or series.series_instance_uid,
-        acquisition,
-        "contrast" if header.contrast_bolus_agent else "",
-    )
+    first, second = slices_of(one), slices_of(other)
+    if not _overlap(first.planes, second.planes):
+        return False
+    events = [_marked(slices.planes, "Irradiation Event UID") for slices in (first, second)]
+    if all(events):
+        return bool(events[0] & events[1])
+    here, there = first.headers[0], second.headers[0]
+    if (one.study_instance_uid, here.frame_of_reference_uid, bool(here.contrast_bolus_agent)) != (
+        other.study_instance_uid,
+        there.frame_of_reference_uid,
+        bool(there.contrast_bolus_agent),
+    ):
+        return False
+    if here.frame_of_reference_uid is None:
+        return False
+    numbers = [{plane.acquisition_number for plane in slices.planes} - {None} for slices in (first, second)]
+    if all(numbers) and not numbers[0] & numbers[1]:
+        return False
+    times = [_times(slices.planes) for slices in (first, second)]
+    return None in times or _apart_s(times[0], times[1]) <= _SAME_ACQUISITION_S
 
 
 def group_acquisitions(series: Iterable[Series]) -> tuple[tuple[Series, ...], ...]:
-    """Group series into acquisitions: an equal key, and slices that overlap by half of the shorter one or more.
+    """Group series into acquisitions: those of :func:`same_acquisition` whose slices overlap by half or more.
 
-    Head and chest of one examination may share a key; as they do not overlap they are not each other's reconstruction.
+    Head and chest of one examination may share all tags; as they do not overlap they are not each other's
+    reconstruction.
     """
-    by_key: dict[tuple[str, ...], list[list[Series]]] = defaultdict(list)
-    for one in sorted(series, key=lambda one: (-_extent_mm(one), one.series_instance_uid)):
-        groups = by_key[acquisition_key(one)]
-        home = next((group for group in groups if _overlap(group[0], one)), None)
+    groups: list[list[Series]] = []
+    for one in sorted(series, key=lambda one: (-_extent_mm(one), one.study_instance_uid, one.series_instance_uid)):
+        home = next((group for group in groups if same_acquisition(group[0], one)), None)
         if home is None:
             groups.append([one])
         else:
             home.append(one)
-    return tuple(tuple(group) for groups in by_key.values() for group in groups)
+    return tuple(tuple(group) for group in groups)
 
 
 def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
@@ -109,32 +99,12 @@ def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
     )
 
 
-def sharpness(kernel: str) -> Sharpness:
-    """Rank a Convolution Kernel by the makers' names: Siemens B30f, Br40; GE STANDARD; Philips B, L; Canon FC08."""
-    name = kernel.split("\\", maxsplit=1)[0].strip().upper()
-    if name in _GE_KERNELS:
-        return Sharpness[_GE_KERNELS[name]]
-    if name.startswith(("BONE", "EDGE", "ULTRA", "YB", "YC", "YD")):
-        return Sharpness.SHARP
-    if canon := re.fullmatch(r"FC(\d{2,3})(-H)?", name):
-        return Sharpness.SHARP if int(canon.group(1)) >= _CANON_SHARP_FROM else Sharpness.SOFT
-    if siemens := re.match(r"[A-Z]{1,2}(\d{2})", name):
-        return Sharpness.SHARP if int(siemens.group(1)) >= _SIEMENS_SHARP_FROM else Sharpness.SOFT
-    if name in _PHILIPS_SOFT:
-        return Sharpness.SOFT
-    return Sharpness.SHARP if name in {"D", "E", "L"} else Sharpness.MEDIUM
-
-
-def _rank(series: Series, longest_mm: float) -> tuple[bool, int, float, float, int, str]:
-    header = slice_headers(series)[0]
-    thickness = _thickness_mm(series)
-    low, high = _BEST_THICKNESS_MM
+def _rank(series: Series, longest_mm: float) -> tuple[bool, Sharpness, float, float, int, str]:
+    slices = slices_of(series)
+    number = slices.headers[0].series_number
     return (
-        _extent_mm(series) < _COVERAGE_TOLERANCE * longest_mm,
-        sharpness(header.convolution_kernel),
-        max(0.0, low - thickness, thickness - high),
-        thickness,
-        header.series_number if header.series_number is not None else 2**31,
+        *rank(slices.planes, longest_mm),
+        number if number is not None else 2**31,
         series.series_instance_uid,
     )
 
@@ -155,26 +125,38 @@ def _against(series: Series, best: Series, longest_mm: float) -> str:
 
 
 def _describe(series: Series) -> str:
-    kernel = slice_headers(series)[0].convolution_kernel or "unknown"
-    return f"{_extent_mm(series):.0f} mm long, kernel {kernel}, {_thickness_mm(series):g} mm thick"
-
-
-def _stack(series: Series) -> Stack | None:
-    return stack(planes(slice_headers(series)))
+    members = slices_of(series).planes
+    kernel = members[0].convolution_kernel if members else ""
+    _, _, _, thickness = rank(members, 0.0)
+    return f"{extent_mm(members):.0f} mm long, kernel {kernel or 'unknown'}, {thickness:g} mm thick"
 
 
 def _extent_mm(series: Series) -> float:
-    whole = _stack(series)
-    return round(whole.extent_mm, 1) if whole else 0.0
+    return extent_mm(slices_of(series).planes)
 
 
-def _thickness_mm(series: Series) -> float:
-    whole = _stack(series)
-    return (whole.planes[0].thickness_mm or whole.step_mm or 0.0) if whole else 0.0
+def _marked(members: Sequence[Plane], name: str) -> set[str]:
+    return {value for plane in members for mark, value in plane.marks if mark == name}
 
 
-def _overlap(one: Series, other: Series) -> bool:
-    first, second = _stack(one), _stack(other)
+_Times = tuple[datetime, datetime]
+
+
+def _times(members: Sequence[Plane]) -> _Times | None:
+    """When the first and the last slice were taken; None where that is not known."""
+    known = [plane.acquired_at for plane in members if plane.acquired_at is not None]
+    return (min(known), max(known)) if known else None
+
+
+def _apart_s(one: _Times | None, other: _Times | None) -> float:
+    """How long lies between two spans of time; 0 where they overlap, or one is not known."""
+    if one is None or other is None:
+        return 0.0
+    return max(0.0, (other[0] - one[1]).total_seconds(), (one[0] - other[1]).total_seconds())
+
+
+def _overlap(one: Sequence[Plane], other: Sequence[Plane]) -> bool:
+    first, second = stack(one), stack(other)
     if first is None or second is None:
         return False
     shared = min(first.positions_mm[-1], second.positions_mm[-1]) - max(first.positions_mm[0], second.positions_mm[0])

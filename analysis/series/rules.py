@@ -10,13 +10,17 @@ from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedPETImageStorage,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
     NuclearMedicineImageStorage,
     PositronEmissionTomographyImageStorage,
 )
 
-from analysis.series.geometry import LEFT_OUT_IMAGE_TYPES, Plane, Stack, slice_headers
+from analysis.series.acquisitions import MINIMUM_SLICES, Slices
+from analysis.series.geometry import LEFT_OUT_IMAGE_TYPES, SAME_POSITION_MM, Plane, Stack, slice_headers
 from analysis.series.series import InstanceHeader, Series
 from analysis.series.verdicts import Outcome, Rule, RuleResult
 
@@ -28,6 +32,10 @@ CONTEXT_SOP_CLASSES = frozenset(
         LegacyConvertedEnhancedPETImageStorage,
         NuclearMedicineImageStorage,
     }
+)
+
+_LOSSY_SYNTAXES = frozenset(
+    {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless}  # JPEG 2000 and HTJ2K may be either: the header tells
 )
 
 LEFT_OUT_DESCRIPTION = re.compile(
@@ -46,7 +54,6 @@ MINIMUM_NORMAL_COSINE = 0.99
 """The slice normal lies along the body axis within 0.01, so under a tilt of up to 8.1 degrees."""
 NOTED_TILT_DEG = 0.5
 MAXIMUM_STEP_MM = 12.5
-MINIMUM_SLICES = 8
 MINIMUM_EXTENT_MM = 60.0
 WHOLE_CHEST_EXTENT_MM = 200.0
 REGULAR_STEP_SHARE = 0.01
@@ -57,7 +64,15 @@ MAXIMUM_DRIFT_SHARE = 0.1
 MINIMUM_MATRIX = 64
 MINIMUM_FIELD_OF_VIEW_MM = 120.0
 WHOLE_CHEST_FIELD_OF_VIEW_MM = 280.0
+LARGEST_MATRIX = 4096
+"""Rows and columns beyond these are of no CT, and ask for more memory than a node has."""
 _NAMED_POSITIONS = 6
+_NAMED_PARTS = 4
+_BELIEVABLE_SHARE = 2
+"""More missing slices than this many times those that are there are no gap."""
+_GREY = ("", "MONOCHROME1", "MONOCHROME2")
+_MOST_BITS = 32
+_LEAST_BITS = 10
 
 
 def check_sop_class(series: Series) -> RuleResult:
@@ -107,24 +122,117 @@ def check_body_part(series: Series) -> RuleResult:
     return _noted(Rule.BODY_PART, part or "absent", expected)
 
 
-def check_matrix(headers: Sequence[InstanceHeader]) -> RuleResult:
+def check_matrix(slices: Slices) -> RuleResult:
     """All slices have the same, sensible matrix and pixel spacing."""
-    expected = f"one matrix of at least {MINIMUM_MATRIX} x {MINIMUM_MATRIX}, one pixel spacing"
-    matrices = sorted({(header.rows or 0, header.columns or 0) for header in headers})
-    spacings = sorted({_rounded(plane) for header in headers if (plane := header.pixel_spacing_mm)})
+    expected = (
+        f"one matrix between {MINIMUM_MATRIX} x {MINIMUM_MATRIX} and {LARGEST_MATRIX} x {LARGEST_MATRIX}, "
+        "one pixel spacing"
+    )
+    matrices = sorted({(header.rows or 0, header.columns or 0) for header in slices.headers})
+    spacings = sorted({_rounded(plane.spacing_mm) for plane in slices.planes})
     value = "; ".join(f"{rows} x {columns}" for rows, columns in matrices[:4])
     value += " of " + "; ".join(f"{row:g} x {column:g} mm" for row, column in spacings[:4]) if spacings else ""
-    passed = len(matrices) == 1 and len(spacings) <= 1 and min(matrices[0]) >= MINIMUM_MATRIX
+    sides = matrices[0]
+    passed = len(matrices) == 1 and len(spacings) <= 1 and min(sides) >= MINIMUM_MATRIX and max(sides) <= LARGEST_MATRIX
     return _result(Rule.MATRIX, value, expected, passed=passed)
 
 
-def check_plane_attributes(headers: Sequence[InstanceHeader], members: Sequence[Plane]) -> RuleResult:
-    """Every slice has a position, an orientation and a pixel spacing."""
+def check_frames(headers: Sequence[InstanceHeader]) -> RuleResult:
+    """A multi-frame instance has as many frames as it describes."""
+    expected = "as many per-frame functional groups as Number of Frames"
+    for header in headers:
+        if header.frame_groups and header.frame_groups != header.number_of_frames:
+            value = f"Number of Frames is {header.number_of_frames}, functional groups: {header.frame_groups}"
+            return _result(Rule.FRAMES, value, expected, passed=False)
     total = sum(header.number_of_frames for header in headers)
+    return _result(Rule.FRAMES, f"{total} in {len(headers)} instances", expected, passed=total > 0)
+
+
+def check_plane_attributes(headers: Sequence[InstanceHeader]) -> RuleResult:
+    """Every slice has a position, an orientation and a pixel spacing."""
     expected = "position, orientation and pixel spacing in every slice"
-    lacking = total - len(members)
-    value = f"{lacking} of {total} slices lack them" if lacking else f"all {total} slices have them"
-    return _result(Rule.PLANE_ATTRIBUTES, value, expected, passed=lacking == 0 and total > 0)
+    bare = [header for header in headers if not header.frames and header.number_of_frames > 1]
+    plain = [header for header in headers if not header.frames and header.number_of_frames == 1]
+    lacking = {
+        "Image Position (Patient)": sum(header.image_position_patient_mm is None for header in plain),
+        "Image Orientation (Patient)": sum(header.image_orientation_patient is None for header in plain),
+        "Pixel Spacing": sum(header.pixel_spacing_mm is None for header in plain),
+        "functional groups with all three": len(bare),
+    }
+    named = "; ".join(f"{name} absent or senseless in {count}" for name, count in lacking.items() if count)
+    total = sum(header.number_of_frames for header in headers)
+    value = f"{named} of {len(headers)} instances" if named else f"all {total} slices have them"
+    return _result(Rule.PLANE_ATTRIBUTES, value, expected, passed=not named and total > 0)
+
+
+def check_acquisition(slices: Slices) -> RuleResult:
+    """The volume is made of one acquisition, reconstructed once; what else shares the series is named."""
+    expected = "slices of one acquisition and one reconstruction"
+    if slices.entangled:
+        value = f"slices lie among one another and differ in {slices.entangled}"
+        return _result(Rule.ACQUISITION, value, expected, passed=False)
+    if not slices.others:
+        return _result(Rule.ACQUISITION, "one", expected, passed=True)
+    others = "; ".join(f"{part} ({len(part.planes)} slices)" for part in slices.others[:_NAMED_PARTS])
+    more = f" and {len(slices.others) - _NAMED_PARTS} more" if len(slices.others) > _NAMED_PARTS else ""
+    value = f"{len(slices.others) + 1} under one series UID; analysed: {slices.part} ({len(slices.planes)} slices)"
+    return _noted(Rule.ACQUISITION, f"{value}; left out: {others}{more}", expected)
+
+
+def check_repeats(series: Series) -> RuleResult:
+    """A slice that was sent again under another SOP Instance UID counts once."""
+    expected = "every slice once"
+    if series.repeats:
+        return _noted(Rule.REPEATS, f"{len(series.repeats)} left out: the same pixels in the same place", expected)
+    return _result(Rule.REPEATS, "none", expected, passed=True)
+
+
+def check_identifiers(series: Series) -> RuleResult:
+    """Identifiers that the files lack were derived from their content; the results carry those."""
+    expected = "UIDs in every file"
+    derived = sorted({keyword for header in series.headers for keyword in header.derived})
+    if derived:
+        return _noted(Rule.IDENTIFIERS, f"derived from the content: {', '.join(derived)}", expected)
+    return _result(Rule.IDENTIFIERS, "all there", expected, passed=True)
+
+
+def check_pixel_format(headers: Sequence[InstanceHeader]) -> RuleResult:
+    """Pixels are grey, and the bits that hold them lie inside what is allocated."""
+    expected = "grey, Bits Stored within Bits Allocated, High Bit within Bits Allocated and not under Bits Stored - 1"
+    for header in headers:
+        stored = header.pixels
+        if stored.samples_per_pixel not in (None, 1) or stored.photometric_interpretation not in _GREY:
+            value = f"Samples per Pixel {stored.samples_per_pixel}, {stored.photometric_interpretation}"
+            return _result(Rule.PIXEL_FORMAT, value, expected, passed=False)
+        allocated, bits, high = stored.bits_allocated, stored.bits_stored, stored.high_bit
+        wrong = bits is not None and not 1 <= bits <= (allocated or _MOST_BITS)
+        wrong |= high is not None and not (bits or 1) - 1 <= high < (allocated or _MOST_BITS)
+        if wrong or allocated not in (None, 8, 16, 32):
+            value = f"Bits Allocated {allocated}, Bits Stored {bits}, High Bit {high}"
+            return _result(Rule.PIXEL_FORMAT, value, expected, passed=False)
+    stored = headers[0].pixels
+    if stored.bits_stored is None:
+        return _result(Rule.PIXEL_FORMAT, "not told", expected, passed=True)
+    value = f"{stored.bits_stored} of {stored.bits_allocated} bits, High Bit {stored.high_bit}"
+    if stored.high_bit not in (None, stored.bits_stored - 1):
+        return _noted(Rule.PIXEL_FORMAT, f"{value}, not {stored.bits_stored - 1}: read by High Bit", expected)
+    return _result(Rule.PIXEL_FORMAT, value, expected, passed=True)
+
+
+def check_compression(headers: Sequence[InstanceHeader]) -> RuleResult:
+    """Attenuation was not thrown away: neither lossy compression nor 8 bits, which are noted where they are."""
+    expected = "lossless, at least 10 bits"
+    lossy = [header for header in headers if header.pixels.lossy or _lossy(header.transfer_syntax_uid)]
+    bits = min((header.pixels.bits_stored or _MOST_BITS for header in headers), default=_MOST_BITS)
+    told: list[str] = []
+    if lossy:
+        ratio = lossy[0].pixels.lossy_ratio
+        told.append("lossy compression" + (f", ratio {ratio:g}" if ratio else ""))
+    if bits < _LEAST_BITS:
+        told.append(f"{bits} bits a pixel")
+    if told:
+        return _noted(Rule.COMPRESSION, "; ".join(told), expected)
+    return _result(Rule.COMPRESSION, "none", expected, passed=True)
 
 
 def check_orientation(whole: Stack) -> RuleResult:
@@ -163,10 +271,16 @@ def check_tilt(whole: Stack) -> RuleResult:
 
 
 def check_distinct_positions(whole: Stack) -> RuleResult:
-    """No two slices lie in the same place, as phases of one acquisition or two reconstructions in one series would."""
-    repeated = whole.repeated_positions
-    value = f"{len(whole.planes)} slices, {len(whole.planes) - repeated} positions"
-    return _result(Rule.SLICE_POSITIONS, value, "one slice a position", passed=repeated == 0)
+    """No two slices lie in the same place or a hair apart, as those of two phases or two reconstructions would."""
+    repeated, close = whole.repeated_positions, whole.close_positions
+    count = len(whole.planes)
+    value = f"{count} slices, {count - repeated} positions"
+    if close > repeated:
+        apart = min(step for step in whole.steps_mm if step > SAME_POSITION_MM)
+        value = f"{count} slices, {close} of them a hair ({apart:.2f} mm) from another: two acquisitions in one series"
+    elif repeated:
+        value += ": slices of different pixels in the same place, which no tag tells apart"
+    return _result(Rule.SLICE_POSITIONS, value, "one slice a position", passed=not repeated and not close)
 
 
 def check_alignment(whole: Stack) -> RuleResult:
@@ -185,11 +299,16 @@ def check_steps(whole: Stack) -> RuleResult:
     expected = f"a uniform step of at most {MAXIMUM_STEP_MM:g} mm, none missing"
     if step is None:
         return _result(Rule.SLICE_STEP, "a single slice", expected, passed=False)
-    missing = whole.missing_positions_mm
-    if missing:
-        named = ", ".join(f"{position:.1f}" for position in missing[:_NAMED_POSITIONS])
-        more = f" and {len(missing) - _NAMED_POSITIONS} more" if len(missing) > _NAMED_POSITIONS else ""
-        value = f"gap: {len(missing)} slice(s) missing at {named}{more} mm (step {step:.2f} mm)"
+    gaps = whole.gaps
+    missing = sum(gap.slices for gap in gaps)
+    if missing > _BELIEVABLE_SHARE * len(whole.planes):
+        value = f"{min(whole.steps_mm):.2f} to {max(whole.steps_mm):.2f} mm: the positions are those of no stack"
+        return _result(Rule.SLICE_STEP, value, expected, passed=False)
+    if gaps:
+        places = [position for gap in gaps for position in gap.positions_mm()]
+        named = ", ".join(f"{position:.1f}" for position in places[:_NAMED_POSITIONS])
+        more = f" and {missing - _NAMED_POSITIONS} more" if missing > _NAMED_POSITIONS else ""
+        value = f"gap: {missing} slice(s) missing at {named}{more} mm (step {step:.2f} mm)"
         return _result(Rule.SLICE_STEP, value, expected, passed=False)
     if step > MAXIMUM_STEP_MM:
         return _result(Rule.SLICE_STEP, f"{step:.2f} mm", expected, passed=False)
@@ -237,22 +356,31 @@ def check_field_of_view(whole: Stack) -> RuleResult:
     return _result(Rule.FIELD_OF_VIEW, value, expected, passed=True)
 
 
-def check_rescale(series: Series) -> RuleResult:
+def check_rescale(members: Sequence[Plane]) -> RuleResult:
     """Stored values can be turned to Hounsfield units."""
-    headers = slice_headers(series)
     expected = "Rescale Slope and Intercept in every slice, in HU"
-    lacking = sum(not header.rescale_slope or header.rescale_intercept is None for header in headers)
+    lacking = sum(plane.slope is None or plane.intercept is None for plane in members)
     if lacking:
-        return _result(Rule.RESCALE, f"{lacking} of {len(headers)} instances lack them", expected, passed=False)
-    pairs = Counter((header.rescale_slope, header.rescale_intercept) for header in headers)
+        return _result(Rule.RESCALE, f"{lacking} of {len(members)} slices lack them", expected, passed=False)
+    if not members:
+        return _result(Rule.RESCALE, "no slice has a place", expected, passed=False)
+    pairs = Counter((plane.slope or 0.0, plane.intercept or 0.0) for plane in members)
     (slope, intercept), _ = pairs.most_common(1)[0]
-    kinds = sorted({header.rescale_type.upper() for header in headers} - {""})
+    absurd = next((plane for plane in members if not plane.makes_hu), None)
+    if absurd is not None:
+        value = f"slope {absurd.slope:g}, intercept {absurd.intercept:g}, which makes no HU"
+        return _result(Rule.RESCALE, value, expected, passed=False)
+    kinds = sorted({plane.header.rescale_type.upper() for plane in members} - {""})
     value = f"slope {slope:g}, intercept {intercept:g}" + (f", type {', '.join(kinds)}" if kinds else "")
     if len(pairs) > 1:
         value += f", {len(pairs)} different pairs"
     if kinds and kinds != ["HU"]:
         return _noted(Rule.RESCALE, f"{value}; the pixels decide", expected)
     return _result(Rule.RESCALE, value, expected, passed=True)
+
+
+def _lossy(transfer_syntax_uid: str) -> bool:
+    return transfer_syntax_uid in _LOSSY_SYNTAXES
 
 
 def _rounded(spacing: tuple[float, float]) -> tuple[float, float]:

@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.series import rules
-from analysis.series.geometry import planes, slice_headers, stack
-from analysis.series.pixel_rules import check_hounsfield_scale, check_lung_present
+from analysis.series.acquisitions import Slices, slices_of
+from analysis.series.geometry import stack
+from analysis.series.pixel_rules import check_hounsfield_scale, check_lung_present, check_stored_values
 from analysis.series.profile import CTAC_CUES, CtacCues, tell_profile
 from analysis.series.series import Series
 from analysis.series.verdicts import Outcome, RuleResult, Screening
@@ -34,8 +35,10 @@ def screen_headers(series: Series, *, cues: CtacCues = CTAC_CUES) -> Screening:
     results = [rules.check_sop_class(series), rules.check_modality(series)]
     if _eligible(results):
         results += [rules.check_image_type(series), rules.check_description(series), rules.check_body_part(series)]
-        results += _geometry_results(series)
-        results.append(rules.check_rescale(series))
+        slices = slices_of(series)
+        results += _slice_results(series, slices)
+        if _eligible(results):
+            results += _geometry_results(slices)
     if not _eligible(results):
         return Screening(results=tuple(results), profile=None)
     profile, found = tell_profile(series, cues)
@@ -43,18 +46,28 @@ def screen_headers(series: Series, *, cues: CtacCues = CTAC_CUES) -> Screening:
 
 
 def screen_volume(volume: Volume, lung_mask: npt.NDArray[np.bool_]) -> tuple[RuleResult, ...]:
-    """Apply the rules that need pixels: the scale is HU, and there is lung, which ``lung_mask`` marks."""
-    return (check_hounsfield_scale(volume), check_lung_present(volume, lung_mask))
+    """Apply the rules that need pixels; ``lung_mask`` (slice, row, column) marks the lungs."""
+    return (check_stored_values(volume), check_hounsfield_scale(volume), check_lung_present(volume, lung_mask))
 
 
-def _geometry_results(series: Series) -> list[RuleResult]:
-    headers = slice_headers(series)
-    members = planes(headers)
-    results = [rules.check_matrix(headers), rules.check_plane_attributes(headers, members)]
-    whole = stack(members)
-    if whole is None or not _eligible(results):
-        return results
-    return results + [check(whole) for check in _STACK_CHECKS]
+def _slice_results(series: Series, slices: Slices) -> list[RuleResult]:
+    """What the slices are, before it is asked where they lie."""
+    return [
+        rules.check_identifiers(series),
+        rules.check_repeats(series),
+        rules.check_frames(slices.headers),
+        rules.check_plane_attributes(slices.headers),
+        rules.check_rescale(slices.planes),
+        rules.check_pixel_format(slices.headers),
+        rules.check_compression(slices.headers),
+        rules.check_matrix(slices),
+        rules.check_acquisition(slices),
+    ]
+
+
+def _geometry_results(slices: Slices) -> list[RuleResult]:
+    whole = stack(slices.planes)
+    return [check(whole) for check in _STACK_CHECKS] if whole is not None else []
 
 
 def _eligible(results: list[RuleResult]) -> bool:

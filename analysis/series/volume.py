@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.errors import InconsistentGeometry
+from analysis.series.acquisitions import slices_of
 from analysis.series.decoding import decode_frames
-from analysis.series.geometry import Plane, planes, slice_headers, stack
+from analysis.series.geometry import Plane, stack
+from analysis.series.memory import check_memory
 from analysis.series.series import InstanceHeader, Series
 
 MINIMUM_HU, MAXIMUM_HU = -1024, 32767
@@ -32,6 +34,7 @@ class Volume:
     ``hu`` is int16 (slice, row, column) in HU: slices from feet to head, rows from front to back, columns from the
     patient's right to left. ``slice_positions_mm`` (slice,) ascends along the slice normal; ``slice_weights_mm``
     (slice,) is the thickness each slice stands for, so that volumes are exact on unequal steps and under tilt.
+    ``value_beyond_bits`` is the largest stored value that needs more bits than the headers allow; None: there is none.
     """
 
     hu: npt.NDArray[np.int16]
@@ -42,6 +45,7 @@ class Volume:
     sop_instance_uids: tuple[str, ...]
     frame_numbers: tuple[int | None, ...]
     native: NativeGrid
+    value_beyond_bits: int | None = None
 
     def __post_init__(self) -> None:
         count = self.hu.shape[0]
@@ -92,27 +96,30 @@ def assemble(series: Series) -> Volume:
 
     Raises:
         InconsistentGeometry: the instances do not form one stack of like slices.
+        TooLargeForMemory: rows, columns and frames ask for more memory than there is; no pixel was decoded.
         UnreadableInstance: a file is gone or cannot be parsed.
         UndecodablePixels: the pixel data cannot be decoded, or does not have the size that its header states.
     """
-    headers = slice_headers(series)
-    members = planes(headers)
-    whole = stack(members)
-    if whole is None or len(members) != sum(header.number_of_frames for header in headers):
+    slices = slices_of(series)
+    whole = stack(slices.planes)
+    described = {plane.header.sop_instance_uid for plane in slices.planes}
+    if whole is None or any(header.sop_instance_uid not in described for header in slices.headers):
         raise InconsistentGeometry("Some instances lack a position, an orientation or a pixel spacing.")
+    if any((plane.frame_number or 1) > plane.header.number_of_frames for plane in slices.planes):
+        raise InconsistentGeometry("An instance describes more frames than it says it has.")
     first = whole.planes[0]
     rows, columns = first.header.rows, first.header.columns
     if not rows or not columns or any((p.header.rows, p.header.columns) != (rows, columns) for p in whole.planes):
         raise InconsistentGeometry("The slices differ in rows or columns.")
     if whole.repeated_positions:
         raise InconsistentGeometry(f"{whole.repeated_positions} slices lie where another one already is.")
+    check_memory(slices.headers)
     native, spacing = _orient(first)
     shape = (columns, rows) if native.transposed else (rows, columns)
     hu = np.empty((len(whole.planes), *shape), np.int16)
     tasks = _tasks(whole.planes)
     with ThreadPoolExecutor(max_workers=_DECODING_THREADS) as pool:
-        for _ in pool.map(lambda task: _fill(task, hu, native, (rows, columns)), tasks):
-            pass
+        beyond = [found for found in pool.map(lambda task: _fill(task, hu, native, (rows, columns)), tasks) if found]
     positions = np.asarray(whole.positions_mm, np.float64)
     return Volume(
         hu=hu,
@@ -123,6 +130,7 @@ def assemble(series: Series) -> Volume:
         sop_instance_uids=tuple(plane.header.sop_instance_uid for plane in whole.planes),
         frame_numbers=tuple(plane.frame_number for plane in whole.planes),
         native=native,
+        value_beyond_bits=max(beyond, default=None),
     )
 
 
@@ -137,29 +145,31 @@ def _tasks(members: tuple[Plane, ...]) -> tuple[_Task, ...]:
     return tuple((places[0][1].header, tuple(places)) for places in by_instance.values())
 
 
-def _fill(task: _Task, hu: npt.NDArray[np.int16], native: NativeGrid, matrix: tuple[int, int]) -> None:
+def _fill(task: _Task, hu: npt.NDArray[np.int16], native: NativeGrid, matrix: tuple[int, int]) -> int | None:
+    """Decode an instance into its places; the largest of its values that its headers do not allow."""
     header, places = task
     frames = decode_frames(header, matrix)
     for index, plane in places:
-        if plane.slope is None or plane.intercept is None:
-            raise InconsistentGeometry(f"Instance {header.sop_instance_uid} has no rescale slope or intercept.")
-        stored = frames.pixels[(plane.frame_number or 1) - 1]
-        hu[index] = _to_canonical(to_hounsfield(stored, plane.slope, plane.intercept, frames.padding), native)
+        if plane.slope is None or plane.intercept is None or not plane.makes_hu:
+            raise InconsistentGeometry(f"Instance {header.sop_instance_uid} has no rescale that makes HU.")
+        number = (plane.frame_number or 1) - 1
+        padded = None if frames.padded is None else frames.padded[number]
+        hu[index] = _to_canonical(to_hounsfield(frames.pixels[number], plane.slope, plane.intercept, padded), native)
+    return frames.beyond
 
 
 def to_hounsfield(
-    stored: npt.NDArray[np.integer], slope: float, intercept: float, padding: tuple[int, int] | None
+    stored: npt.NDArray[np.integer], slope: float, intercept: float, padded: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.int16]:
-    """Rescale stored values (any shape) to int16 HU between -1024 and 32767; values in ``padding`` become -1024."""
+    """Rescale stored values (any shape) to int16 HU between -1024 and 32767; what is ``padded`` becomes -1024."""
     if slope == 1 and float(intercept).is_integer():
         values = stored.astype(np.int32) + int(intercept)
         clipped = np.clip(values, MINIMUM_HU, MAXIMUM_HU).astype(np.int16)
     else:
         rescaled = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
         clipped = np.clip(np.rint(rescaled), MINIMUM_HU, MAXIMUM_HU).astype(np.int16)
-    if padding is not None:
-        low, high = padding
-        clipped[(stored >= low) & (stored <= high)] = MINIMUM_HU
+    if padded is not None:
+        clipped[padded] = MINIMUM_HU
     return clipped
 
 

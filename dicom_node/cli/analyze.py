@@ -14,10 +14,12 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
 from dicom_node.cli.output import console, number, print_json, print_note, print_table, say, text
 from dicom_node.cli.uids import shortened
+from dicom_node.cli.unpacking import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from analysis.series import SeriesReading
     from dicom_node.cli.local_analysis import LocalResult
 
 _CODES = {
@@ -43,7 +45,9 @@ def register(app: typer.Typer) -> None:
 
 def analyze(
     ctx: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="DICOM files, or folders that hold them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="DICOM files, folders or zips of them, a DICOMDIR.")
+    ],
     *,
     out: Annotated[
         Path | None,
@@ -67,23 +71,32 @@ def analyze(
         progress("reading headers")
         invocation.configure_logs()
         from analysis.series import read_series
-
-        reading = read_series(paths)
-        for path, why in reading.unreadable[:_MOST_NOTES]:
-            print_note(f"{path}: {why}")
-        if len(reading.unreadable) > _MOST_NOTES:
-            print_note(f"... and {len(reading.unreadable) - _MOST_NOTES} more files that are not DICOM instances")
         from dicom_node.cli.local_analysis import FAILED, analyse_locally
 
-        results = list(analyse_locally(reading.series, settings, out=out, progress=progress, model=model))
+        with unpacked(paths) as folders:
+            reading = read_series(folders, derive=True)
+            _tell(reading)
+            results = list(analyse_locally(reading.series, settings, out=out, progress=progress, model=model))
     if as_json:
-        print_json({"series": [_document(result, with_files=out is not None) for result in results]})
+        print_json(
+            {"notes": reading.notes, "series": [_document(result, with_files=out is not None) for result in results]}
+        )
     elif results:
         _print(results)
     if not results:
         raise CommandError(f"no DICOM series was found in {', '.join(str(path) for path in paths)}")
     if any(result.status == FAILED for result in results):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _tell(reading: SeriesReading) -> None:
+    """What was derived, and what could not be read, on standard error."""
+    for note in reading.notes:
+        print_note(note)
+    for path, why in reading.unreadable[:_MOST_NOTES]:
+        print_note(f"{path}: {why}")
+    if len(reading.unreadable) > _MOST_NOTES:
+        print_note(f"... and {len(reading.unreadable) - _MOST_NOTES} more files that are not DICOM instances")
 
 
 def _document(result: LocalResult, *, with_files: bool) -> dict[str, object]:

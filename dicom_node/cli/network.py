@@ -10,7 +10,7 @@ from dicom_node.cli.files import files_below
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Calling, Host, Json, Port
-from dicom_node.cli.output import print_json, say
+from dicom_node.cli.output import print_json, print_note, say
 from dicom_node.cli.sending import echo_peer, route_of, say_sent, send_with_progress, sent_document, tell_not_stored
 
 
@@ -57,13 +57,26 @@ def send(
     host: Host = None,
     port: Port = None,
     calling: Calling = None,
+    new_uids: Annotated[
+        bool,
+        typer.Option("--new-uids", help="Send copies: missing UIDs derived, those that do not conform replaced."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Send DICOM files, or folders of them, to a peer by C-STORE, by TLS where results go so; they are not changed."""
     invocation = Invocation.of(ctx)
     invocation.configure_logs()
     remote = find_remote(invocation, to, host, port, calling_ae_title=calling)
-    report = send_with_progress(files_below(paths), remote)
+    from dicom_node.cli.new_uids import missing_identifiers, with_new_uids
+
+    files = files_below(paths)
+    if new_uids:
+        with with_new_uids(files) as copies:
+            report = send_with_progress(copies, remote)
+    else:
+        report = send_with_progress(files, remote)
+        if missing := missing_identifiers([one.path for one in report.not_stored]):
+            print_note(missing)
     tell_not_stored(report)
     if as_json:
         print_json(sent_document(report, remote))

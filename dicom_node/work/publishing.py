@@ -66,6 +66,7 @@ def publish(
         findings,
         decision,
         evidence=[header.path for header in series.headers],
+        derived={header.path: header.identifiers for header in series.headers if header.derived},
         prior=choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier)),
         in_force=in_force,
     )
@@ -127,11 +128,14 @@ def quality_limits(quality: Quality) -> QualityLimits:
 
 
 def request_context(series: Series) -> RequestContext:
-    """What the examination was asked and named for, from the first header."""
-    header = series.headers[0]
+    """What the examination was asked and named for, as any of its instances tells."""
+
+    def told(name: str) -> str:
+        return "; ".join(dict.fromkeys(text for header in series.headers if (text := getattr(header, name))))
+
     return RequestContext(
-        study_description=header.study_description,
-        series_description=header.series_description,
-        requested_procedure=header.requested_procedure,
-        reason_for_request=header.reason_for_request,
+        study_description=told("study_description"),
+        series_description=told("series_description"),
+        requested_procedure=told("requested_procedure"),
+        reason_for_request=told("reason_for_request"),
     )

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.series import Series, Volume
-from analysis.series.geometry import planes, slice_headers, stack
+from analysis.series.acquisitions import slices_of
+from analysis.series.geometry import stack
 
 Vector = npt.NDArray[np.float64]
 
@@ -33,7 +34,7 @@ class Grid:
     @classmethod
     def of(cls, series: Series, volume: Volume) -> "Grid":
         """The grid of an assembled series."""
-        whole = stack(planes(slice_headers(series)))
+        whole = stack(slices_of(series).planes)
         if whole is None:
             raise OtherGrid("the series has no slices")
         first = whole.planes[0]

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from analysis.series import choose_reconstruction, group_acquisitions
-from analysis.series.reconstruction import Sharpness, sharpness
+from analysis.series.kernels import Sharpness, sharpness
 
 
 @pytest.mark.parametrize(

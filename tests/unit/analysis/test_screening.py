@@ -9,16 +9,22 @@ from pydicom.uid import MRImageStorage, NuclearMedicineImageStorage, PositronEmi
 
 from analysis.anatomy import segment_lungs
 from analysis.findings import Profile
-from analysis.series import Outcome, StudyContext, screen_headers, screen_volume
+from analysis.series import Outcome, Rule, StudyContext, screen_headers, screen_volume
 
 
 def test_a_plain_chest_ct_is_eligible_and_every_rule_leaves_a_trace(make_series):
-    """A plain chest CT passes, and all sixteen rules say what they saw."""
+    """A plain chest CT passes, and every rule says what it saw."""
     screening = screen_headers(make_series())
     assert screening.eligible
     assert screening.reason is None
     assert screening.profile is Profile.CHEST_CT
-    assert len(screening.results) == 16
+    applied = [result.rule for result in screening.results]
+    later = {
+        *(Rule.STORED_VALUES, Rule.HOUNSFIELD_SCALE, Rule.LUNG_PRESENT),
+        *(Rule.RECONSTRUCTION, Rule.OTHER_RECONSTRUCTION, Rule.READABLE, Rule.SCREENING),
+    }
+    assert len(set(applied)) == len(applied)
+    assert set(applied) == set(Rule) - later
     assert all(result.value and result.expected for result in screening.results)
 
 
@@ -42,7 +48,7 @@ def _tilted(degrees: float) -> tuple[float, ...]:
         ("plane attributes", {"image_position_patient_mm": None}),
         ("plane attributes", {"number_of_frames": 2}),
         ("orientation", {"image_orientation_patient": (1, 0, 0, 0, 0, -1)}),
-        ("orientation", {"image_orientation_patient": lambda index: (1, 0, 0, 0, 1, 0) if index % 2 else _tilted(3)}),
+        ("orientation", {"image_orientation_patient": lambda index: _tilted(3) if index == 50 else (1, 0, 0, 0, 1, 0)}),
         ("gantry tilt", {"image_orientation_patient": _tilted(15), "gantry_detector_tilt_deg": 15.0}),
         ("slice positions", {"image_position_patient_mm": lambda index: (0.0, 0.0, 2.0 * (index // 2))}),
         ("alignment", {"image_position_patient_mm": lambda index: (9.0 * (index % 2), 0.0, 2.0 * index)}),
@@ -119,7 +125,7 @@ def test_emission_series_are_kept_as_context(make_series):
     assert "kept as context" in (screening.reason or "")
 
 
-@pytest.mark.parametrize("description", ["AC CT", "CT AC 3.0", "CTAC", "CT Attn Corr", "ACCT", "LD CT", "WB CTAC"])
+@pytest.mark.parametrize("description", ["AC CT", "CT AC 3.0", "CTAC", "CT Attn Corr", "ACCT", "WB CTAC"])
 def test_a_description_tells_a_ctac(make_series, description):
     """The usual names of attenuation-correction CT are enough by themselves."""
     screening = screen_headers(make_series(series_description=description))
@@ -148,7 +154,7 @@ def test_a_chest_passes_the_pixel_rules(make_volume, make_chest):
 def test_a_map_that_is_not_in_hounsfield_units_is_excluded(make_volume, make_chest, slope, offset):
     """A map of attenuation coefficients has no air near -1000."""
     scan = make_volume(make_chest() * slope + offset)
-    scale, _ = screen_volume(scan, np.zeros(scan.hu.shape, bool))
+    _, scale, _ = screen_volume(scan, np.zeros(scan.hu.shape, bool))
     assert scale.outcome is Outcome.EXCLUDED
 
 

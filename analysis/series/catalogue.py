@@ -1,0 +1,148 @@
+"""What may be wrong with an input, and what the node does about it: the text of ``deploy/input-trouble.md``.
+
+``python -m analysis.series.catalogue`` prints it. The limits are those of the rules.
+"""
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from analysis.series import rules
+from analysis.series.acquisitions import MINIMUM_SLICES
+from analysis.series.attributes import FARTHEST_MM, MOST_ITEMS
+from analysis.series.opening import LARGEST_HEADER, MOST_READS
+from analysis.series.pixel_rules import MINIMUM_LUNG_ML
+from analysis.series.verdicts import Rule
+
+TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
+    Rule.READABLE: (
+        (
+            "a file that is no DICOM, is cut off, is a FIFO or a link to nothing",
+            "named with its reason; the rest goes on",
+        ),
+        (
+            (
+                f"more than {MOST_READS // 2:,} elements or {LARGEST_HEADER >> 20} MiB before the pixels, inflated, "
+                f"or {MOST_ITEMS:,} items in a sequence"
+            ),
+            "not read further: it asks for more than an image needs",
+        ),
+        ("a DICOMDIR", "`analyze` takes the files that it names; in a folder it is passed over"),
+    ),
+    Rule.IDENTIFIERS: (
+        (
+            "a UID is empty, or one UID stands in files of different content",
+            (
+                "`analyze` derives it from the content, says so once, results carry it; `send --new-uids` sends so; "
+                "over the network the instance is refused (0xA900)"
+            ),
+        ),
+        ("a UID of letters or hyphens", "kept and used as it is, with a warning"),
+    ),
+    Rule.REPEATS: (
+        ("a slice is there again under another UID, with the same pixels", "counts once, noted"),
+        ("the same SOP Instance UID again", "counts once, named"),
+    ),
+    Rule.SOP_CLASS: (("no CT Image, Enhanced CT or Legacy Converted Enhanced CT", "excluded; PT and NM are context"),),
+    Rule.MODALITY: (("Modality is not CT", "excluded"),),
+    Rule.IMAGE_TYPE: (
+        ("Image Type names a localizer, reformat or projection", "excluded"),
+        ("a few such images among the slices", "they are left out, noted"),
+    ),
+    Rule.DESCRIPTION: (("the description has a whole word for a localizer, reformat or report", "excluded"),),
+    Rule.BODY_PART: (("Body Part Examined is another part", "noted only: it is wrong too often"),),
+    Rule.FRAMES: (("Number of Frames and functional groups differ", "excluded"),),
+    Rule.PLANE_ATTRIBUTES: (
+        ("position, orientation or spacing is absent", "excluded; the attribute is named"),
+        (f"a number that is not finite, or farther off than {FARTHEST_MM / 1000:g} m", "as if it were absent"),
+    ),
+    Rule.RESCALE: (
+        ("no rescale in the functional groups", "taken from the top level where it stands there"),
+        ("no rescale at all, or one that makes no HU", "excluded; slope and intercept are named"),
+        ("Rescale Type is not HU", "noted; the pixels decide"),
+    ),
+    Rule.PIXEL_FORMAT: (
+        ("High Bit is not Bits Stored - 1", "read by High Bit, noted"),
+        ("Bits Stored or High Bit beyond Bits Allocated; colour", "excluded"),
+    ),
+    Rule.COMPRESSION: (("lossy compression, or less than 10 bits a pixel", "noted; a reason of the quality"),),
+    Rule.MATRIX: (
+        (
+            f"a matrix under {rules.MINIMUM_MATRIX} or over {rules.LARGEST_MATRIX}, or several that make no volumes",
+            "excluded",
+        ),
+        (
+            "rows, columns and frames ask for more memory than there is",
+            "failed before a pixel is decoded, naming memory",
+        ),
+    ),
+    Rule.ACQUISITION: (
+        (
+            "two kernels, phases, breaths, matrices or spacings under one series UID",
+            (
+                f"parted by the tag that tells them apart, where each is a volume ({MINIMUM_SLICES} slices or more); "
+                "the best covering, softest one is analysed, the others are noted by tag and value"
+            ),
+        ),
+        ("the same, but the parts are no volumes", "excluded; the tag and its values are named"),
+    ),
+    Rule.ORIENTATION: (("slices are not axial, or do not lie alike", "excluded"),),
+    Rule.GANTRY_TILT: (
+        (f"a tilt of more than {math.degrees(math.acos(rules.MINIMUM_NORMAL_COSINE)):.1f} degrees", "excluded"),
+        (f"a tilt from {rules.NOTED_TILT_DEG:g} degrees on", "noted; volumes stay exact"),
+    ),
+    Rule.SLICE_POSITIONS: (
+        ("slices lie in the same place, or a hair apart, and no tag tells them apart", "excluded as two acquisitions"),
+    ),
+    Rule.ALIGNMENT: (("slices are shifted sideways", "excluded"),),
+    Rule.SLICE_STEP: (
+        ("a slice is missing", "excluded; its position is named"),
+        (f"slices more than {rules.MAXIMUM_STEP_MM:g} mm apart", "excluded"),
+        ("unequal steps", "noted; each slice is weighed by the space it stands for"),
+    ),
+    Rule.SLICE_CONTACT: (("slices do not touch", "noted; a reason of the quality"),),
+    Rule.EXTENT: (
+        (f"fewer than {MINIMUM_SLICES} slices, or less than {rules.MINIMUM_EXTENT_MM:g} mm", "excluded"),
+        (f"less than {rules.WHOLE_CHEST_EXTENT_MM:g} mm", "noted"),
+    ),
+    Rule.FIELD_OF_VIEW: ((f"a field of view under {rules.MINIMUM_FIELD_OF_VIEW_MM:g} mm", "excluded"),),
+    Rule.STORED_VALUES: (
+        (
+            "values beyond Bits Stored that are neither padding nor overlay planes",
+            "excluded; the value is named",
+        ),
+    ),
+    Rule.HOUNSFIELD_SCALE: (("air is not near -1000 HU or soft tissue not near 0", "excluded; what failed is named"),),
+    Rule.LUNG_PRESENT: ((f"less than {MINIMUM_LUNG_ML:g} mL of lung, or what is no lung", "excluded"),),
+    Rule.ONE_STUDY: (("slices of one series under two study UIDs", "told; each study has a series of its own"),),
+    Rule.RECONSTRUCTION: (("several reconstructions of one acquisition", "one is analysed, and why"),),
+    Rule.OTHER_RECONSTRUCTION: (("a better reconstruction of the acquisition", "excluded in its favour"),),
+    Rule.SCREENING: (("the headers stop the rules themselves", "excluded with the cause; `requeue` tries again"),),
+}
+"""Every rule, with what it looks for and what comes of it."""
+
+
+def document() -> str:
+    """The whole text, in Markdown."""
+    rows = [f"| {rule} | {trouble} | {then} |" for rule, pairs in TROUBLE.items() for trouble, then in pairs]
+    return "\n".join(
+        (
+            "# Input trouble",
+            "What may be wrong with what a scanner or a folder brings, and what comes of it. Printed by",
+            "`python -m analysis.series.catalogue`; `lungsentry why SERIES` shows every rule with the value it saw.",
+            "",
+            "| rule | what is wrong | what the node does |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "Excluded is not failed: an excluded series needs nothing from anybody, a failed one names its cause and",
+            "can be requeued. Dates are read in DICOM's forms, new (20260302, 101500) and old (2026.03.02, 10:15);",
+            "what is no date is unknown, and nothing is compared over time by it.",
+            "",
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
