@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import analysis
 from analysis.errors import UntrustedWeights
+from analysis.files import read_regular
 from analysis.findings import Algorithm
 
 if TYPE_CHECKING:
     import torch
 
 MANIFEST_NAME, EVALUATION_NAME = "manifest.json", "evaluation.json"
+_MOST_MANIFEST, _MOST_WEIGHTS = 2**20, 2**28
 
 
 def package_directory(name: str) -> Path:
@@ -30,10 +32,10 @@ def read_weights(directory: Path, file: str) -> "tuple[dict[str, Any], dict[str,
     from safetensors.torch import load
 
     try:
-        manifest = json.loads((directory / MANIFEST_NAME).read_text())
-        content = (directory / file).read_bytes()
+        manifest = json.loads(read_regular(directory / MANIFEST_NAME, most_bytes=_MOST_MANIFEST))
+        content = read_regular(directory / file, most_bytes=_MOST_WEIGHTS)
         named = str(manifest["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UntrustedWeights(f"{file} or its manifest is missing or malformed.") from error
     found = hashlib.sha256(content).hexdigest()
     if found != named:

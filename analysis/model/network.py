@@ -25,6 +25,9 @@ _UPSCALING = 4  # conv0 and its pooling halve the image twice
 CENTRE_SLICES = 3  # trunk and second head look at the centre slice and its two neighbours
 
 
+_MOST_MAPS, _MOST_SLICES = 2048, 31
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkShape:
     """The sizes that the paper leaves open; the defaults give its 788,683 parameters and 0.492 TMAC a 16 windows.
@@ -42,6 +45,8 @@ class NetworkShape:
             raise ValueError(f"a window has an odd number of slices, at least three: {self.slices}")
         if min(self.lstm_maps, *self.head_maps) < 1:
             raise ValueError(f"a layer has at least one map: {self}")
+        if max(self.lstm_maps, *self.head_maps) > _MOST_MAPS or self.slices > _MOST_SLICES:
+            raise ValueError(f"a network that no machine here can hold: {self}")
 
 
 class SegmentationOutput(NamedTuple):

@@ -10,8 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.errors import AnalysisError, UntrustedWeights
+from analysis.files import read_regular
 from analysis.model.self_check import self_check
-from analysis.model.weights import MODEL_FILES, Manifest, default_directory, read_manifest, read_weights
+from analysis.model.weights import (
+    MANIFEST_NAME,
+    MODEL_FILES,
+    SEAL_NAME,
+    Manifest,
+    default_directory,
+    read_manifest,
+    read_weights,
+    seal,
+)
 
 __all__ = ["SHIPPED", "InstalledModel", "Listing", "ModelRefused", "Registry", "UnknownModel"]
 
@@ -77,8 +87,13 @@ class Registry:
 
         Raises:
             UnknownModel: there is none, or more than one; the message names those there are.
+        UntrustedWeights: its folder is there, and cannot be used.
         """
-        models = self.list().models
+        listing = self.list()
+        for folder, why in listing.unreadable:
+            if folder.name == wanted:
+                raise UntrustedWeights(f"{wanted}: {why}")
+        models = listing.models
         found = [one for one in models if wanted == one.reference or (one.shipped and wanted == SHIPPED)]
         found = found or [one for one in models if wanted in (one.manifest.name, one.manifest.version)]
         if len(found) == 1:
@@ -137,10 +152,12 @@ def _copy(source: Path, target: Path) -> None:
     """The files of a model, durable under their final name or not there at all; checked again after copying."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
     try:
-        for name in MODEL_FILES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, partial / name)
+        for name, most_bytes in MODEL_FILES.items():
+            if os.path.lexists(source / name):
+                (partial / name).write_bytes(read_regular(source / name, most_bytes=most_bytes))
                 _sync(partial / name)
+        (partial / SEAL_NAME).write_text(seal((partial / MANIFEST_NAME).read_bytes()), encoding="ascii")
+        _sync(partial / SEAL_NAME)
         read_weights(partial)
         partial.chmod(0o750)
         _sync(partial)

@@ -24,6 +24,7 @@ _LUNG_HU, _LESION_HU, _BODY_HU = -850.0, -500.0, 40.0
 _TEXTURE_HU = 25.0
 _VESSELS = 60
 _EDGE_PX = 2.0
+_FACTOR = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,11 @@ class SelfCheck:
     manifest: Manifest
     opacity_percent: float
     true_opacity_percent: float
+
+    @property
+    def sees_opacity(self) -> bool:
+        """Whether what it calls opacity is of the order of what there is; else it computes, and sees nothing."""
+        return self.true_opacity_percent / _FACTOR <= self.opacity_percent <= self.true_opacity_percent * _FACTOR
 
 
 def self_check(directory: Path, *, device: str = "cpu") -> SelfCheck:

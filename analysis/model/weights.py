@@ -5,6 +5,7 @@ Weights are read only if their SHA-256 is the one in the manifest. Nothing is un
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from safetensors.torch import save as save_tensors
 
 import analysis
 from analysis.errors import UntrustedWeights
+from analysis.files import read_regular
 from analysis.findings import Profile
 from analysis.model.crop import MARGIN_PERCENT
 from analysis.model.labels import LESION_PROBABILITY
@@ -29,8 +31,13 @@ WEIGHTS_NAME = "model.safetensors"
 MANIFEST_NAME = "manifest.json"
 CARD_NAME = "MODEL_CARD.md"
 EVALUATION_NAME = "evaluation.json"
-MODEL_FILES = (WEIGHTS_NAME, MANIFEST_NAME, CARD_NAME, EVALUATION_NAME)
-"""What a model folder holds; the last two may be absent, and nothing else belongs to the model."""
+MODEL_FILES = {WEIGHTS_NAME: 2**30, MANIFEST_NAME: 2**20, CARD_NAME: 4 * 2**20, EVALUATION_NAME: 64 * 2**20}
+"""What a model folder holds, and how many bytes each may have; the last two may be absent."""
+SEAL_NAME = "installed.sha256"
+"""Beside an installed model: the SHA-256 of its manifest when it was installed."""
+_HU = (-4096.0, 32768.0)
+_LARGEST_WINDOW = 2048
+_LONGEST_TEXT = 4000
 LESION_THRESHOLD = "lesion_probability"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
@@ -86,6 +93,15 @@ class Manifest:
 
     def __post_init__(self) -> None:
         check_words(self.name, self.version)
+        numbers = (self.mean_hu, self.sd_hu, *self.hu_range, self.crop_margin_percent, *self.neighbour_distance_mm)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"a number that is none: {numbers}")
+        if not all(_HU[0] <= value <= _HU[1] for value in (self.mean_hu, *self.hu_range)):
+            raise ValueError(f"no density of tissue: {self.mean_hu}, {self.hu_range}")
+        if not 0 <= self.crop_margin_percent <= 100 or self.neighbour_distance_mm[1] > 100:
+            raise ValueError("a margin or a distance beyond the chest")
+        if not 0 < self.window_size <= _LARGEST_WINDOW or len(self.terms) > _LONGEST_TEXT:
+            raise ValueError("a window or terms of a size that no model has")
         if self.sd_hu <= 0 or self.hu_range[0] >= self.hu_range[1]:
             raise ValueError("a density scale without extent")
         if not 0 < self.neighbour_distance_mm[0] <= self.neighbour_distance_mm[1]:
@@ -111,7 +127,8 @@ def read_manifest(directory: Path) -> Manifest:
     Raises:
         UntrustedWeights: it is missing or malformed.
     """
-    content = _content(directory / MANIFEST_NAME)
+    content = read_regular(directory / MANIFEST_NAME, most_bytes=MODEL_FILES[MANIFEST_NAME])
+    _check_seal(directory, content)
     try:
         return _MANIFEST.validate_json(content)
     except ValidationError as error:
@@ -127,7 +144,7 @@ def read_weights(directory: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
         UntrustedWeights: a file is missing or malformed, or the SHA-256 is not the manifest's.
     """
     manifest = read_manifest(directory)
-    content = _content(directory / WEIGHTS_NAME)
+    content = read_regular(directory / WEIGHTS_NAME, most_bytes=MODEL_FILES[WEIGHTS_NAME])
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.sha256:
         raise UntrustedWeights(f"{WEIGHTS_NAME} has SHA-256 {found}, its manifest names {manifest.sha256}.")
@@ -137,11 +154,17 @@ def read_weights(directory: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
         raise UntrustedWeights(f"{WEIGHTS_NAME} is no safetensors file.") from error
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UntrustedWeights(f"{path.name}: {error.strerror}.") from error
+def seal(manifest: bytes) -> str:
+    """What is kept beside an installed model of its manifest, as ``sha256sum`` writes it."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_NAME}\n"
+
+
+def _check_seal(directory: Path, manifest: bytes) -> None:
+    """Thresholds and scales are as much of a model as its weights: a manifest that was edited is not used."""
+    if not (directory / SEAL_NAME).exists():
+        return
+    if read_regular(directory / SEAL_NAME, most_bytes=2**10) != seal(manifest).encode():
+        raise UntrustedWeights(f"{MANIFEST_NAME} is not the one that was installed: it was changed since.")
 
 
 def pack_weights(state: Mapping[str, torch.Tensor]) -> tuple[bytes, str]:

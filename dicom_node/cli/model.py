@@ -257,15 +257,18 @@ def _checked(registry: Registry, wanted: str) -> dict[str, object]:
     from analysis.errors import UntrustedWeights
     from analysis.model.self_check import self_check
 
-    folder = Path(wanted) if Path(wanted).is_dir() else registry.find(wanted).directory
     try:
+        folder = Path(wanted) if Path(wanted).is_dir() else registry.find(wanted).directory
         check = self_check(folder)
     except UntrustedWeights as error:
         return _failed(wanted, str(error))
     return {
         "model": wanted,
-        "ok": True,
-        "why": None,
+        "ok": check.sees_opacity,
+        "why": None
+        if check.sees_opacity
+        else f"calls {check.opacity_percent:.1f} % of a phantom's lung opacity, of which "
+        f"{check.true_opacity_percent:.1f} % is",
         "sha256": check.manifest.sha256,
         "phantom_opacity_percent": check.opacity_percent,
         "phantom_true_opacity_percent": check.true_opacity_percent,

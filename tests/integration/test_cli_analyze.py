@@ -168,7 +168,7 @@ def test_nothing_readable_is_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "text" / "notes.txt").write_text("not DICOM")
     code, document, stderr = _analyze(tmp_path / "text")
     assert code == 1
-    assert document == {"series": []}
+    assert document == {"notes": [], "series": []}
     assert "notes.txt: not a DICOM file" in stderr
     assert "no DICOM series was found" in stderr
 

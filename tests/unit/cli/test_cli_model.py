@@ -107,17 +107,22 @@ def test_show_tells_terms_hash_and_thresholds_of_each_profile(node: FilledNode, 
 
 
 def test_verify_says_ok_or_why_not(node: FilledNode, given: Path) -> None:
-    """All models by default, or those named, or a folder; a changed byte is told and is exit code 1."""
+    """All models by default, or those named, or a folder; a changed byte is told and is exit code 1.
+
+    So is a model that computes and sees nothing: the untrained one calls all of the phantom's lung opacity.
+    """
     node.run("model", "install", str(given))
-    checked = node.json("model", "verify")
-    assert checked["ok"] is True
+    checked = node.json("model", "verify", code=1)
     assert {one["model"] for one in checked["models"]} == set(_models(node))
+    assert {one["model"]: one["ok"] for one in checked["models"]} == {name: name != STUB for name in set(_models(node))}
+    assert "phantom" in next(one["why"] for one in checked["models"] if one["model"] == STUB)
     weights = next(path for path in given.parent.rglob("stub@1.2.3/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     checked = node.json("model", "verify", code=1)
     assert {one["model"]: one["ok"] for one in checked["models"]}[STUB] is False
     assert "SHA-256" in node.run("model", "verify", STUB, code=1).stdout
-    assert node.json("model", "verify", str(given))["ok"] is True
+    assert node.json("model", "verify", "shipped")["ok"] is True
+    assert "phantom" in node.json("model", "verify", str(given), code=1)["models"][0]["why"]
     assert "no such model" in node.run("model", "verify", "9.9.9", code=1).stderr
 
 

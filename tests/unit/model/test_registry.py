@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from model_folders import SHAPE, write_model
 from analysis.errors import UntrustedWeights
 from analysis.model.network import ConvLstmNetwork
 from analysis.model.registry import SHIPPED, ModelRefused, Registry, UnknownModel
-from analysis.model.self_check import phantom, self_check
-from analysis.model.weights import Manifest, default_directory, pack_weights, read_manifest, write_weights
+from analysis.model.self_check import SelfCheck, phantom, self_check
+from analysis.model.weights import SEAL_NAME, Manifest, default_directory, pack_weights, read_manifest, write_weights
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_models_stand_side_by_side(registry, given, tmp_path):
     assert _references(registry) == [*shipped, "stub@1.2.3", "stub@2.0.0"]
     assert registry.find("stub@1.2.3") == registry.find("1.2.3") == first
     assert registry.find("2.0.0") == second
-    assert sorted(path.name for path in first.directory.iterdir()) == sorted(path.name for path in given.iterdir())
+    assert {path.name for path in first.directory.iterdir()} == {path.name for path in given.iterdir()} | {SEAL_NAME}
     assert {path.name for path in registry.directory.iterdir()} == {"stub@1.2.3", "stub@2.0.0"}
 
 
@@ -125,8 +126,78 @@ def test_what_is_broken_is_listed_with_the_reason(registry, given):
     reasons = {folder.name: why for folder, why in registry.list().unreadable}
     assert "manifest.json" in reasons["empty"]
     assert "stub@1.2.3" in reasons["stub@7.7.7"]
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UntrustedWeights, match="was the folder renamed"):
         registry.find("stub@7.7.7")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean_hu": float("nan")},
+        {"sd_hu": float("inf")},
+        {"hu_range": [-1e300, 1e300]},
+        {"neighbour_distance_mm": [1.0, float("nan")]},
+        {"crop_margin_percent": 1e9},
+        {"window_size": 2**30},
+        {"terms": "x" * 2**20},
+        {"network": {"design": "paper", "slices": 3, "lstm_maps": 10**6, "head_maps": [10**6, 64]}},
+    ],
+)
+def test_numbers_that_are_none_or_absurd_are_refused(registry, given, change):
+    """Not a number, infinite, or of a size that no model has: neither installed nor verified."""
+    path = given / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for refuse in (registry.install, self_check):
+        with pytest.raises(UntrustedWeights, match=r"malformed|may have"):
+            refuse(given)
+
+
+def test_a_manifest_of_brackets_is_malformed(given):
+    """Nesting without end is an error that says so, not a crash."""
+    (given / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(UntrustedWeights, match="malformed"):
+        read_manifest(given)
+
+
+def test_thresholds_that_were_edited_after_installing_are_noticed(registry, given):
+    """The manifest is sealed with the weights: neither found, verified nor loaded once it was changed."""
+    model = registry.install(given)
+    path = model.directory / "manifest.json"
+    content = json.loads(path.read_text())
+    content["thresholds"] = {profile: {"lesion_probability": 0.999} for profile in content["thresholds"]}
+    path.write_text(json.dumps(content))
+    assert _references(registry) == [registry.find(SHIPPED).reference]
+    for refuse in (lambda: registry.find(model.reference), lambda: self_check(model.directory)):
+        with pytest.raises(UntrustedWeights, match="changed since"):
+            refuse()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "manifest.json", "MODEL_CARD.md", "evaluation.json"])
+@pytest.mark.parametrize("kind", ["link", "fifo", "device", "endless"])
+def test_only_regular_files_are_taken(registry, given, tmp_path, name, kind):
+    """No link is followed out of the folder, no FIFO waited for, nothing read without end."""
+    secret = tmp_path / "secret"
+    secret.write_text("not yours")
+    (given / name).unlink()
+    match kind:
+        case "fifo":
+            os.mkfifo(given / name)
+        case "endless":
+            with (given / name).open("wb") as file:
+                file.truncate(2**31)
+        case _:
+            (given / name).symlink_to(secret if kind == "link" else "/dev/zero")
+    with pytest.raises(UntrustedWeights, match=name):
+        registry.install(given)
+    assert not list(registry.directory.rglob("*")) if registry.directory.exists() else True
+
+
+def test_a_model_that_sees_nothing_is_told(tmp_path):
+    """The phantom is judged: a share of opacity that is not of the order of the true one."""
+    manifest = write_model(tmp_path)
+    blind = SelfCheck(manifest=manifest, opacity_percent=0.0, true_opacity_percent=3.0)
+    assert not blind.sees_opacity
+    assert self_check(default_directory()).sees_opacity
 
 
 def test_what_is_exported_can_be_installed_elsewhere(registry, given, tmp_path):
