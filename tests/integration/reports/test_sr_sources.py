@@ -1,5 +1,7 @@
 """A structured report takes over what its sources say, however odd, and refuses what does not belong."""
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +71,34 @@ def test_missing_type_2_attributes_are_present_and_empty(tmp_path: Path) -> None
         "StudyDescription",
     ]
     source = write_source(tmp_path / "a.dcm", 1, **dict.fromkeys(lacking))
+    written = datetime(2026, 3, 2, 10, 15, tzinfo=UTC).timestamp()
+    os.utime(source, (written, written))
     _, report = write_report(make_findings(), [source], tmp_path / "sr.dcm")
     for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyID"):
         assert keyword in report
         assert not report[keyword].value
-    assert report.ContentDate == "19000101"
+    assert (report.ContentDate, report.ContentTime) == ("20260302", "101500")
+
+
+@pytest.mark.parametrize(
+    ("date", "time", "expected"),
+    [
+        ("2026.03.02", "10:15:30", ("20260302", "101530")),
+        ("20260302", "1015", ("20260302", "101500")),
+        ("20260302", "", ("20260302", "000000")),
+        ("20260302", "9999", ("20260302", "000000")),
+    ],
+)
+def test_a_date_in_an_old_form_is_the_date_of_the_report(
+    tmp_path: Path, date: str, time: str, expected: tuple[str, str]
+) -> None:
+    """Dots and colons, hours and minutes alone: the report bears the day and time that were meant, never 1900."""
+    kinds = ("Content", "Acquisition", "Series", "Study")
+    source = write_source(
+        tmp_path / "a.dcm", 1, **{f"{kind}Date": date for kind in kinds}, **{f"{kind}Time": time for kind in kinds}
+    )
+    _, report = write_report(make_findings(), [source], tmp_path / "sr.dcm")
+    assert (report.ContentDate, report.ContentTime) == expected
 
 
 def test_values_that_do_not_conform_are_copied_as_they_are(tmp_path: Path) -> None:
