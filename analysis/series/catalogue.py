@@ -115,10 +115,8 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
     ),
     Rule.HOUNSFIELD_SCALE: (("air is not near -1000 HU or soft tissue not near 0", "excluded; what failed is named"),),
     Rule.LUNG_PRESENT: ((f"less than {MINIMUM_LUNG_ML:g} mL of lung, or what is no lung", "excluded"),),
-    Rule.ONE_STUDY: (("slices of one series under two study UIDs", "told; each study has a series of its own"),),
-    Rule.ON_DISK: (
-        ("a late slice of a series whose files retention removed", "asks for the rest; what stands is not retired"),
-    ),
+    Rule.ONE_STUDY: (("slices of one series under two study UIDs", "excluded; the other study is named"),),
+    Rule.ON_DISK: (("files of the series are not on disk", "excluded, naming what lacks; what stands is not retired"),),
     Rule.RECONSTRUCTION: (("several reconstructions of one acquisition", "one is analysed, and why"),),
     Rule.OTHER_RECONSTRUCTION: (("a better reconstruction of the acquisition", "excluded in its favour"),),
     Rule.SCREENING: (("the headers stop the rules themselves", "excluded with the cause; `requeue` tries again"),),

@@ -21,7 +21,7 @@ def test_a_plain_chest_ct_is_eligible_and_every_rule_leaves_a_trace(make_series)
     applied = [result.rule for result in screening.results]
     later = {
         *(Rule.STORED_VALUES, Rule.HOUNSFIELD_SCALE, Rule.LUNG_PRESENT),
-        *(Rule.RECONSTRUCTION, Rule.OTHER_RECONSTRUCTION, Rule.READABLE, Rule.ON_DISK, Rule.SCREENING),
+        *(Rule.RECONSTRUCTION, Rule.OTHER_RECONSTRUCTION, Rule.READABLE, Rule.ON_DISK, Rule.ONE_STUDY, Rule.SCREENING),
     }
     assert len(set(applied)) == len(applied)
     assert set(applied) == set(Rule) - later
