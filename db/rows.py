@@ -465,6 +465,17 @@ class RefusalRow(Row):
     last_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class PausedDestinationRow(Row):
+    """A destination that nothing is sent to for now."""
+
+    __tablename__ = "paused_destinations"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    paused_at: Mapped[datetime]
+    paused_by: Mapped[str]
+    reason: Mapped[str | None]
+
+
 class FailingUnitRow(Row):
     """A unit of a sweep that fails."""
 

@@ -352,6 +352,16 @@ class RequeueCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PausedDestination:
+    """A destination that nothing is sent to for now: since when, by whom, and why if he said so."""
+
+    name: str
+    paused_at: datetime
+    paused_by: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailingUnit:
     """Something that a sweep of the scheduler looks at and fails at, how often, since when, and why the last time."""
 

@@ -1,7 +1,7 @@
 """The scheduler: everything that a node looks at, at intervals, by the one scheduler that leads."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from db import Store
@@ -9,10 +9,11 @@ from dicom_node.commitment import Reporter
 from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.completion.refetch import Refetch
 from dicom_node.completion.triage import Triage
-from dicom_node.delivery.dicom import store as store_object
-from dicom_node.delivery.sender import Channel, Sender
+from dicom_node.delivery.channel import Channel
+from dicom_node.delivery.sender import Sender, channel_of
 from dicom_node.failing_units import FailingUnits
 from dicom_node.network.tls import certificate_folder, warn_of_expiry
+from dicom_node.peers.addresses import address_book
 from dicom_node.settings import Settings, Tls
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.artefacts import ArtefactFolder
@@ -51,12 +52,24 @@ def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[],
         sweeps.run(stop)
 
 
-def node_sweeps(settings: Settings, store: Store, *, channel: Channel = store_object) -> tuple[Sweep, ...]:
-    """Everything that a node looks at: completion, screening, lapsed leases, deliveries, commitments, retention."""
+def node_sweeps(
+    settings: Settings, store: Store, *, channels: Mapping[str, Channel] | None = None
+) -> tuple[Sweep, ...]:
+    """Everything that a node looks at: completion, screening, lapsed leases, deliveries, commitments, retention.
+
+    ``channels`` are by the names of the destinations; without them they are those of the settings.
+    """
     counts = PacsCounts(settings=settings, store=store)
     refetch = Refetch(settings=settings, store=store)
     triage = Triage(settings=settings, store=store, counts=counts)
-    sender = Sender(settings=settings, store=store, channel=channel)
+    book = address_book(settings, store)
+    sender = Sender(
+        settings=settings.delivery,
+        store=store,
+        results_dir=settings.results_dir,
+        channels=channels
+        or {one.name: channel_of(one, book, timeout_s=settings.delivery.timeout_s) for one in settings.destinations},
+    )
     reporter = Reporter(settings=settings, store=store)
     archive = Archive(settings.archive_dir)
     retention = Retention(settings=settings.retention, store=store, archive=archive)

@@ -4,13 +4,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, exists, select, update
+from sqlalchemy import Select, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from alerts.delivery import DeliveryEvent, DeliveryState
 from db.actor import Actor
 from db.errors import StaleState
-from db.rows import DeliveryRow, ResultRow
+from db.rows import DeliveryRow, PausedDestinationRow, ResultRow
 from db.store.conversion import delivery_of
 from db.store.lookup import first_of_states
 from db.store.room import Room
@@ -44,10 +44,12 @@ class Deliveries(Room):
 
         Those of one result go in their order: one waits while an earlier one for the same destination is not over.
         One whose sender fell silent is due again once its lease has passed, up to its cap of attempts. What a newer
-        result has replaced while it was on its way is not tried again.
+        result has replaced while it was on its way is not tried again. Nothing is due while the destination is paused.
         """
         due, lapsed = _due(destination, now), _lapsed(destination, now)
         with self.database.read() as session:  # no write lock is taken merely to look
+            if session.get(PausedDestinationRow, destination) is not None:
+                return None
             if session.scalar(due) is None and session.scalar(lapsed) is None:
                 return None
         with self.database.write() as session:
@@ -94,8 +96,8 @@ class Deliveries(Room):
             if renewed is None:
                 raise StaleState(f"Delivery {delivery.id} is not at attempt {delivery.attempt} any more.")
 
-    def sent(self, delivery: StoredDelivery) -> StoredDelivery:
-        """The destination confirmed receipt.
+    def sent(self, delivery: StoredDelivery, answer: str | None = None) -> StoredDelivery:
+        """The destination confirmed receipt, in these words.
 
         Raises:
             StaleState: it is not being sent in this attempt any more.
@@ -107,7 +109,7 @@ class Deliveries(Room):
                 session,
                 row,
                 DeliveryEvent.CONFIRM,
-                Note(at=now, actor=_DELIVERY),
+                Note(at=now, actor=_DELIVERY, detail=answer),
                 sent_at=now,
                 lease_expires_at=None,
                 cause=None,
@@ -127,11 +129,57 @@ class Deliveries(Room):
             _end_attempt(session, row, cause, transient=transient, at=self.clock(), delay_s=retry_delay_s)
             return delivery_of(row)
 
+    def get(self, delivery_id: int) -> StoredDelivery | None:
+        """The delivery, if there is one."""
+        with self.database.read() as session:
+            row = session.get(DeliveryRow, delivery_id)
+            return None if row is None else delivery_of(row)
+
+    def retry(self, delivery_id: int, who: str) -> StoredDelivery:
+        """Send a dead letter, or what was sent already, with attempts anew.
+
+        Raises:
+            StaleState: it waits or is under way, its result was replaced, or there is none.
+        """
+        now = self.clock()
+        with self.database.write() as session:
+            row = _locked(session, delivery_id)
+            if _superseded(session, row):
+                raise StaleState(f"The result of delivery {delivery_id} was replaced by a newer one.")
+            note = Note(at=now, actor=Actor.user(who))
+            transition(session, row, DeliveryEvent.REQUEUE, note, attempt=0, not_before=now, cause=None, sent_at=None)
+            return delivery_of(row)
+
+    def cancel(self, delivery_id: int, who: str) -> StoredDelivery:
+        """Send no more of what waits, or set a dead letter aside.
+
+        Raises:
+            StaleState: it is under way or over, or there is none.
+        """
+        now = self.clock()
+        with self.database.write() as session:
+            row = _locked(session, delivery_id)
+            transition(session, row, DeliveryEvent.CANCEL, Note(at=now, actor=Actor.user(who)))
+            return delivery_of(row)
+
+    def count(self, destination: str, state: DeliveryState) -> int:
+        """How many deliveries for the destination are in this state."""
+        counted = select(func.count()).where(DeliveryRow.state == state, DeliveryRow.destination == destination)
+        with self.database.read() as session:
+            return session.scalar(counted) or 0
+
     def list(
-        self, states: Collection[DeliveryState] | None = None, *, series: str | None = None, limit: int | None = None
+        self,
+        states: Collection[DeliveryState] | None = None,
+        *,
+        series: str | None = None,
+        destination: str | None = None,
+        limit: int | None = None,
     ) -> tuple[StoredDelivery, ...]:
         """Deliveries in these states (none given: in all), the newest first."""
         statement = select(DeliveryRow)
+        if destination is not None:
+            statement = statement.where(DeliveryRow.destination == destination)
         if series is not None:
             statement = statement.where(DeliveryRow.series_instance_uid == series)
         with self.database.read() as session:
@@ -176,10 +224,15 @@ def _lapsed(destination: str, now: datetime) -> Select[DeliveryRow]:
     )
 
 
-def _held(session: Session, delivery: StoredDelivery) -> DeliveryRow:
-    row = session.scalar(select(DeliveryRow).where(DeliveryRow.id == delivery.id).with_for_update(of=DeliveryRow))
+def _locked(session: Session, delivery_id: int) -> DeliveryRow:
+    row = session.scalar(select(DeliveryRow).where(DeliveryRow.id == delivery_id).with_for_update(of=DeliveryRow))
     if row is None:
-        raise StaleState(f"There is no delivery {delivery.id}.")
+        raise StaleState(f"There is no delivery {delivery_id}.")
+    return row
+
+
+def _held(session: Session, delivery: StoredDelivery) -> DeliveryRow:
+    row = _locked(session, delivery.id)
     if row.state == DeliveryState.SENDING and row.attempt != delivery.attempt:
         raise StaleState(f"Delivery {delivery.id} is at another attempt than {delivery.attempt}.")
     return row

@@ -12,6 +12,7 @@ from db.store.audit import Audit
 from db.store.commitments import Commitments
 from db.store.counts import Counts
 from db.store.deliveries import Deliveries
+from db.store.destinations import Destinations
 from db.store.examinations import Examinations
 from db.store.failing_units import FailingUnits
 from db.store.feed import Feed
@@ -57,6 +58,7 @@ class Store:
         self.alerts = Alerts(database=database, clock=clock)
         self.worklist = Worklist(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)
+        self.destinations = Destinations(database=database, clock=clock)
         self.failing_units = FailingUnits(database=database, clock=clock)
         self.heartbeats = Heartbeats(database=database, clock=clock)
         self.commitments = Commitments(database=database, clock=clock)

@@ -14,7 +14,9 @@ from dicom_node.cli import (
     config,
     conformance,
     database,
+    deliveries,
     demo,
+    destinations,
     doctor,
     evaluate,
     fetch,
@@ -111,6 +113,8 @@ analyze.register(app)
 evaluate.register(app)
 train.register(app)
 app.add_typer(commitments.app, name="commitments")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(destinations.app, name="destinations")
 app.add_typer(model.app, name="model")
 app.add_typer(users.app, name="users")
 app.add_typer(users.audit, name="audit")

@@ -1,6 +1,25 @@
-"""Results on their way out: the channel to a PACS, and the sender that works through what is due."""
+"""Results on their way out: channels to destinations, and the sender that works through what is due."""
 
-from dicom_node.delivery.dicom import Receipt, store
-from dicom_node.delivery.errors import Busy, DeliveryError, Refused, Undeliverable, Unreachable
+from dicom_node.delivery.channel import Channel, Parcel, Receipt
+from dicom_node.delivery.dicom import DicomChannel
+from dicom_node.delivery.errors import (
+    Busy,
+    DeliveryError,
+    ProcessingFailure,
+    Refused,
+    Undeliverable,
+    Unreachable,
+)
 
-__all__ = ["Busy", "DeliveryError", "Receipt", "Refused", "Undeliverable", "Unreachable", "store"]
+__all__ = [
+    "Busy",
+    "Channel",
+    "DeliveryError",
+    "DicomChannel",
+    "Parcel",
+    "ProcessingFailure",
+    "Receipt",
+    "Refused",
+    "Undeliverable",
+    "Unreachable",
+]

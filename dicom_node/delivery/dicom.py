@@ -1,59 +1,65 @@
 """Results go to a PACS by C-STORE, one association an object."""
 
-import ssl
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 from pynetdicom.status import code_to_category
 
-from dicom_node.delivery.errors import Busy, Refused, Undeliverable, Unreachable
+from dicom_node.delivery.channel import Parcel, Receipt
+from dicom_node.delivery.errors import Busy, DeliveryError, ProcessingFailure, Refused, Undeliverable, Unreachable
 from dicom_node.peers import errors as peer_errors
 from dicom_node.peers.remote import Remote
+from dicom_node.peers.scu import echo
 from dicom_node.peers.sending import Sent, send
 
-__all__ = ["Receipt", "store"]
+__all__ = ["DicomChannel"]
 
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 table B.2-1
+_PROCESSING_FAILURE = 0x0110  # PS3.7 annex C: of the moment, as far as anyone can tell
+_DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 annex C: the object is there, which is what was wanted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What the destination said to an object that it took."""
+class DicomChannel:
+    """A Storage SCP; ``remote`` says how it is called at this moment."""
 
-    status: int
+    def __init__(self, remote: Callable[[], Remote]) -> None:
+        self._remote = remote
 
-    @property
-    def warning(self) -> bool:
-        """Whether it took the object with a warning."""
-        return code_to_category(self.status) == "Warning"
+    def deliver(self, parcel: Parcel) -> Receipt:
+        """Send the object and return the receipt.
+
+        Raises:
+            Unreachable: no association, or it broke off. Worth another attempt.
+            Busy, ProcessingFailure: the peer is out of resources (0xA7xx) or failed (0x0110). Worth another attempt.
+            Refused: the peer does not take such objects, or not this one.
+            Undeliverable: the file is missing or is not a DICOM object.
+        """
+        try:
+            remote = self._remote()
+            (sent,) = send(remote, [parcel.path]).files
+        except peer_errors.NothingToSend as error:
+            raise Undeliverable(f"{parcel.path.name} is missing or not a DICOM object.") from error
+        except peer_errors.PeerError as error:
+            raise _translated(error) from error
+        return _judged(sent, remote.ae_title)
+
+    def check(self) -> str:
+        """Ask by C-ECHO.
+
+        Raises:
+            DeliveryError: no association, or another answer than success.
+        """
+        try:
+            remote = self._remote()
+            answer = echo(remote)
+        except peer_errors.PeerError as error:
+            raise _translated(error) from error
+        if not answer.ok:
+            raise Refused(f"{remote} replied 0x{answer.status:04X} to C-ECHO.")
+        return f"{remote} answered C-ECHO with success"
 
 
-def store(
-    path: Path,
-    *,
-    host: str,
-    port: int,
-    called: str,
-    calling: str,
-    timeout_s: float = 30.0,
-    tls: ssl.SSLContext | None = None,
-) -> Receipt:
-    """Send the object in ``path`` to the node ``called``, by TLS if there is a context, and return its receipt.
-
-    Raises:
-        Unreachable: no association, or it broke off. Worth another attempt.
-        Busy: the peer is out of resources (0xA7xx). Worth another attempt.
-        Refused: the peer does not take such objects, or not this one.
-        Undeliverable: the file is missing or is not a DICOM object.
-    """
-    remote = Remote(ae_title=called, host=host, port=port, calling_ae_title=calling, tls=tls, timeout_s=timeout_s)
-    try:
-        (sent,) = send(remote, [path]).files
-    except peer_errors.NothingToSend as error:
-        raise Undeliverable(f"{path.name} is missing or not a DICOM object.") from error
-    except peer_errors.PeerError as error:
-        raise (Unreachable if error.transient else Refused)(error.detail) from error
-    return _judged(sent, called)
+def _translated(error: peer_errors.PeerError) -> DeliveryError:
+    return (Unreachable if error.transient else Refused)(error.detail)
 
 
 def _judged(sent: Sent, called: str) -> Receipt:
@@ -61,6 +67,9 @@ def _judged(sent: Sent, called: str) -> Receipt:
         raise Unreachable(f"{called}: {sent.reason}.")
     if sent.status in _OUT_OF_RESOURCES:
         raise Busy(f"{called} replied {sent.reason}.")
-    if code_to_category(sent.status) not in {"Success", "Warning"}:
+    if sent.status == _PROCESSING_FAILURE:
+        raise ProcessingFailure(f"{called} replied {sent.reason}.")
+    category = code_to_category(sent.status)
+    if category not in {"Success", "Warning"} and sent.status != _DUPLICATE_SOP_INSTANCE:
         raise Refused(f"{called} replied {sent.reason}.")
-    return Receipt(status=sent.status)
+    return Receipt(answer=f"0x{sent.status:04X}", warning=category != "Success")

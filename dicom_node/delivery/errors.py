@@ -19,6 +19,10 @@ class Busy(DeliveryError):
     """The destination has no room at the moment."""
 
 
+class ProcessingFailure(DeliveryError):
+    """The destination failed at it."""
+
+
 class Refused(DeliveryError):
     """The destination does not take this object."""
 

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -214,12 +214,25 @@ class Quality(_Section):
 
 
 class Destination(_Section):
-    """A DICOM node that results are sent to."""
+    """Where results are sent to: a DICOM node."""
 
+    channel: Literal["dicom"] = Field(default="dicom", description="How it is reached: dicom is C-STORE.")
+    name: str = Field(
+        default="",
+        max_length=64,
+        description="What it is called in lists and commands, and for what waits; else its AE title.",
+    )
     ae_title: AETitle = Field(description="AE title of the PACS that takes the results.")
     host: str = Field(min_length=1, description="Its host name or address.")
     port: int = Field(ge=1, le=65535, description="Its port.")
     kinds: tuple[Literal["sr"], ...] = Field(default=("sr",), description="Which results it gets.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("name"):
+            return {**values, "name": values.get("ae_title", "")}
+        return values
 
 
 class Delivery(_Section):
@@ -347,6 +360,13 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     web: Web = Web()
     logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _destinations_differ(self) -> Self:
+        names = [one.name for one in self.destinations]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"destinations: two are called {', '.join(doubled)}; give each a name of its own")
+        return self
 
     @property
     def database_url(self) -> str:

@@ -78,7 +78,7 @@ def deliveries_of(drafts: Iterable[Draft], destinations: Iterable[Destination]) 
     """What each destination gets, in the order in which it is sent."""
     files = tuple(drafts)
     return tuple(
-        Delivery(destination=destination.ae_title, artefact=draft.name)
+        Delivery(destination=destination.name, artefact=draft.name)
         for destination in destinations
         for draft in files
         if draft.kind in destination.kinds

@@ -11,8 +11,25 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]
 
-from dicom_node.delivery import Busy, DeliveryError, Refused, Undeliverable, Unreachable, store
+from dicom_node.delivery import (
+    Busy,
+    DeliveryError,
+    DicomChannel,
+    Parcel,
+    ProcessingFailure,
+    Receipt,
+    Refused,
+    Undeliverable,
+    Unreachable,
+)
+from dicom_node.peers.remote import Remote
+
+
+def _deliver(path: Path, port: int, *, called: str = "PACS") -> Receipt:
+    remote = Remote(ae_title=called, host="127.0.0.1", port=port, calling_ae_title="LUNGSENTRY", timeout_s=30)
+    return DicomChannel(lambda: remote).deliver(Parcel(delivery_id=1, path=path, sop_instance_uid=None))
 
 
 def _report(path: Path) -> Path:
@@ -50,29 +67,49 @@ def test_object_arrives_as_it_is(tmp_path: Path) -> None:
 
     path = _report(tmp_path / "report.dcm")
     with _pacs(keep) as port:
-        receipt = store(path, host="127.0.0.1", port=port, called="PACS", calling="LUNGSENTRY")
-    assert receipt.status == 0
+        receipt = _deliver(path, port)
+    assert receipt == Receipt(answer="0x0000")
     assert [dataset.SOPInstanceUID for dataset in got] == [pydicom.dcmread(path).SOPInstanceUID]
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "transient"), [(0xA700, Busy, True), (0xA900, Refused, False), (0xC000, Refused, False)]
+    ("status", "error", "transient"),
+    [(0xA700, Busy, True), (0x0110, ProcessingFailure, True), (0xA900, Refused, False), (0xC000, Refused, False)],
 )
 def test_failure_status_decides_whether_to_try_again(
     tmp_path: Path, status: int, error: type[DeliveryError], transient: bool
 ) -> None:
     """Out of resources is worth another attempt, a refusal of the object is not; the status is named."""
     with _pacs(lambda _event: status) as port, pytest.raises(error, match=f"0x{status:04X}") as told:
-        store(_report(tmp_path / "r.dcm"), host="127.0.0.1", port=port, called="PACS", calling="LUNGSENTRY")
+        _deliver(_report(tmp_path / "r.dcm"), port)
     assert told.value.transient is transient
 
 
 def test_warning_counts_as_arrived(tmp_path: Path) -> None:
     """A PACS that coerces attributes (0xB000) has the object."""
     with _pacs(lambda _event: 0xB000) as port:
-        assert store(
-            _report(tmp_path / "r.dcm"), host="127.0.0.1", port=port, called="PACS", calling="LUNGSENTRY"
-        ).warning
+        assert _deliver(_report(tmp_path / "r.dcm"), port).warning
+
+
+def test_object_that_is_there_already_counts_as_arrived(tmp_path: Path) -> None:
+    """A PACS that answers Duplicate SOP Instance (0x0111) has what it was to have."""
+    with _pacs(lambda _event: 0x0111) as port:
+        assert _deliver(_report(tmp_path / "r.dcm"), port).answer == "0x0111"
+
+
+def test_check_asks_without_giving_anything() -> None:
+    """C-ECHO on the way that deliveries go: answered, or the reason why not."""
+    entity = AE(ae_title="PACS")
+    entity.add_supported_context(Verification)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
+    port = server.socket.getsockname()[1]
+    remote = Remote(ae_title="PACS", host="127.0.0.1", port=port, calling_ae_title="LUNGSENTRY", timeout_s=30)
+    channel = DicomChannel(lambda: remote)
+    assert "answered C-ECHO with success" in channel.check()
+    server.shutdown()
+    with pytest.raises(Unreachable):
+        channel.check()
 
 
 def test_peer_without_the_sop_class_is_permanent(tmp_path: Path) -> None:
@@ -81,13 +118,13 @@ def test_peer_without_the_sop_class_is_permanent(tmp_path: Path) -> None:
         _pacs(lambda _event: 0, sop_class=CTImageStorage) as port,
         pytest.raises(Refused, match="presentation context"),
     ):
-        store(_report(tmp_path / "r.dcm"), host="127.0.0.1", port=port, called="PACS", calling="LUNGSENTRY")
+        _deliver(_report(tmp_path / "r.dcm"), port)
 
 
 def test_rejected_association_names_the_reason(tmp_path: Path) -> None:
     """A wrong AE title is told in the peer's words, and tried again: an administrator may mend it."""
     with _pacs(lambda _event: 0) as port, pytest.raises(Unreachable, match="Called AE title not recognised"):
-        store(_report(tmp_path / "r.dcm"), host="127.0.0.1", port=port, called="OTHER", calling="LUNGSENTRY")
+        _deliver(_report(tmp_path / "r.dcm"), port, called="OTHER")
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*socket")  # pynetdicom leaves a refused socket to the GC
@@ -97,11 +134,11 @@ def test_silent_host_is_transient(tmp_path: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     with pytest.raises(Unreachable):
-        store(_report(tmp_path / "r.dcm"), host="127.0.0.1", port=port, called="PACS", calling="LUNGSENTRY")
+        _deliver(_report(tmp_path / "r.dcm"), port)
     gc.collect()
 
 
 def test_missing_file_is_permanent(tmp_path: Path) -> None:
     """A report that is no longer there is not looked for again."""
     with pytest.raises(Undeliverable):
-        store(tmp_path / "gone.dcm", host="127.0.0.1", port=1, called="PACS", calling="LUNGSENTRY")
+        _deliver(tmp_path / "gone.dcm", 1)

@@ -13,8 +13,8 @@ from node_harness import wait_until
 from store_bench import SERIES, STUDY, Bench, artefacts_of, new_database
 
 from alerts import DeliveryState
-from db import Store, StoredDelivery
-from dicom_node.delivery import Busy, DeliveryError, Receipt, Refused, Unreachable
+from db import StaleState, Store, StoredDelivery
+from dicom_node.delivery import Busy, DeliveryError, Parcel, Receipt, Refused, Unreachable
 from dicom_node.failing_units import FailingUnits
 from dicom_node.scheduler import node_sweeps
 from dicom_node.settings import Database, Delivery, Destination, Settings
@@ -22,7 +22,22 @@ from dicom_node.sweeps import Sweeps
 
 DESTINATIONS = tuple(Destination(ae_title=name, host=name.lower(), port=104) for name in ("P", "Q"))
 
-Channel = Callable[..., Receipt]
+TAKEN = Receipt(answer="0x0000")
+Deliver = Callable[[str, Parcel], Receipt]
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """The channel of a destination, whose deliveries are the test's."""
+
+    destination: str
+    given: Deliver
+
+    def deliver(self, parcel: Parcel) -> Receipt:
+        return self.given(self.destination, parcel)
+
+    def check(self) -> str:
+        return "there"
 
 
 @dataclass(kw_only=True)
@@ -31,7 +46,7 @@ class _Node:
 
     bench: Bench
     settings: Settings
-    channel: Channel = lambda *_args, **_peer: Receipt(status=0)
+    channel: Deliver = lambda _destination, _parcel: TAKEN
     failing: FailingUnits = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +58,8 @@ class _Node:
 
     def tick(self, *, wait: bool = True, stop: threading.Event | None = None) -> Sweeps:
         """One look at the deliveries, as the scheduler does it."""
-        found = node_sweeps(self.settings, self.store, channel=self.channel)
+        channels = {one.name: _Channel(one.name, self.channel) for one in self.settings.destinations}
+        found = node_sweeps(self.settings, self.store, channels=channels)
         (sweep,) = (one for one in found if one.name == "deliveries")
         sweeps = Sweeps([sweep], leads=lambda: not (stop and stop.is_set()), failing=self.failing)
         sweeps.tick(sweep)
@@ -85,9 +101,9 @@ def test_one_delivery_of_a_destination_is_under_way_at_a_time(node: _Node) -> No
     _results(node, 8)
     seen: list[list[DeliveryState]] = []
 
-    def channel(*_args: object, **_peer: object) -> Receipt:
+    def channel(_destination: str, _parcel: Parcel) -> Receipt:
         seen.append(node.states())
-        return Receipt(status=0)
+        return TAKEN
 
     node.channel = channel
     node.tick()
@@ -101,9 +117,9 @@ def test_stop_comes_between_two_deliveries(node: _Node) -> None:
     _results(node, 3)
     stop = threading.Event()
 
-    def channel(*_args: object, **_peer: object) -> Receipt:
+    def channel(_destination: str, _parcel: Parcel) -> Receipt:
         stop.set()
-        return Receipt(status=0)
+        return TAKEN
 
     node.channel = channel
     node.tick(stop=stop)
@@ -116,11 +132,11 @@ def test_silent_destination_holds_up_no_other(node: _Node) -> None:
     _results(node, 3, destinations="PQ")
     may_answer, asked = threading.Event(), threading.Semaphore(0)
 
-    def channel(*_args: object, called: str, **_peer: object) -> Receipt:
-        if called == "P":
+    def channel(destination: str, _parcel: Parcel) -> Receipt:
+        if destination == "P":
             asked.release()
             assert may_answer.wait(60)
-        return Receipt(status=0)
+        return TAKEN
 
     node.channel = channel
     sweeps = node.tick(wait=False)
@@ -142,12 +158,12 @@ def test_deliveries_of_a_result_go_in_their_order(node: _Node) -> None:
     outcome: list[DeliveryError | None] = [Busy("0xA700")]
     tried: list[int] = []
 
-    def channel(*_args: object, **_peer: object) -> Receipt:
+    def channel(_destination: str, _parcel: Parcel) -> Receipt:
         (now,) = node.store.deliveries.list([DeliveryState.SENDING])
         tried.append(now.id)
         if outcome and (error := outcome.pop()):
             raise error
-        return Receipt(status=0)
+        return TAKEN
 
     node.channel = channel
     node.tick()
@@ -161,20 +177,71 @@ def _taken(node: _Node, now: datetime) -> Iterator[StoredDelivery]:
         yield node.store.deliveries.sent(taken)
 
 
-def test_delivery_goes_to_the_destination_of_the_settings(node: _Node) -> None:
-    """The file of the results folder goes to the host, port and AE title that the settings name, and is confirmed."""
-    sent: list[tuple[object, dict[str, Any]]] = []
+def test_file_of_the_artefact_goes_and_the_answer_is_kept(node: _Node) -> None:
+    """What the channel gets is the artefact's file and UID; what it answered stands in the event."""
+    given: list[tuple[str, Parcel]] = []
 
-    def channel(path: object, **peer: Any) -> Receipt:
-        sent.append((path, peer))
-        return Receipt(status=0)
+    def channel(destination: str, parcel: Parcel) -> Receipt:
+        given.append((destination, parcel))
+        return TAKEN
 
     node.channel = channel
     _results(node, 1)
     node.tick()
-    ((path, peer),) = sent
-    assert path == node.settings.results_dir / node.delivery().artefact.path
-    assert peer == {"host": "p", "port": 104, "called": "P", "calling": "LUNGSENTRY", "timeout_s": 30}
+    ((destination, parcel),) = given
+    artefact = node.delivery().artefact
+    assert (destination, parcel.path) == ("P", node.settings.results_dir / artefact.path)
+    assert (parcel.delivery_id, parcel.sop_instance_uid) == (1, artefact.sop_instance_uid)
+    assert [one.detail for one in node.bench.events("delivery", f"{STUDY}.0") if one.event == "confirm"] == ["0x0000"]
+
+
+def test_nothing_goes_to_a_paused_destination(node: _Node) -> None:
+    """What comes for it waits and loses no attempt, the others go on; resumed, it gets everything. Both are events."""
+    _results(node, 2, destinations="PQ")
+    assert node.store.destinations.pause("P", "ann", "update")
+    assert not node.store.destinations.pause("P", "bob")
+    (paused,) = node.store.destinations.paused()
+    assert (paused.name, paused.paused_by, paused.reason) == ("P", "ann", "update")
+    node.tick()
+    assert {(one.destination, one.state) for one in node.store.deliveries.list()} == {
+        ("P", DeliveryState.PENDING),
+        ("Q", DeliveryState.SENT),
+    }
+    assert {one.attempt for one in node.store.deliveries.list([DeliveryState.PENDING])} == {0}
+    assert node.store.destinations.resume("P", "bob")
+    assert not node.store.destinations.resume("P", "bob")
+    node.tick()
+    assert set(node.states()) == {DeliveryState.SENT}
+
+
+def test_dead_letter_is_retried_with_attempts_anew_and_what_waits_is_cancelled(node: _Node) -> None:
+    """Retry takes what failed or was sent, cancel what waits or failed; nothing else, and nothing that was replaced."""
+    outbox = node.store.deliveries
+
+    def refuse(_destination: str, _parcel: Parcel) -> Receipt:
+        raise Refused("0xA900")
+
+    node.channel = refuse
+    _results(node, 1)
+    node.tick()
+    assert (node.delivery().state, outbox.count("P", DeliveryState.FAILED)) == (DeliveryState.FAILED, 1)
+    retried = outbox.retry(1, "ann")
+    assert (retried.state, retried.attempt, retried.cause) == (DeliveryState.PENDING, 0, None)
+    with pytest.raises(StaleState):
+        outbox.retry(1, "ann")
+    assert outbox.cancel(1, "ann").state is DeliveryState.CANCELLED
+    for again in (outbox.cancel, outbox.retry):
+        with pytest.raises(StaleState):
+            again(1, "ann")
+        with pytest.raises(StaleState):
+            again(99, "ann")
+    node.channel = lambda _destination, _parcel: TAKEN
+    node.bench.record(node.bench.again(f"{STUDY}.0"))
+    node.tick()
+    assert outbox.retry(2, "ann").state is DeliveryState.PENDING
+    node.bench.record(node.bench.again(f"{STUDY}.0"))
+    with pytest.raises(StaleState):
+        outbox.retry(2, "ann")
 
 
 @pytest.mark.parametrize(("error", "again"), [(Unreachable("x"), True), (Busy("x"), True), (Refused("0xA900"), False)])
@@ -183,7 +250,7 @@ def test_failure_is_told_with_its_cause_and_whether_to_try_again(
 ) -> None:
     """The cause is the error's own words; what may pass waits within the jitter of its delay."""
 
-    def channel(*_args: object, **_peer: object) -> Receipt:
+    def channel(_destination: str, _parcel: Parcel) -> Receipt:
         raise error
 
     node.channel = channel
@@ -200,8 +267,8 @@ def test_unreachable_destination_is_left_alone_for_a_while_and_told(node: _Node)
     """What waits for it is not tried in turn, attempt after attempt; that it cannot be reached can be seen."""
     tried: list[object] = []
 
-    def channel(path: object, **_peer: object) -> Receipt:
-        tried.append(path)
+    def channel(_destination: str, parcel: Parcel) -> Receipt:
+        tried.append(parcel)
         raise Unreachable("P does not answer.")
 
     node.channel = channel
@@ -221,10 +288,10 @@ def test_lease_is_renewed_while_a_delivery_is_under_way(node: _Node) -> None:
     renewed = threading.Event()
     renew = node.store.deliveries.renew
 
-    def channel(*_args: object, **_peer: object) -> Receipt:
+    def channel(_destination: str, _parcel: Parcel) -> Receipt:
         assert renewed.wait(60)
         assert node.store.deliveries.claim("P", datetime.now(UTC), 60) is None
-        return Receipt(status=0)
+        return TAKEN
 
     def watched(delivery: StoredDelivery, _lease_s: float) -> None:
         renew(delivery, 60)

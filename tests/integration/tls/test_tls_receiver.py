@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from typer.testing import CliRunner
 
 from db import Peer, RefusedAssociation, Store
 from dicom_node.cli import app
-from dicom_node.delivery import Unreachable
-from dicom_node.delivery import store as store_object
+from dicom_node.delivery import DicomChannel, Parcel, Receipt, Unreachable
 from dicom_node.network.tls import CertificateFolder, UnusableCertificates
+from dicom_node.peers.remote import Remote
 from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings, Tls
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
@@ -132,13 +133,20 @@ def test_a_receiver_without_usable_certificates_does_not_start(
 
 def test_the_node_calls_with_tls(encrypted: tuple[int, int], peer: Path, ct_file: Path) -> None:
     """A delivery by TLS arrives; to a host that the certificate does not name, it does not."""
-    called = {"host": "localhost", "port": encrypted[1], "called": "LUNGSENTRY", "calling": "SCANNER", "timeout_s": 10}
     ours = CertificateFolder(peer).client_context()
-
-    assert store_object(ct_file, **called, tls=ours).status == 0
+    parcel = Parcel(delivery_id=1, path=ct_file, sop_instance_uid=None)
+    remote = Remote(
+        ae_title="LUNGSENTRY",
+        host="localhost",
+        port=encrypted[1],
+        calling_ae_title="SCANNER",
+        timeout_s=10,
+        tls=ours,
+    )
+    assert DicomChannel(lambda: remote).deliver(parcel) == Receipt(answer="0x0000")
 
     with pytest.raises(Unreachable):
-        store_object(ct_file, **{**called, "host": "127.0.0.2"}, tls=ours)
+        DicomChannel(lambda: replace(remote, host="127.0.0.2")).deliver(parcel)
 
 
 def test_who_fails_at_tls_is_listed(

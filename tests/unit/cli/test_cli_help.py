@@ -48,6 +48,8 @@ EXPECTED = {
         "series show",
     ),
     *("jobs list", "jobs show", "jobs cancel", "alerts list", "alerts show", "alerts ack", "alerts dismiss"),
+    *("deliveries list", "deliveries show", "deliveries retry", "deliveries cancel"),
+    *("destinations list", "destinations test", "destinations pause", "destinations resume"),
     *("commitments list", "peers list", "peers allow", "peers remove", "peers refused"),
     *("model list", "model show", "model verify", "model install", "model export", "model activate", "model shadow"),
     *("users list", "users add", "users link", "users roles", "users disable", "users enable"),

@@ -357,3 +357,41 @@ def test_status_shows_what_nobody_may_miss(node: FilledNode, monkeypatch: pytest
     status = json.loads(node.run("status", "--json", code=1).stdout)
     assert status["commitments"]["failed"] == 1
     assert status["dead_letters"] == 2
+
+
+def test_deliveries_are_listed_shown_retried_and_cancelled(node: FilledNode) -> None:
+    """The one delivery waits: shown, withdrawn, and what cannot be done is a sentence and exit code 1."""
+    (listed,) = node.json("deliveries", "list", "--state", "pending", "--destination", "PACS")["deliveries"]
+    assert (listed["destination"], listed["state"], listed["artefact"]["kind"]) == ("PACS", "pending", "sr")
+    number = str(listed["id"])
+    assert node.json("deliveries", "show", number) == listed
+    assert "PACS" in node.run("deliveries", "show", number).stdout
+    assert "does not allow" in node.run("deliveries", "retry", number, code=1).stderr
+    node.run("deliveries", "cancel", number)
+    assert node.json("deliveries", "list", "--state", "pending")["deliveries"] == []
+    assert "no delivery 99" in node.run("deliveries", "show", "99", code=1).stderr
+    assert "no dead letter" in node.run("deliveries", "retry", "--destination", "PACS").stdout
+    node.run("deliveries", "retry", code=2)
+
+
+def test_destinations_are_listed_asked_paused_and_resumed(node: FilledNode) -> None:
+    """A destination of the settings by its name: what waits for it, who paused it, and that it does not answer."""
+    told = node.config.read_text()
+    node.config.write_text(
+        told.replace("destinations = []", "")
+        + '\n[[destinations]]\nname = "Archive"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 9\n'
+    )
+    (listed,) = node.json("destinations", "list")["destinations"]
+    assert (listed["name"], listed["channel"], listed["ae_title"], listed["paused"]) == (
+        "Archive",
+        "dicom",
+        "PACS",
+        None,
+    )
+    node.run("destinations", "pause", "Archive", "--reason", "update")
+    assert node.json("destinations", "list")["destinations"][0]["paused"]["reason"] == "update"
+    assert "paused already" in node.run("destinations", "pause", "Archive").stdout
+    node.run("destinations", "resume", "Archive")
+    assert node.json("destinations", "list")["destinations"][0]["paused"] is None
+    assert "Nothing answers as PACS" in node.run("destinations", "test", "Archive", code=1).stderr
+    assert "no destination PACS" in node.run("destinations", "pause", "PACS", code=1).stderr
