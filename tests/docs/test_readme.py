@@ -20,6 +20,7 @@ RUN_ELSEWHERE = {
     "lungsentry analyze ./study": "tests/integration/test_cli_analyze.py",
     "lungsentry analyze ./study --json": "tests/integration/test_cli_analyze.py",
     "lungsentry analyze ./study --out ./results": "tests/integration/test_cli_analyze.py",
+    "lungsentry web": "tests/integration/web starts it",
     "lungsentry doctor": "tests/unit/cli/test_cli_node.py: its exit code is this machine's",
 }
 

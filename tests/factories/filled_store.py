@@ -14,7 +14,7 @@ from analysis.findings import Findings, KeySlice, Profile, Quality, QualityLevel
 from analysis.series import Outcome, Rule, RuleResult, Screening
 from db import Job, Peer, ReceivedInstance, Store, upgrade
 from dicom_node.cli import app
-from dicom_node.settings import Node, Settings, document
+from dicom_node.settings import Node, Settings, Web, document
 
 PATIENT = store_bench.PATIENT
 STUDY, OTHER_STUDY = "1.2.3.100", "1.2.3.200"
@@ -105,7 +105,7 @@ def _complete(store: Store, series: str, study: str) -> int:
 
 def filled_node(folder: Path) -> FilledNode:
     """A node with a flagged, an excluded, a failed and a receiving series, a peer and a refusal."""
-    settings = Settings.model_construct(node=Node(data_dir=folder / "data"))
+    settings = Settings.model_construct(node=Node(data_dir=folder / "data"), web=Web(port=8042))
     settings.node.data_dir.mkdir()
     config = folder / "lungsentry.toml"
     config.write_text(document(settings))
