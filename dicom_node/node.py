@@ -4,14 +4,18 @@
 what passes between the two.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
+import secrets
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,7 +25,14 @@ from dicom_node.settings import Settings
 from dicom_node.signals import stop_on
 from dicom_node.supervisor import BEAT_S, STOP_GRACE_S, Role, Supervisor
 
-__all__ = ["prepare", "report_ready", "run_child", "run_node", "run_worker"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from db import Store
+    from dicom_node.network.protocol import MessageService
+    from dicom_node.receiver.services import Services
+
+__all__ = ["prepare", "report_ready", "run_child", "run_node", "run_receiver", "run_worker"]
 
 _LOG = structlog.stdlib.get_logger()
 
@@ -101,9 +112,42 @@ def _write(line: str) -> None:
         os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-def _receiver(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.receiver import run_receiver
+def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:
+    """Receive until ``stop`` is set; ``ready`` gets the port. Raises as `receiver.server.run_receiver`."""
+    from dicom_node.receiver.server import run_receiver as receive
 
+    receive(settings, receiver_services, ready=ready, stop=stop)
+
+
+def receiver_services(settings: Settings, store: Store) -> Services:
+    """What one process of the receiver serves with."""
+    from dicom_node.commitment import CommitmentService
+    from dicom_node.completion.mpps import PerformedStepService
+    from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP, STORAGE_COMMITMENT_PUSH_MODEL
+    from dicom_node.receiver.services import Services
+    from dicom_node.storage.archive import Archive
+    from dicom_node.storage.service import StorageService
+
+    archive = Archive(settings.archive_dir)
+    messages: dict[str, MessageService] = {}
+    if settings.commitment.enabled:
+        messages[STORAGE_COMMITMENT_PUSH_MODEL] = CommitmentService(
+            settings=settings.commitment, store=store, archive=archive
+        )
+    if settings.completion.mpps:
+        messages[PERFORMED_PROCEDURE_STEP] = PerformedStepService(store)
+    storage = StorageService(
+        settings=settings.receiver,
+        node_ae_title=settings.node.ae_title,
+        store=store,
+        archive=archive,
+        receiver_id=f"{socket.gethostname()}-{secrets.token_hex(8)}",
+        index_is_shared=settings.receiver.processes > 1 and settings.database_url.startswith("sqlite"),
+    )
+    return Services(storage=storage, messages=messages)
+
+
+def _receiver(settings: Settings, stop: threading.Event) -> None:
     run_receiver(settings, ready=lambda port: report_ready(port=port), stop=stop)
 
 
@@ -184,5 +228,15 @@ class _Readiness:
         return settings.model_copy(update={name: section.model_copy(update={"port": port})})
 
 
+def _main(role: str, *arguments: str) -> int:
+    from dicom_node.receiver.children import CHILD
+
+    if role == CHILD:
+        from dicom_node.receiver.child import run_child as run_receiver_child
+
+        return run_receiver_child(int(arguments[0]), receiver_services)
+    return run_child(role, _RUN[role])
+
+
 if __name__ == "__main__":
-    sys.exit(run_child(sys.argv[1], _RUN[sys.argv[1]]))
+    sys.exit(_main(*sys.argv[1:]))

@@ -63,7 +63,7 @@ def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
     _claim_port(settings)
     _check_schema(settings)
     from dicom_node.heartbeat import beating
-    from dicom_node.receiver import run_receiver
+    from dicom_node.node import run_receiver
 
     with beating(settings.database_url, "receiver"):
         run_receiver(settings, ready=_telling(settings, as_json=as_json), stop=stop_on(signal.SIGTERM, signal.SIGINT))

@@ -19,7 +19,7 @@ from dicom_node.network import dimse_n
 from dicom_node.network.dimse_n import Operation
 from dicom_node.network.protocol import AssociationInfo, Message
 from dicom_node.network.status import SUCCESS, UNRECOGNISED_OPERATION
-from dicom_node.settings import Settings
+from dicom_node.settings import Commitment
 from dicom_node.storage.archive import Archive
 
 __all__ = ["CommitmentService"]
@@ -43,8 +43,8 @@ class _Sent:
 class CommitmentService:
     """Storage commitment on the associations of one receiver process."""
 
-    def __init__(self, *, settings: Settings, store: Store, archive: Archive) -> None:
-        self._settings = settings.commitment
+    def __init__(self, *, settings: Commitment, store: Store, archive: Archive) -> None:
+        self._settings = settings
         self._store = store
         self._archive = archive
         self._sent: dict[str, dict[int, _Sent]] = {}

@@ -1,4 +1,4 @@
-"""A process of the receiver: ``python -m dicom_node.receiver.child DESCRIPTOR``, with the settings on standard input.
+"""A process of the receiver, started with a descriptor, and the settings on standard input.
 
 It serves the connections that come over the descriptor, and ends when its parent says so, or is gone.
 """
@@ -14,8 +14,11 @@ from db import Store
 from dicom_node.logs import configure, log_uncaught
 from dicom_node.receiver.control import Control, Verb
 from dicom_node.receiver.engine import Engine, share_the_interpreter
+from dicom_node.receiver.services import BuildServices
 from dicom_node.settings import Settings
 from dicom_node.supervisor import BEAT_S
+
+__all__ = ["run_child"]
 
 
 class _Slots:
@@ -72,9 +75,9 @@ class _Slots:
             self.answer_all()
 
 
-def main() -> int:
-    """Serve until the parent hangs up."""
-    control = Control(socket.socket(fileno=int(sys.argv[1])))
+def run_child(descriptor: int, build_services: BuildServices) -> int:
+    """Serve what comes over the descriptor, until the parent hangs up."""
+    control = Control(socket.socket(fileno=descriptor))
     settings = Settings.model_validate_json(sys.stdin.read())
     configure(settings.logging, role="receiver")
     log_uncaught()
@@ -83,7 +86,7 @@ def main() -> int:
     share_the_interpreter()
     store = Store.open(settings.database_url)
     slots = _Slots(control)
-    engine = Engine(settings, store, slots=slots)
+    engine = Engine(settings, build_services(settings, store), slots=slots)
     gc.freeze()  # what was imported stays: no collection walks it any more
     slots.say(Verb.READY)
     threading.Thread(target=slots.give_signs, name="alive", daemon=True).start()
@@ -97,7 +100,3 @@ def main() -> int:
     engine.stop()
     store.close()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

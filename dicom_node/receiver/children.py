@@ -15,11 +15,14 @@ from dicom_node.receiver.engine import GRACE_S
 from dicom_node.settings import Settings
 from dicom_node.supervisor import SILENT_S, BackOff, keep, python
 
-__all__ = ["Children", "NoChild"]
+__all__ = ["CHILD", "Children", "NoChild"]
 
 _log = structlog.get_logger(__name__)
 
 BACK_OFF = BackOff(first_s=0.2, longest_s=10.0)
+CHILD = "receiver-child"
+_COMPOSITION_ROOT = "dicom_node.node"
+"""What a process is started with: the module that knows the services, and its argument."""
 START_TIMEOUT_S = 60.0
 TAKE_TIMEOUT_S = 10.0
 """Time that a new connection waits for a child while none runs."""
@@ -173,7 +176,7 @@ class _Child:
         with contextlib.ExitStack() as until_started, theirs:
             until_started.callback(ours.close)
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                python("dicom_node.receiver.child", str(theirs.fileno())),
+                python(_COMPOSITION_ROOT, CHILD, str(theirs.fileno())),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),

@@ -1,6 +1,5 @@
 """One process's share of the receiver: its store, its incoming folder, its associations."""
 
-import secrets
 import socket
 import sys
 import threading
@@ -9,23 +8,19 @@ import time
 import structlog
 from pydicom import config as pydicom_config
 
-from db import Store
 from dicom_node.network.contexts import (
     PERFORMED_PROCEDURE_STEP,
     STORAGE_COMMITMENT_PUSH_MODEL,
     supported_contexts,
 )
-from dicom_node.network.protocol import Limits, MessageService, Slots
+from dicom_node.network.protocol import Limits, Slots
 from dicom_node.network.tls import TlsError, certificate_folder, handshake
 from dicom_node.network.upper_layer import Negotiator
 from dicom_node.network.wire import address_of
 from dicom_node.peers.admission import BY_TLS
 from dicom_node.receiver.association import Association
+from dicom_node.receiver.services import Services
 from dicom_node.settings import Settings
-from dicom_node.storage.archive import Archive
-from dicom_node.storage.incoming import Incoming
-from dicom_node.storage.indexer import CommitLock
-from dicom_node.storage.service import Intake
 
 __all__ = ["GRACE_S", "Engine", "share_the_interpreter"]
 
@@ -33,29 +28,23 @@ _log = structlog.get_logger(__name__)
 
 GRACE_S = 5.0
 """Time that a request in flight has to be answered once the receiver is told to stop."""
-HOUSEKEEPING_S = 1.0
+RETRY_CLOSING_S = 1.0
 _SWITCH_INTERVAL_S = 0.001
 
 
 class Engine:
     """Serves the connections that it is given, a thread each, until it is stopped."""
 
-    def __init__(self, settings: Settings, store: Store, *, slots: Slots) -> None:
+    def __init__(self, settings: Settings, services: Services, *, slots: Slots) -> None:
         pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE  # odd UIDs are judged by the intake
         self._slots = slots
-        archive = Archive(settings.archive_dir)
-        self._incoming = Incoming(archive, f"{socket.gethostname()}-{secrets.token_hex(8)}")
-        self._commit_lock = (
-            CommitLock(settings.archive_dir / "incoming" / ".commit.lock")
-            if settings.receiver.processes > 1 and settings.database_url.startswith("sqlite")
-            else None
-        )
-        self._intake = Intake(
-            settings=settings, store=store, archive=archive, incoming=self._incoming, commit_lock=self._commit_lock
-        )
+        self._storage, self._messages = services.storage, services.messages
         receiver = settings.receiver
         self._negotiator = Negotiator(
-            supported_contexts(commitment=settings.commitment.enabled, mpps=settings.completion.mpps),
+            supported_contexts(
+                commitment=STORAGE_COMMITMENT_PUSH_MODEL in self._messages,
+                mpps=PERFORMED_PROCEDURE_STEP in self._messages,
+            ),
             max_pdu_bytes=receiver.max_pdu_bytes,
         )
         self._limits = Limits(
@@ -66,12 +55,11 @@ class Engine:
         )
         self._tls_timeout_s = settings.tls.handshake_timeout_s
         self._certificates = certificate_folder(settings.tls)
-        self._others = _other_services(settings, store, archive)
         self._associations: set[Association] = set()
         self._mutex = threading.Lock()
         self._stopping = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
-        self._keeper.start()
+        self._closer = threading.Thread(target=self._retry_closing, name="closing", daemon=True)
+        self._closer.start()
 
     def take(self, connection: socket.socket, number: int, *, secure: bool) -> None:
         """Serve a connection; on an end, however it comes, its slot is given back."""
@@ -86,11 +74,11 @@ class Engine:
             connection,
             address,
             number,
-            service=self._intake,
+            service=self._storage,
             negotiator=self._negotiator,
             limits=self._limits,
             slots=self._slots,
-            others=self._others,
+            others=self._messages,
             secure=self._handshake if secure else None,
             on_end=self._forget,
         )
@@ -106,7 +94,7 @@ class Engine:
 
     def stop(self) -> None:
         """Take nothing new, answer what is in flight, abort what is open, and leave nothing behind."""
-        self._intake.refuse_new()
+        self._storage.refuse_new()
         self._stopping.set()
         with self._mutex:
             associations = tuple(self._associations)
@@ -116,11 +104,8 @@ class Engine:
         deadline = time.monotonic() + GRACE_S
         for thread in (*enders, *(one.thread for one in associations)):
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._keeper.join(HOUSEKEEPING_S)
-        self._intake.close()
-        self._incoming.close()
-        if self._commit_lock is not None:
-            self._commit_lock.close()
+        self._closer.join(RETRY_CLOSING_S)
+        self._storage.close()
 
     def _handshake(self, connection: socket.socket) -> socket.socket:
         assert self._certificates is not None  # noqa: S101 - settings give the TLS port its folder
@@ -128,28 +113,16 @@ class Engine:
         try:
             return handshake(connection, self._certificates.server_context(), deadline_s=self._tls_timeout_s)
         except TlsError as error:
-            self._intake.refused(f"{BY_TLS}{error}", address=address)
+            self._storage.refused(f"{BY_TLS}{error}", address=address)
             raise
 
     def _forget(self, association: Association) -> None:
         with self._mutex:
             self._associations.discard(association)
 
-    def _keep_house(self) -> None:
-        while not self._stopping.wait(HOUSEKEEPING_S):
-            self._intake.retry_closing()
-
-
-def _other_services(settings: Settings, store: Store, archive: Archive) -> dict[str, MessageService]:
-    from dicom_node.commitment.service import CommitmentService
-    from dicom_node.completion.mpps import PerformedStepService
-
-    services: dict[str, MessageService] = {}
-    if settings.commitment.enabled:
-        services[STORAGE_COMMITMENT_PUSH_MODEL] = CommitmentService(settings=settings, store=store, archive=archive)
-    if settings.completion.mpps:
-        services[PERFORMED_PROCEDURE_STEP] = PerformedStepService(store)
-    return services
+    def _retry_closing(self) -> None:
+        while not self._stopping.wait(RETRY_CLOSING_S):
+            self._storage.retry_closing()
 
 
 def share_the_interpreter() -> None:

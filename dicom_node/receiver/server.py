@@ -16,6 +16,7 @@ from dicom_node.receiver.acceptor import Acceptor, listen
 from dicom_node.receiver.children import Children
 from dicom_node.receiver.connections import ConnectionLimits, Connections
 from dicom_node.receiver.engine import GRACE_S, Engine
+from dicom_node.receiver.services import BuildServices, Services
 from dicom_node.settings import Settings, Tls
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.recovery import LOOK_S, Recovery
@@ -25,7 +26,9 @@ __all__ = ["run_receiver"]
 _log = structlog.get_logger(__name__)
 
 
-def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:
+def run_receiver(
+    settings: Settings, build_services: BuildServices, *, ready: Callable[[int], None], stop: threading.Event
+) -> None:
     """Receive until ``stop`` is set. ``ready`` gets the port once the first association can be taken.
 
     On ``stop`` nothing new is taken, what is in flight is committed and answered, and open associations are aborted.
@@ -40,14 +43,19 @@ def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: thre
     try:
         archive = Archive(settings.archive_dir)
         settings.archive_dir.mkdir(parents=True, exist_ok=True)
-        _run(settings, store, archive, ready, stop)
+        _run(settings, build_services, store, archive, ready, stop)
     finally:
         store.close()
     _log.info("receiver.stopped")
 
 
-def _run(
-    settings: Settings, store: Store, archive: Archive, ready: Callable[[int], None], stop: threading.Event
+def _run(  # noqa: PLR0917 - what was opened is passed on
+    settings: Settings,
+    build_services: BuildServices,
+    store: Store,
+    archive: Archive,
+    ready: Callable[[int], None],
+    stop: threading.Event,
 ) -> None:
     receiver = settings.receiver
     _check_certificates(settings.tls)
@@ -63,15 +71,15 @@ def _run(
     secure = None if settings.tls.port is None else listen(receiver.host, settings.tls.port)
     port = plain.getsockname()[1]
     recovery = Recovery(store, archive, stop, max_instance_bytes=receiver.max_instance_bytes)
-    rooms = (
-        _Alone(settings, store, connections)
+    processes = (
+        _Alone(settings, build_services(settings, store), connections)
         if receiver.processes == 1
         else Children(settings, connections, on_death=recovery.look)
     )
-    acceptor = Acceptor(connections, rooms.take, plain=plain, secure=secure)
+    acceptor = Acceptor(connections, processes.take, plain=plain, secure=secure)
     recoverer = threading.Thread(target=_recover, args=(recovery, stop), name="recovery", daemon=True)
     try:
-        rooms.start()
+        processes.start()
         acceptor.open()
         recoverer.start()
         _log.info(
@@ -86,7 +94,7 @@ def _run(
     finally:
         stop.set()
         acceptor.close()
-        rooms.stop()
+        processes.stop()
     recoverer.join(GRACE_S)
 
 
@@ -107,8 +115,8 @@ def _check_certificates(tls: Tls) -> None:
 class _Alone:
     """The one process serves what it accepts."""
 
-    def __init__(self, settings: Settings, store: Store, connections: Connections) -> None:
-        self._engine = Engine(settings, store, slots=connections)
+    def __init__(self, settings: Settings, services: Services, connections: Connections) -> None:
+        self._engine = Engine(settings, services, slots=connections)
 
     def start(self) -> None:
         """It serves already."""

@@ -11,8 +11,7 @@ from dicom_node.network.protocol import AssociationInfo, StoreCommand
 from dicom_node.peers.remote import Remote
 from dicom_node.settings import Settings
 from dicom_node.storage.archive import Archive
-from dicom_node.storage.incoming import Incoming
-from dicom_node.storage.service import Intake
+from dicom_node.storage.service import StorageService
 
 __all__ = ["Taker", "archiving"]
 
@@ -29,8 +28,13 @@ def archiving(settings: Settings, store: Store, peer: Remote) -> Generator[Taker
     """
     archive = Archive(settings.archive_dir)
     settings.archive_dir.mkdir(parents=True, exist_ok=True)
-    incoming = Incoming(archive, f"fetch-{secrets.token_hex(8)}")
-    intake = Intake(settings=settings, store=store, archive=archive, incoming=incoming)
+    storage = StorageService(
+        settings=settings.receiver,
+        node_ae_title=settings.node.ae_title,
+        store=store,
+        archive=archive,
+        receiver_id=f"fetch-{secrets.token_hex(8)}",
+    )
     info = AssociationInfo(
         association_id=uuid.uuid4().hex,
         calling_ae_title=peer.ae_title,
@@ -39,7 +43,7 @@ def archiving(settings: Settings, store: Store, peer: Remote) -> Generator[Taker
     )
 
     def take(event: Any) -> int:
-        reception = intake.begin(
+        reception = storage.begin(
             info,
             StoreCommand(
                 sop_class_uid=str(event.request.AffectedSOPClassUID or ""),
@@ -58,6 +62,5 @@ def archiving(settings: Settings, store: Store, peer: Remote) -> Generator[Taker
         yield take
         released = True
     finally:
-        intake.ended(info, released=released)
-        intake.close()
-        incoming.close()
+        storage.ended(info, released=released)
+        storage.close()

@@ -8,7 +8,7 @@ import structlog
 from db import Store, StoreError
 from dicom_node.network.protocol import AssociationInfo, Reception, StoreCommand
 from dicom_node.peers.admission import Refusal, RefusalBook, judge
-from dicom_node.settings import Settings
+from dicom_node.settings import Receiver
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.associations import AssociationRecords
 from dicom_node.storage.incoming import Incoming
@@ -16,7 +16,7 @@ from dicom_node.storage.indexer import CommitLock, Indexer
 from dicom_node.storage.publisher import Publisher
 from dicom_node.storage.reception import InstanceReception, ReceptionContext
 
-__all__ = ["Intake"]
+__all__ = ["StorageService"]
 
 _log = structlog.get_logger(__name__)
 
@@ -24,33 +24,44 @@ SETTLE_S = 5.0
 """Time that the end of an association waits for the index; a database that is away must not hold it longer."""
 
 
-class Intake:
+class StorageService:
     """Admits associations, takes instances, and knows when associations end."""
 
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: Receiver,
+        node_ae_title: str,
         store: Store,
         archive: Archive,
-        incoming: Incoming,
-        commit_lock: CommitLock | None = None,
+        receiver_id: str,
+        index_is_shared: bool = False,
     ) -> None:
+        """Make an incoming folder of this name; with a shared index, processes take turns in writing it.
+
+        Raises:
+            OSError: the archive cannot be written.
+        """
         self._settings: Final = settings
+        self._node_ae_title: Final = node_ae_title
         self._store: Final = store
-        self._publisher = Publisher(incoming)
+        self._incoming = Incoming(archive, receiver_id)
+        self._commit_lock = CommitLock(archive.root / "incoming" / ".commit.lock") if index_is_shared else None
+        self._publisher = Publisher(self._incoming)
         self._refusals = RefusalBook(store.peers.record_refusal)
-        self._associations = AssociationRecords(store, incoming.folder.name)
-        self._indexer = Indexer(store.intake.record_instances, incoming.forget, self._associations, lock=commit_lock)
+        self._associations = AssociationRecords(store, receiver_id)
+        self._indexer = Indexer(
+            store.intake.record_instances, self._incoming.forget, self._associations, lock=self._commit_lock
+        )
         self._stopping = threading.Event()
         self._context = ReceptionContext(
             archive=archive,
-            incoming=incoming,
+            incoming=self._incoming,
             publisher=self._publisher,
             indexer=self._indexer,
             stopping=self._stopping,
-            disk_watermark_bytes=settings.receiver.disk_watermark_bytes,
-            max_instance_bytes=settings.receiver.max_instance_bytes,
+            disk_watermark_bytes=settings.disk_watermark_bytes,
+            max_instance_bytes=settings.max_instance_bytes,
         )
 
     def admit(self, info: AssociationInfo) -> tuple[int, int, int] | None:
@@ -69,12 +80,12 @@ class Intake:
     def _judge(self, info: AssociationInfo) -> Refusal | None:
         if self._stopping.is_set():
             return Refusal.STOPPING
-        accept_unknown = self._settings.receiver.accept_unknown_peers
+        accept_unknown = self._settings.accept_unknown_peers
         try:
             peers = () if accept_unknown else self._store.peers.list()
         except StoreError:
             return Refusal.UNAVAILABLE
-        return judge(peers, **info.titles, node_ae_title=self._settings.node.ae_title, accept_unknown=accept_unknown)
+        return judge(peers, **info.titles, node_ae_title=self._node_ae_title, accept_unknown=accept_unknown)
 
     def begin(self, info: AssociationInfo, command: StoreCommand) -> Reception:
         """An instance is about to come."""
@@ -103,3 +114,6 @@ class Intake:
         self._publisher.close()
         self._indexer.close(SETTLE_S)
         self._associations.retry()
+        self._incoming.close()
+        if self._commit_lock is not None:
+            self._commit_lock.close()

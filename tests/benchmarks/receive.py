@@ -142,7 +142,7 @@ def lungsentry(folder: Path) -> Generator[Running]:
     with process.stdin, process.stdout:
         process.stdin.write(settings.model_dump_json() + "\n")
         process.stdin.flush()
-        port = json.loads(process.stdout.readline())["port"]
+        port = json.loads(next(line for line in process.stdout if line.strip()))["port"]
 
         def delivered() -> int:
             return sum(1 for _ in settings.archive_dir.glob("??/*/*.dcm"))

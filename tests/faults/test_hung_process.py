@@ -22,7 +22,7 @@ def test_a_hung_process_of_the_receiver_is_replaced(tmp_path: Path) -> None:
     settings = Settings(node={"data_dir": tmp_path}, receiver={"processes": 2, "disk_watermark_bytes": 0})
     settings.archive_dir.mkdir()
     upgrade(settings.database_url)
-    connections = Connections(ConnectionLimits(associations=9, silent=9, silent_per_address=9))
+    connections = Connections(ConnectionLimits(associations=9, associations_per_peer=9, silent=9, silent_per_address=9))
     recovered = threading.Event()
     children = Children(settings, connections, on_death=recovered.set, silent_s=SILENT_S)
     children.start()

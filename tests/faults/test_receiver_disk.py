@@ -20,7 +20,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import generate_uid
 
 from db import Store, upgrade
-from dicom_node.receiver import run_receiver
+from dicom_node.node import run_receiver
 from dicom_node.settings import Settings
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

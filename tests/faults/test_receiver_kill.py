@@ -107,7 +107,7 @@ def start(settings: Settings) -> tuple[subprocess.Popen[str], int]:
     assert process.stdout is not None
     process.stdin.write(settings.model_dump_json() + "\n")
     process.stdin.flush()
-    ready = process.stdout.readline()
+    ready = next((line for line in process.stdout if line.strip()), "")  # an empty line is a sign of life
     assert ready, f"the receiver did not start: {log.read_text()[-2000:]}"
     return process, json.loads(ready)["port"]
 

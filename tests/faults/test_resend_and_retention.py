@@ -112,7 +112,7 @@ def removable(store: Store, archive: Archive, odd_uids: None) -> Process:  # noq
         assert process.take(uid, ct_slice(uid)) == 0
     process.settle()
     store.intake.mark_complete(SERIES, 1, "all here")
-    store.intake.exclude(SERIES, 1, Screening(results=(), profile=None), "not wanted")
+    store.intake.exclude(SERIES, 1, Screening(results=(), profile=None))
     for file in archive.root.glob("??/*/*.dcm"):
         _age(file)
     return process

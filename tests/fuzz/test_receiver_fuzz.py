@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pydicom import config as pydicom_config
 
 from db import upgrade
-from dicom_node.receiver import run_receiver
+from dicom_node.node import run_receiver
 from dicom_node.settings import Settings
 
 EXAMPLES = int(os.environ.get("LUNGSENTRY_FUZZ", "30"))

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from db import ReceivedInstance, Store, upgrade
+from dicom_node.node import run_receiver
 from dicom_node.peers.errors import Unreachable
 from dicom_node.peers.remote import Remote
 from dicom_node.peers.scu import echo
-from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings
 from dicom_node.storage.archive import Archive, FileMeta, content_digest
 

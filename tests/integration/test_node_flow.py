@@ -14,8 +14,7 @@ from threshold_segmenter import ThresholdSegmenter
 from alerts import AlertState
 from analysis.pipeline import analyse
 from db import JobState, RequeueFilter, SeriesState, Store
-from dicom_node.node import prepare
-from dicom_node.receiver import run_receiver
+from dicom_node.node import prepare, run_receiver
 from dicom_node.scheduler import node_sweeps
 from dicom_node.settings import Settings
 from dicom_node.simulator import (

@@ -10,4 +10,4 @@ from dicom_node.storage.archive import Archive
 
 @pytest.fixture
 def service(settings: Settings, store: Store, archive: Archive) -> CommitmentService:
-    return CommitmentService(settings=settings, store=store, archive=archive)
+    return CommitmentService(settings=settings.commitment, store=store, archive=archive)

@@ -96,7 +96,7 @@ def test_a_peer_that_is_not_there_is_tried_again_later(
     settings = settings.model_copy(
         update={"commitment": settings.commitment.model_copy(update={"same_association": False})}
     )
-    service = CommitmentService(settings=settings, store=store, archive=archive)
+    service = CommitmentService(settings=settings.commitment, store=store, archive=archive)
     line = Line()
     service.serve(SCANNER, action(asking((CT, "1.2.1"))), line.send)
     assert len(line.heard) == 1

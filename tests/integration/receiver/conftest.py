@@ -22,7 +22,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from raw_peer import RawPeer
 
 from db import Peer, Store, upgrade
-from dicom_node.receiver import run_receiver
+from dicom_node.node import run_receiver
 from dicom_node.settings import Settings
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from dicom_node.receiver import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.network.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.simulator import send_files
 from dicom_node.storage.archive import FileMeta
 

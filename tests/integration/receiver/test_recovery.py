@@ -243,7 +243,7 @@ def leave(store: Store) -> Callable[[str], None]:
 
     def one(series: str) -> None:
         store.intake.mark_complete(series, 1, "all here")
-        store.intake.exclude(series, 1, Screening(results=(), profile=None), "not wanted")
+        store.intake.exclude(series, 1, Screening(results=(), profile=None))
         with store.retention.removal(series, {SeriesState.EXCLUDED: datetime.now(UTC) + timedelta(days=1)}):
             """The files stay."""
 

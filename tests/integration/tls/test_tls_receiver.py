@@ -18,8 +18,8 @@ from db import Peer, RefusedAssociation, Store
 from dicom_node.cli import app
 from dicom_node.delivery import DicomChannel, Parcel, Receipt, Unreachable
 from dicom_node.network.tls import CertificateFolder, UnusableCertificates
+from dicom_node.node import run_receiver
 from dicom_node.peers.remote import Remote
-from dicom_node.receiver import run_receiver
 from dicom_node.settings import Settings, Tls
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 

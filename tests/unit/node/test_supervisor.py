@@ -161,8 +161,10 @@ def test_the_working_folder_is_no_place_for_code(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     settings = Settings().model_dump_json()
-    for module, role in (("dicom_node.node", "scheduler"), ("dicom_node.receiver.child", "0")):
-        child = subprocess.run(python(module, role), input=settings + "\n", capture_output=True, text=True, check=False)
+    for arguments in (("scheduler",), ("receiver-child", "0")):
+        child = subprocess.run(
+            python("dicom_node.node", *arguments), input=settings + "\n", capture_output=True, text=True, check=False
+        )
         assert child.returncode != 0  # there is no database, no socket
     assert not (tmp_path / "pwned").exists()
 
