@@ -232,12 +232,12 @@ def weights(settings: Settings) -> Iterator[Check]:
             manifest, _ = read_weights(registry.find(reference).directory)
         except AnalysisError as error:
             do = "install lungsentry again; never copy weights by hand"
-            yield _fail("weights", str(error), do if reference == SHIPPED else "`lungsentry model install` it again")
+            yield _fail("weights", str(error), do if reference == SHIPPED else "`lungsentry models install` it again")
             continue
         told = f"{manifest.name} {manifest.version}, SHA-256 {manifest.sha256[:12]}... as its manifest names"
         if sha256 not in (None, manifest.sha256):
             yield _fail(
-                "weights", f"{told}, but {sha256[:12]}... was put in use", "`lungsentry model activate` it anew"
+                "weights", f"{told}, but {sha256[:12]}... was put in use", "`lungsentry models activate` it anew"
             )
         else:
             yield _ok("weights", told)

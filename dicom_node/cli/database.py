@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.cli.failures import CommandError
+from dicom_node.cli.copies import pack, unpack
 from dicom_node.cli.invocation import Invocation, is_sqlite, sqlite_file
 from dicom_node.cli.manual import epilog
 from dicom_node.cli.options import Json
@@ -35,15 +35,21 @@ def upgrade(ctx: typer.Context, *, as_json: Json = False) -> None:
         say(f"the schema was {before or 'empty'} and is now {now}")
 
 
-@app.command(epilog=epilog("lungsentry db backup /var/backups/lungsentry.sqlite3"))
+@app.command(epilog=epilog("lungsentry db backup /var/backups/lungsentry.tar"))
 def backup(
     ctx: typer.Context, file: Annotated[Path, typer.Argument(help="Where the copy goes; it must not exist.")]
 ) -> None:
-    """Copy a SQLite database, consistent and while the node runs. For PostgreSQL: says which pg_dump does it."""
+    """Copy a SQLite database and the installed models, while the node runs. For PostgreSQL: says what copies it."""
     settings = Invocation.of(ctx).settings()
-    import db
-
-    if file.exists():
-        raise CommandError(f"{file} exists; name a new file")
-    db.backup(settings.database_url, file)
+    pack(settings, file)
     say(f"copied to {file} ({file.stat().st_size / 1e6:.1f} MB); the instances in {settings.archive_dir} are not in it")
+
+
+@app.command(epilog=epilog("lungsentry db restore /var/backups/lungsentry.tar"))
+def restore(
+    ctx: typer.Context, file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A backup.")]
+) -> None:
+    """Put the database and the models of a backup back, where there are none. Stop the node before."""
+    settings = Invocation.of(ctx).settings()
+    unpack(settings, file)
+    say(f"restored from {file}; `lungsentry verify --rebuild` indexes what was received since")

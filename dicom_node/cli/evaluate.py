@@ -78,7 +78,7 @@ def evaluate(
         typer.Option(
             "--model",
             metavar="DIR|NAME",
-            help="A model folder, or a model that `lungsentry model list` names (default: the one of the package).",
+            help="A model folder, or a model that `lungsentry models list` names (default: the one of the package).",
         ),
     ] = None,
     cross_validated: Annotated[
@@ -207,7 +207,7 @@ def _check_extra() -> None:
 
 
 def _model_folder(named: str | None, settings: Settings) -> Path | None:
-    """The folder of a model that is named by its folder, or as ``lungsentry model list`` names it."""
+    """The folder of a model that is named by its folder, or as ``lungsentry models list`` names it."""
     if named is None or Path(named).is_dir():
         return None if named is None else Path(named)
     from analysis.model.registry import Registry

@@ -59,7 +59,7 @@ class _Use:
     shadows: tuple[StoredShadowResult, ...] = ()
 
 
-@app.command("list", epilog=epilog("lungsentry model list", "lungsentry model list --json"))
+@app.command("list", epilog=epilog("lungsentry models list", "lungsentry models list --json"))
 def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
     """List the models that are installed, and for which profile each is active or in shadow."""
     listing = _registry(ctx).list()
@@ -75,7 +75,7 @@ def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
         print_list(listing.models, use.assignments)
 
 
-@app.command(epilog=epilog("lungsentry model show shipped", "lungsentry model show 0.2.0 --json", codes=_NO_SUCH))
+@app.command(epilog=epilog("lungsentry models show shipped", "lungsentry models show 0.2.0 --json", codes=_NO_SUCH))
 def show(ctx: typer.Context, model: _Model, *, as_json: Json = False) -> None:
     """Show one model: its card's main facts, terms, SHA-256, thresholds by profile, and what was done with it here."""
     found = _registry(ctx).find(model)
@@ -89,9 +89,9 @@ def show(ctx: typer.Context, model: _Model, *, as_json: Json = False) -> None:
 
 @app.command(
     epilog=epilog(
-        "lungsentry model verify",
-        "lungsentry model verify 0.2.0 --json",
-        "lungsentry model verify ./trained/model",
+        "lungsentry models verify",
+        "lungsentry models verify 0.2.0 --json",
+        "lungsentry models verify ./trained/model",
         codes={ExitCode.OK: "every model is what it says", ExitCode.FAILED: "at least one is not, and why"},
     )
 )
@@ -119,7 +119,7 @@ def verify(
         raise typer.Exit(ExitCode.FAILED)
 
 
-@app.command(epilog=epilog("lungsentry model install ./trained/model", codes=_REFUSED))
+@app.command(epilog=epilog("lungsentry models install ./trained/model", codes=_REFUSED))
 def install(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder, as `lungsentry train` makes it.")],
@@ -135,10 +135,10 @@ def install(
         if not model.shipped:
             store.models.record_installed(manifest.name, manifest.version, manifest.sha256, who or this_user())
     say(f"{model.reference} is installed, SHA-256 {manifest.sha256}")
-    say(f"`lungsentry model shadow {model.reference}` tries it beside the active one, `model activate` puts it in use.")
+    say(f"`lungsentry models shadow {model.reference}` tries it beside the active one, `activate` puts it in use.")
 
 
-@app.command(epilog=epilog("lungsentry model export 0.2.0 ./for-the-other-site", codes=_REFUSED))
+@app.command(epilog=epilog("lungsentry models export 0.2.0 ./for-the-other-site", codes=_REFUSED))
 def export(
     ctx: typer.Context,
     model: _Model,
@@ -147,10 +147,10 @@ def export(
     """Copy a model, verified, with its card and figures, to where another node installs it from."""
     registry = _registry(ctx)
     written = registry.export(registry.find(model), out)
-    say(f"{written}: `lungsentry model install` takes it")
+    say(f"{written}: `lungsentry models install` takes it")
 
 
-@app.command(epilog=epilog("lungsentry model activate 0.2.0 --profile ctac", codes=_REFUSED))
+@app.command(epilog=epilog("lungsentry models activate 0.2.0 --profile ctac", codes=_REFUSED))
 def activate(ctx: typer.Context, model: _Model, *, profile: _For = _Profiles.BOTH, who: _Who = None) -> None:
     """Make a model the active one: its result is the result, from every worker's next job on.
 
@@ -184,7 +184,9 @@ def activate(ctx: typer.Context, model: _Model, *, profile: _For = _Profiles.BOT
 
 
 @app.command(
-    epilog=epilog("lungsentry model shadow 0.2.0 --profile ctac", f"lungsentry model shadow {_NOTHING}", codes=_REFUSED)
+    epilog=epilog(
+        "lungsentry models shadow 0.2.0 --profile ctac", f"lungsentry models shadow {_NOTHING}", codes=_REFUSED
+    )
 )
 def shadow(
     ctx: typer.Context,

@@ -295,4 +295,4 @@ def _print(mean: Mapping[str, float], out: Path, model: Path | None) -> None:
     say(f"{out / 'curves.png'}: the learning curve")
     say(f"{out / 'evaluation.json'}: the figures of every case")
     if model is not None:
-        say(f"{model}: the model; `lungsentry model install {model}` takes it")
+        say(f"{model}: the model; `lungsentry models install {model}` takes it")

@@ -15,7 +15,8 @@ def _commands(command: Any, above: tuple[str, ...] = ()) -> list[tuple[tuple[str
     below = getattr(command, "commands", None)
     if below is None:
         return [(above, command)]
-    return [found for name, child in below.items() for found in _commands(child, (*above, name))]
+    shown = ((name, child) for name, child in below.items() if not child.hidden)
+    return [found for name, child in shown for found in _commands(child, (*above, name))]
 
 
 COMMANDS = _commands(get_command(app))
@@ -51,10 +52,11 @@ EXPECTED = {
     *("deliveries list", "deliveries show", "deliveries retry", "deliveries cancel"),
     *("destinations list", "destinations test", "destinations pause", "destinations resume"),
     *("commitments list", "peers list", "peers allow", "peers remove", "peers refused"),
-    *("model list", "model show", "model verify", "model install", "model export", "model activate", "model shadow"),
+    *("models list", "models show", "models verify", "models install", "models export", "models activate"),
+    "models shadow",
     *("users list", "users add", "users link", "users roles", "users disable", "users enable"),
     *("audit list", "audit export"),
-    *("config check", "config show", "config init", "db upgrade", "db backup"),
+    *("config check", "config show", "config init", "db upgrade", "db backup", "db restore"),
 }
 
 

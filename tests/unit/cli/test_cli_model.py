@@ -1,5 +1,6 @@
 """``model``: what is installed, whether it can be trusted, and who put it in use."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,31 @@ def test_every_result_names_model_version_and_hash(node: FilledNode) -> None:
     with node.store() as store:
         (candidate,) = store.requeue.select(RequeueFilter(model_version="test@1.0"))
         assert candidate.series_instance_uid == FLAGGED
+
+
+def test_a_restored_backup_has_the_activated_model_and_it_runs(node: FilledNode, given: Path, tmp_path: Path) -> None:
+    """Everything is wiped after a backup: the restored node knows the model, has it, and it segments."""
+    node.run("models", "install", str(given))
+    node.run("models", "activate", STUB, "--profile", "ctac")
+    copy = tmp_path / "copy.tar"
+    node.run("db", "backup", str(copy))
+    assert "move them away" in node.run("db", "restore", str(copy), code=1).stderr
+    with node.store() as store:
+        standing = store.status()
+    shutil.rmtree(tmp_path / "data")
+    node.run("db", "restore", str(copy))
+    listed = node.json("models", "list")
+    assert listed["missing"] == []
+    assert _models(node)[STUB]["active_for"] == ["ctac"]
+    with node.store() as store:
+        assert store.status() == standing
+    assert node.json("models", "verify", STUB)["ok"] is True
+
+
+def test_what_is_no_backup_is_not_restored(node: FilledNode, tmp_path: Path) -> None:
+    """Another file is told apart, and nothing is left of it."""
+    shutil.rmtree(tmp_path / "data")
+    other = tmp_path / "other.tar"
+    other.write_bytes(b"nothing")
+    assert "no backup" in node.run("db", "restore", str(other), code=1).stderr
+    assert list((tmp_path / "data").iterdir()) == []

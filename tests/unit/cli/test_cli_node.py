@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import tarfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -291,9 +292,11 @@ def test_peers_that_cannot_be_are_usage_errors(node: FilledNode, words: list[str
 
 def test_the_database_is_copied(node: FilledNode, tmp_path: Path) -> None:
     """A backup opens as a database of the same content; an existing file is kept."""
-    copy = tmp_path / "copy.sqlite3"
+    copy = tmp_path / "copy.tar"
     node.run("db", "backup", str(copy))
-    with Store.open(f"sqlite:///{copy}") as store:
+    with tarfile.open(copy) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    with Store.open(f"sqlite:///{tmp_path / 'unpacked' / 'database.sqlite3'}") as store:
         assert store.series.get(FLAGGED).state is SeriesState.ANALYSED
     assert "exists" in node.run("db", "backup", str(copy), code=1).stderr
     assert "up to date" in node.run("db", "upgrade").stdout
