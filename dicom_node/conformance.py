@@ -217,8 +217,9 @@ def _delivery(settings: Settings) -> str:
     return f"""\
 ## Storage as SCU
 {UID(Comprehensive3DSRStorage).name}, in Explicit or Implicit VR Little Endian, one association an object, to each of
-`[[destinations]]`. Success and the warnings 0xB000, 0xB006 and 0xB007 end a delivery; 0xA7xx and a peer that is away
-are tried again with growing pauses; any other status is a dead letter. The node calls with
+`[[destinations]]`. Success, the warnings 0xB000, 0xB006 and 0xB007, and 0x0111 (the object is there) end a delivery;
+0xA7xx, 0x0110 and a peer that is away are tried again with growing pauses; any other status is a dead letter. An object
+that was confirmed is not sent again: its UIDs come from its content. The node calls with
 `{settings.node.ae_title}` (`node.ae_title`)."""
 
 
