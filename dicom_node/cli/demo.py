@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import selectors
 import shutil
+import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 _OUT = Path("demo-output")
 _TIMEOUT_S = 900.0
+_OPEN_S = 1800.0
+_DEMO_USER = "demo"
 _SHOWN = (Kind.NORMAL, Kind.OPACITIES, Kind.CTAC_OPACITIES)
 _COLUMNS = ("case", "state", "flagged", "burden %", "lung mL", "GGO mL", "high opacity mL", "report or reason")
 _NUMERIC = ("burden %", "lung mL", "GGO mL", "high opacity mL")
@@ -57,8 +61,17 @@ def demo(
     timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="How long to wait for results.")
     ] = _TIMEOUT_S,
+    web: Annotated[
+        bool, typer.Option("--web/--no-web", help="Keep the worklist open at the end, until Enter on a terminal.")
+    ] = True,
+    open_for: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long the worklist stays open at most.")
+    ] = _OPEN_S,
 ) -> None:
-    """Start a node, send it chests as a scanner would, show what it flags beside the truth, and stop it."""
+    """Start a node, send it chests as a scanner would, show what it flags beside the truth, and stop it.
+
+    At the end the worklist is open in the browser: the link that is printed signs in, once.
+    """
     if series is not None and not series.is_dir():
         raise UsageError(f"there is no folder {series}")
     settings = Invocation.of(ctx).settings()
@@ -71,7 +84,10 @@ def demo(
         folder = Path(name)
         say("building the series to send ..." if series is None else f"reading {series} ...")
         cases = _phantoms(folder / "sent") if series is None else _folder(series)
-        with _log_kept(folder, out), running_node(demo_settings(settings, folder), folder, CALLING_AE_TITLE) as node:
+        with (
+            _log_kept(folder, out),
+            running_node(demo_settings(settings, folder, web=web), folder, CALLING_AE_TITLE) as node,
+        ):
             called = node.settings.node.ae_title
             remote = Remote(ae_title=called, host="127.0.0.1", port=node.port, calling_ae_title=CALLING_AE_TITLE)
             say(f"the node runs: {remote}")
@@ -84,9 +100,28 @@ def demo(
             say("waiting for the results ...")
             found = wait_for_series(node, [case.series_instance_uid for case in cases], timeout)
             _show(cases, found, node, out)
+            if web:
+                _keep_open(node, open_for)
     say("the node has stopped", style="green")
     if any(record.state.value == "failed" for record in found.values()):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _keep_open(node: DemoNode, seconds: float) -> None:
+    """Tell where the worklist is, and keep the node until Enter or the time is up; without a terminal only tell."""
+    from db import UserRole
+    from dicom_node.cli.users import new_link
+
+    with open_store(node.settings) as store:
+        store.users.add(_DEMO_USER, list(UserRole))
+        link = new_link(store, _DEMO_USER, node.worklist, asks_password=False)
+    say(f"the worklist is open: {link}", style="bold")
+    if not sys.stdin.isatty():
+        return
+    say(f"Enter ends it; otherwise it closes in {seconds / 60:.0f} minutes")
+    with selectors.DefaultSelector() as selector:
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        selector.select(seconds)
 
 
 def _phantoms(folder: Path) -> list[_Case]:

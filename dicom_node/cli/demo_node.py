@@ -10,10 +10,11 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dicom_node.cli.failures import CommandError
 from dicom_node.cli.invocation import open_store
+from dicom_node.settings import Web
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator
@@ -31,15 +32,16 @@ _ENVIRONMENT_PREFIX = "LUNGSENTRY_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoNode:
-    """A running node: where it listens, its settings, its log and its process."""
+    """A running node: where it listens, the address of its worklist, if any, its settings, its log and its process."""
 
     settings: Settings
     port: int
+    worklist: str
     log: Path
     process: subprocess.Popen[str]
 
 
-def demo_settings(base: Settings, folder: Path) -> Settings:
+def demo_settings(base: Settings, folder: Path, *, web: bool = True) -> Settings:
     """The settings in force, but with SQLite in ``folder``, a free port of this machine, and a short quiet time."""
     return base.model_copy(
         update={
@@ -52,6 +54,7 @@ def demo_settings(base: Settings, folder: Path) -> Settings:
                 update={"quiet_s": 1.0, "incomplete_quiet_s": 5.0, "sweep_s": 0.5}
             ),
             "destinations": (),
+            "web": Web(port=0 if web else None),
         }
     )
 
@@ -81,21 +84,30 @@ def running_node(settings: Settings, folder: Path, peer_ae_title: str) -> Genera
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, text=True, env=clean) as process,  # noqa: S603 - our own interpreter and module
     ):
         try:
-            yield DemoNode(settings=settings, port=_wait_until_ready(process), log=log, process=process)
+            port = int(_wait_until_ready(process)["port"])
+            worklist = "" if settings.web.port is None else str(_told(process)["worklist"])
+            yield DemoNode(settings=settings, port=port, worklist=worklist, log=log, process=process)
         finally:
             _end(process)
 
 
-def _wait_until_ready(process: subprocess.Popen[str]) -> int:
+def _wait_until_ready(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The first line that the node tells about itself."""
     assert process.stdout is not None  # noqa: S101 - a pipe, as asked
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         if not selector.select(_START_S):
             raise CommandError(f"the node was not ready within {_START_S:.0f} s")
+    return _told(process)
+
+
+def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The next line that the node tells about itself; it tells all of them at once."""
+    assert process.stdout is not None  # noqa: S101 - a pipe, as asked
     line = process.stdout.readline()
     if not line:
         raise CommandError("the node ended while it started")
-    return int(json.loads(line)["port"])
+    return json.loads(line)
 
 
 def wait_for_series(node: DemoNode, awaited: Collection[str], timeout_s: float) -> dict[str, SeriesRecord]:
