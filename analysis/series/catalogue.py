@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from analysis.series import rules
+from analysis.series import rules, stack_rules
 from analysis.series.acquisitions import MINIMUM_SLICES
 from analysis.series.attributes import FARTHEST_MM, MOST_ITEMS
 from analysis.series.opening import LARGEST_HEADER, MOST_READS
@@ -89,8 +89,8 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
     ),
     Rule.ORIENTATION: (("slices are not axial, or do not lie alike", "excluded"),),
     Rule.GANTRY_TILT: (
-        (f"a tilt of more than {math.degrees(math.acos(rules.MINIMUM_NORMAL_COSINE)):.1f} degrees", "excluded"),
-        (f"a tilt from {rules.NOTED_TILT_DEG:g} degrees on", "noted; volumes stay exact"),
+        (f"a tilt of more than {math.degrees(math.acos(stack_rules.MINIMUM_NORMAL_COSINE)):.1f} degrees", "excluded"),
+        (f"a tilt from {stack_rules.NOTED_TILT_DEG:g} degrees on", "noted; volumes stay exact"),
     ),
     Rule.SLICE_POSITIONS: (
         ("slices lie in the same place, or a hair apart, and no tag tells them apart", "excluded as two acquisitions"),
@@ -98,15 +98,15 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
     Rule.ALIGNMENT: (("slices are shifted sideways", "excluded"),),
     Rule.SLICE_STEP: (
         ("a slice is missing", "excluded; its position is named"),
-        (f"slices more than {rules.MAXIMUM_STEP_MM:g} mm apart", "excluded"),
+        (f"slices more than {stack_rules.MAXIMUM_STEP_MM:g} mm apart", "excluded"),
         ("unequal steps", "noted; each slice is weighed by the space it stands for"),
     ),
     Rule.SLICE_CONTACT: (("slices do not touch", "noted; a reason of the quality"),),
     Rule.EXTENT: (
-        (f"fewer than {MINIMUM_SLICES} slices, or less than {rules.MINIMUM_EXTENT_MM:g} mm", "excluded"),
-        (f"less than {rules.WHOLE_CHEST_EXTENT_MM:g} mm", "noted"),
+        (f"fewer than {MINIMUM_SLICES} slices, or less than {stack_rules.MINIMUM_EXTENT_MM:g} mm", "excluded"),
+        (f"less than {stack_rules.WHOLE_CHEST_EXTENT_MM:g} mm", "noted"),
     ),
-    Rule.FIELD_OF_VIEW: ((f"a field of view under {rules.MINIMUM_FIELD_OF_VIEW_MM:g} mm", "excluded"),),
+    Rule.FIELD_OF_VIEW: ((f"a field of view under {stack_rules.MINIMUM_FIELD_OF_VIEW_MM:g} mm", "excluded"),),
     Rule.STORED_VALUES: (
         (
             "values beyond Bits Stored that are neither padding nor overlay planes",

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from analysis.series.verdicts import Outcome, Rule, RuleResult
+from analysis.series.verdicts import Rule, RuleResult, judged
 from analysis.series.volume import Volume
 
 _SAMPLED_VOXELS = 2_000_000
@@ -26,7 +26,7 @@ def check_stored_values(volume: Volume) -> RuleResult:
     expected = "values within Bits Stored, but for Pixel Padding Value and overlay planes"
     beyond = volume.value_beyond_bits
     value = "within Bits Stored" if beyond is None else f"{beyond}, which needs more bits than Bits Stored says"
-    return _result(Rule.STORED_VALUES, value, expected, passed=beyond is None)
+    return judged(Rule.STORED_VALUES, value, expected, passed=beyond is None)
 
 
 def check_hounsfield_scale(volume: Volume) -> RuleResult:
@@ -58,7 +58,7 @@ def check_hounsfield_scale(volume: Volume) -> RuleResult:
             + (f", {100 * bright:.0f} % lies above {_BRIGHT_HU} HU, as padding does" if bright > _PADDING_SHARE else "")
         )
     value = "; ".join(wrong) or f"{100 * air:.1f} % air near -1000 HU, soft tissue peak at {peak:.0f} HU"
-    return _result(Rule.HOUNSFIELD_SCALE, value, expected, passed=not wrong)
+    return judged(Rule.HOUNSFIELD_SCALE, value, expected, passed=not wrong)
 
 
 def check_lung_present(volume: Volume, mask: npt.NDArray[np.bool_]) -> RuleResult:
@@ -75,17 +75,13 @@ def check_lung_present(volume: Volume, mask: npt.NDArray[np.bool_]) -> RuleResul
         f"median between {low:g} and {high:g} HU"
     )
     if not occupied.size:
-        return _result(Rule.LUNG_PRESENT, "no lung", expected, passed=False)
+        return judged(Rule.LUNG_PRESENT, "no lung", expected, passed=False)
     if millilitres < MINIMUM_LUNG_ML or extent < _MINIMUM_LUNG_EXTENT_MM:
-        return _result(Rule.LUNG_PRESENT, f"too little lung: {seen}", expected, passed=False)
+        return judged(Rule.LUNG_PRESENT, f"too little lung: {seen}", expected, passed=False)
     if not low <= median <= high:
         kind = "as thin as gas" if median < low else "as dense as tissue"
-        return _result(Rule.LUNG_PRESENT, f"what looks like lung is {kind}: {seen}", expected, passed=False)
-    return _result(Rule.LUNG_PRESENT, seen, expected, passed=True)
-
-
-def _result(rule: Rule, value: str, expected: str, *, passed: bool) -> RuleResult:
-    return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.PASSED if passed else Outcome.EXCLUDED)
+        return judged(Rule.LUNG_PRESENT, f"what looks like lung is {kind}: {seen}", expected, passed=False)
+    return judged(Rule.LUNG_PRESENT, seen, expected, passed=True)
 
 
 def _sample(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:

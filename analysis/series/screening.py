@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from analysis.series import rules
+from analysis.series import rules, stack_rules
 from analysis.series.acquisitions import Slices, slices_of
 from analysis.series.geometry import stack
 from analysis.series.pixel_rules import check_hounsfield_scale, check_lung_present, check_stored_values
@@ -13,14 +13,14 @@ from analysis.series.verdicts import Outcome, RuleResult, Screening
 from analysis.series.volume import Volume
 
 _STACK_CHECKS = (
-    rules.check_orientation,
-    rules.check_tilt,
-    rules.check_distinct_positions,
-    rules.check_alignment,
-    rules.check_steps,
-    rules.check_contact,
-    rules.check_extent,
-    rules.check_field_of_view,
+    stack_rules.check_orientation,
+    stack_rules.check_tilt,
+    stack_rules.check_distinct_positions,
+    stack_rules.check_alignment,
+    stack_rules.check_steps,
+    stack_rules.check_contact,
+    stack_rules.check_extent,
+    stack_rules.check_field_of_view,
 )
 
 __all__ = ["Outcome", "RuleResult", "Screening", "screen_headers", "screen_volume"]

@@ -65,6 +65,16 @@ class RuleResult:
         return f"{self.rule}: {self.value} (expected {self.expected})"
 
 
+def judged(rule: Rule, value: str, expected: str, *, passed: bool) -> RuleResult:
+    """What the rule saw; it passed, or excludes the series."""
+    return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.PASSED if passed else Outcome.EXCLUDED)
+
+
+def noted(rule: Rule, value: str, expected: str) -> RuleResult:
+    """What the rule saw; it excludes nothing, and people are told."""
+    return RuleResult(rule=rule, value=value, expected=expected, outcome=Outcome.NOTED)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screening:
     """Every rule that was applied to a series. Eligible when none excluded it; then ``profile`` is known."""

@@ -1,13 +1,9 @@
 """Walk an encoded data set to its end without decoding a value: is it whole, and what do the index's attributes say?"""
 
-import mmap
 import re
 import struct
-import tempfile
 import time
-import zlib
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydicom._dicom_dict import DicomDictionary
@@ -19,6 +15,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.network.errors import UnparsableDataset
+from dicom_node.network.inflation import inflated
 
 __all__ = ["DatasetOutline", "walk_dataset", "walk_elements", "walk_head"]
 
@@ -57,9 +54,6 @@ MAX_ELEMENTS = 1_000_000
 """Elements, items and fragments of one data set; 2,000 frames with functional groups have a tenth of it."""
 _YIELD_EVERY = 4096
 """Elements between two moments at which other associations get the interpreter."""
-_INFLATE_CHUNK = 1 << 20
-_MAX_INFLATED_BYTES = 512 << 20
-"""Of a deflated data set, which every later reader inflates to memory: a thousand slices, and no bomb of gigabytes."""
 _MOST_PADDING_BYTES = 1 << 20
 _SEQUENCES = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 """What the Standard's dictionary calls a sequence; needed where the encoding does not say."""
@@ -112,8 +106,8 @@ def walk_dataset(
         OSError: the scratch folder has no room.
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        with _inflated(encoded, max_inflated_bytes, scratch) as inflated:
-            return _walk_inflated(inflated, transfer_syntax_uid, wanted)
+        with inflated(encoded, max_inflated_bytes, scratch) as whole:
+            return _walk_inflated(whole, transfer_syntax_uid, wanted)
     return _walk_inflated(encoded, transfer_syntax_uid, wanted)
 
 
@@ -174,43 +168,6 @@ def walk_elements(
         pixel_bytes=walk.pixel_bytes,
         fragments=walk.fragments,
     )
-
-
-@contextmanager
-def _inflated(encoded: bytes | memoryview, limit: int, scratch: str | None) -> Generator[memoryview]:
-    """The deflated data set's bytes (PS3.5 A.5), whole and no more than the limit, mapped."""
-    limit = min(limit, _MAX_INFLATED_BYTES)
-    with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
-        size = 0
-        for part in _inflate(encoded):
-            size += len(part)
-            if size > limit:
-                raise UnparsableDataset(f"it inflates beyond {limit} bytes")
-            file.write(part)
-        if not size:
-            raise UnparsableDataset("it is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            yield view
-
-
-def _inflate(encoded: bytes | memoryview) -> Generator[bytes]:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    position = 0
-    pending = b""
-    try:
-        while not inflater.eof:
-            if not pending:
-                pending = bytes(encoded[position : position + _INFLATE_CHUNK])  # the stream may end in an exception
-                position += len(pending)
-            part = inflater.decompress(pending, _INFLATE_CHUNK)
-            if not part and not pending and not inflater.eof:
-                raise UnparsableDataset("its deflated stream breaks off")
-            pending = inflater.unconsumed_tail
-            yield part
-    except zlib.error as error:
-        raise UnparsableDataset("its deflated stream is damaged") from error
-    if inflater.unused_data not in {b"", b"\0"} or position < len(encoded):
-        raise UnparsableDataset("bytes follow its deflated stream")
 
 
 def _check_pixel_data(outline: DatasetOutline, *, native: bool) -> None:

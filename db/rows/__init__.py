@@ -1,0 +1,43 @@
+"""The tables. Rows never leave ``db``; ``db.values`` holds what does."""
+
+from db.rows.analysed import ArtefactRow, JobRow, ModelAssignmentRow, ResultRow, ShadowResultRow
+from db.rows.base import Row, UtcDateTime, clean
+from db.rows.node import EventRow, FailingUnitRow, HeartbeatRow, PeerRow, RefusalRow, StateCountRow
+from db.rows.outbound import AlertRow, CommitmentRow, DeliveryRow, PausedDestinationRow
+from db.rows.received import (
+    AssociationRow,
+    AssociationSeriesRow,
+    InstanceRow,
+    PerformedSeriesRow,
+    PerformedStepRow,
+    SeriesRow,
+    StudyRow,
+)
+
+__all__ = [
+    "AlertRow",
+    "ArtefactRow",
+    "AssociationRow",
+    "AssociationSeriesRow",
+    "CommitmentRow",
+    "DeliveryRow",
+    "EventRow",
+    "FailingUnitRow",
+    "HeartbeatRow",
+    "InstanceRow",
+    "JobRow",
+    "ModelAssignmentRow",
+    "PausedDestinationRow",
+    "PeerRow",
+    "PerformedSeriesRow",
+    "PerformedStepRow",
+    "RefusalRow",
+    "ResultRow",
+    "Row",
+    "SeriesRow",
+    "ShadowResultRow",
+    "StateCountRow",
+    "StudyRow",
+    "UtcDateTime",
+    "clean",
+]
