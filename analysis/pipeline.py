@@ -16,6 +16,7 @@ from analysis.errors import OutOfMemory
 from analysis.findings import Findings, Profile, Provenance
 from analysis.measure import QUALITY_LIMITS, Measurements, QualityLimits, ScanTags, assess_quality, measure
 from analysis.models import ModelSet
+from analysis.opacities import segment_opacities
 from analysis.series.acquisitions import slices_of
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import Series
@@ -87,11 +88,7 @@ def _analyse(
     if screening.profile is None:
         return ExcludedSeries(screening=screening, seconds=steps.seconds)
     with steps("model"):
-        mask = lungs.mask
-        labels = models.lesions.segment(
-            volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm, profile=screening.profile
-        )
-        labels = np.where(mask, labels, 0).astype(np.uint8)
+        labels = segment_opacities(volume, lungs, models.lesions, profile=screening.profile)
     with steps("lobes"):
         lobes = estimate_lobes(volume, lungs, models.lobes)
     with steps("measures"):
