@@ -132,7 +132,7 @@ def _analyse(
 
 def _with_pixel_rules(screening: Screening, volume: Volume, lungs: Lungs) -> Screening:
     """Add the pixel rules; a series that they exclude has no profile any more."""
-    screened = replace(screening, results=screening.results + screen_volume(volume, lungs.mask))
+    screened = replace(screening, results=screening.results + screen_volume(volume, lungs.mask, airless=lungs.airless))
     return screened if screened.eligible else replace(screened, profile=None)
 
 

@@ -105,7 +105,7 @@ def test_airless_lung_is_thick_and_as_dense_as_tissue(make_volume):
     assert not dense_lung(make_volume(hu), lung)[10:22, 30:42, 14:26].any()
     beyond = dense_lung(make_volume(hu), lung, perhaps=perhaps)[10:22, 30:42, 14:26]
     assert not beyond.any()  # the block holds 7 mL, too little to go on
-    deep = make_volume(hu, (6.0, 1.5, 1.5))
+    deep = make_volume(hu, (10.0, 1.5, 1.5))
     assert dense_lung(deep, lung, perhaps=perhaps)[12:20, 30:40, 14:26].mean() > 0.5
 
 
