@@ -86,6 +86,8 @@ def anatomy_section(lungs: Document, lobes: Document) -> str:
         "## Lungs and lobes",
         "By networks of their own, cross-validated by patient (`analysis/weights/*/evaluation.json`).",
     ]
+    if folds := lungs.get("folds"):
+        head[-1] += f" Lungs: of folds {', '.join(map(str, folds))}."
     return "\n".join([*head, *lines]) + "\n"
 
 

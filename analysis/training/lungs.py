@@ -169,7 +169,13 @@ def main() -> None:
             "data": "LCTSC (CC BY 3.0); COVID-19 CT Lung and Infection Segmentation (non-commercial)",
         },
     }
-    write_weights(arguments.out, WEIGHTS_NAME, manifest, joined_state(networks), evaluation=report(figures))
+    write_weights(
+        arguments.out,
+        WEIGHTS_NAME,
+        manifest,
+        joined_state(networks),
+        evaluation={"folds": arguments.folds, **report(figures)},
+    )
 
 
 if __name__ == "__main__":

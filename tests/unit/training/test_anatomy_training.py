@@ -240,9 +240,11 @@ def test_an_opaque_side_has_no_rim_and_leaves_the_rest(kind):
 @pytest.fixture(scope="module")
 def learned(scan):
     """Small networks that have seen the boxes, and the border that goes with them."""
-    cases, fitting = [even_case(scan)], Fitting(steps=150, rate=4e-3)
-    tasks = (lung_networks.LUNGS, lung_networks.CAVITIES)
-    told, cavities = (lung_networks.train(task, cases, fitting=fitting, widths=SMALL) for task in tasks)
+    cases = [even_case(scan)]
+    tasks = ((lung_networks.LUNGS, 150), (lung_networks.CAVITIES, 50))
+    told, cavities = (
+        lung_networks.train(task, cases, fitting=Fitting(steps=steps, rate=4e-3), widths=SMALL) for task, steps in tasks
+    )
     networks = LungNetworks(lungs=told, cavities=cavities)
     return networks, fit_border(networks, [scan])
 
