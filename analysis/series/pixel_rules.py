@@ -74,17 +74,11 @@ def check_lung_present(
     extent = float(volume.slice_weights_mm[occupied[0] : occupied[-1] + 1].sum()) if occupied.size else 0.0
     rest = volume.hu[mask if airless is None else mask & ~airless]
     median = float(np.median(_sample(rest))) if rest.size else 0.0
-    value = f"{millilitres:.0f} mL over {extent:.0f} mm" + (f", median {median:.0f} HU" if occupied.size else "")
-    passed = (
-        millilitres >= _MINIMUM_LUNG_ML
-        and extent >= _MINIMUM_LUNG_EXTENT_MM
-        and _LUNG_MEDIAN_HU[0] <= median <= _LUNG_MEDIAN_HU[1]
-    )
-    return RuleResult(
-        rule=Rule.LUNG_PRESENT,
-        value=value if occupied.size else "no lung",
-        expected=f"at least {_MINIMUM_LUNG_ML:g} mL of lung over {_MINIMUM_LUNG_EXTENT_MM:g} mm",
-        outcome=Outcome.PASSED if passed else Outcome.EXCLUDED,
+    seen = f"{millilitres:.0f} mL over {extent:.0f} mm, median {median:.0f} HU"
+    low, high = _LUNG_MEDIAN_HU
+    expected = (
+        f"at least {MINIMUM_LUNG_ML:g} mL of lung over {_MINIMUM_LUNG_EXTENT_MM:g} mm, "
+        f"median between {low:g} and {high:g} HU"
     )
     if not occupied.size:
         return judged(Rule.LUNG_PRESENT, "no lung", expected, passed=False)
