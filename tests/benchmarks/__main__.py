@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.benchmarks import alert_latency, measuring, receive, start_up
+from tests.benchmarks import alert_latency, measuring, receive, start_up, store
 
 BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "alert-latency": alert_latency.main,
     "measuring": measuring.main,
     "receive": receive.main,
     "start-up": start_up.main,
+    "store": store.main,
 }
 
 
