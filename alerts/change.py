@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.findings import Findings
-from analysis.series.moments import read_date
+from analysis.moments import read_date
 
 COMPARABLE_COVERAGE_PERCENT = 95.0
 COMPARABLE_LUNG_VOLUME = 0.15

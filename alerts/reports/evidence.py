@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from alerts.errors import UnusableEvidence
-from analysis.series.moments import read_moment
+from analysis.moments import read_moment
 
 _MOMENTS: Final = (("ContentDate", "ContentTime"), ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"))
 _STUDY_MOMENT: Final = ("StudyDate", "StudyTime")

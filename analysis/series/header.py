@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from analysis.moments import read_datetime, read_moment
 from analysis.series.attributes import (
     first_item,
     integer,
@@ -20,7 +21,6 @@ from analysis.series.attributes import (
     text,
     texts,
 )
-from analysis.series.moments import read_datetime, read_moment
 from analysis.series.series import FrameGeometry, InstanceHeader, PixelFormat
 
 HEADER_TAGS = [

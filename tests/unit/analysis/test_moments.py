@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.series.moments import read_date, read_datetime, read_moment, read_time
+from analysis.moments import read_date, read_datetime, read_moment, read_time
 
 
 @given(day=st.dates(date(1971, 1, 1), date(2199, 12, 31)), form=st.sampled_from(["%Y%m%d", "%Y.%m.%d", "%Y-%m-%d"]))

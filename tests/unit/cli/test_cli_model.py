@@ -188,6 +188,8 @@ def test_a_restored_backup_has_the_activated_model_and_it_runs(node: FilledNode,
     """Everything is wiped after a backup: the restored node knows the model, has it, and it segments."""
     node.run("models", "install", str(given))
     node.run("models", "activate", STUB, "--profile", "ctac")
+    ran = node.json("models", "verify", STUB, code=1)["models"]
+    assert ran[0]["phantom_opacity_percent"] == 100.0  # the stub is loaded, and calls everything
     copy = tmp_path / "copy.tar"
     node.run("db", "backup", str(copy))
     assert "move them away" in node.run("db", "restore", str(copy), code=1).stderr
@@ -200,7 +202,7 @@ def test_a_restored_backup_has_the_activated_model_and_it_runs(node: FilledNode,
     assert _models(node)[STUB]["active_for"] == ["ctac"]
     with node.store() as store:
         assert store.status() == standing
-    assert node.json("models", "verify", STUB)["ok"] is True
+    assert node.json("models", "verify", STUB, code=1)["models"] == ran
 
 
 def test_what_is_no_backup_is_not_restored(node: FilledNode, tmp_path: Path) -> None:
