@@ -89,6 +89,7 @@ def read_proposal(encoded: bytes) -> Proposal:
     if not all(title.isprintable() for title in (called, calling)):
         raise InvalidPdu("an AE title with control characters")
     refusal = None if version & _PROTOCOL_VERSION_1 else UNSUPPORTED_PROTOCOL
+    encoded = encoded[:10] + encoded[10:42].replace(b"\0", b" ") + encoded[42:]  # pynetdicom reads no other padding
     return Proposal(calling_ae_title=calling, called_ae_title=called, refusal=refusal, encoded=encoded)
 
 

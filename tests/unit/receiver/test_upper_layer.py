@@ -171,9 +171,10 @@ def test_item_that_breaks_off_is_no_request(negotiator: Negotiator) -> None:
 
 
 @pytest.mark.parametrize("padding", [b" ", b"\0"])
-def test_titles_are_read_without_their_padding(padding: bytes) -> None:
-    """Spaces are the Standard's, NUL is some devices'."""
+def test_titles_are_read_without_their_padding(padding: bytes, negotiator: Negotiator) -> None:
+    """Spaces are the Standard's, NUL is some devices'; the association is agreed on either way."""
     encoded = request((CT, [EXPLICIT]))
     titles = b"LUNGSENTRY".ljust(16, padding) + b"CT1".ljust(16, padding)
     proposal = read_proposal(encoded[:10] + titles + encoded[42:])
     assert (proposal.called_ae_title, proposal.calling_ae_title) == ("LUNGSENTRY", "CT1")
+    assert isinstance(negotiator.negotiate(proposal), Agreement)
