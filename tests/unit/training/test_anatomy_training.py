@@ -241,7 +241,7 @@ def test_an_opaque_side_has_no_rim_and_leaves_the_rest(kind):
 def learned(scan):
     """Small networks that have seen the boxes, and the border that goes with them."""
     cases = [even_case(scan)]
-    tasks = ((lung_networks.LUNGS, 150), (lung_networks.CAVITIES, 50))
+    tasks = ((lung_networks.LUNGS, 150), (lung_networks.CAVITIES, 150))
     told, cavities = (
         lung_networks.train(task, cases, fitting=Fitting(steps=steps, rate=4e-3), widths=SMALL) for task, steps in tasks
     )
