@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,14 +146,20 @@ def _zip(folder: Path, archive: Path) -> Path:
     return archive
 
 
-def test_a_zip_and_a_medium_are_what_they_hold(slices: list[Dataset], tmp_path: Path) -> None:
+def test_a_zip_and_a_medium_are_what_they_hold(
+    slices: list[Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same figures from a folder, a zip of it, a DICOMDIR, and the folder of a DICOMDIR."""
+    # a file-set leaves the removal of its staging folders to chance, which warns
+    monkeypatch.setattr(
+        "pydicom.fileset.TemporaryDirectory",
+        lambda: SimpleNamespace(name=tempfile.mkdtemp(dir=tmp_path), cleanup=lambda: None),
+    )
     folder = write(slices, tmp_path / "folder")
     medium = FileSet()
     for path in sorted(folder.iterdir()):
         medium.add(path)
     medium.write(tmp_path / "medium")
-    medium._tmpdir.cleanup()
     found = [
         _one(path)["findings"]["burden_percent"]
         for path in (folder, _zip(folder, tmp_path / "a.zip"), tmp_path / "medium" / "DICOMDIR", tmp_path / "medium")
