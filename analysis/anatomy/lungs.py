@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from analysis.anatomy.air import Grid, Mask
+from analysis.anatomy.air import AIR_HU, Grid, Mask
 from analysis.anatomy.classical import ClassicalLungs, classical_lungs
 from analysis.anatomy.dense_lung import dense_lung
 from analysis.anatomy.lung_field import LEAST_ML, LEAST_SHARE, Border, LungField, LungNetworks, tell_lungs
@@ -38,6 +38,9 @@ LUNGS_PREFIX, CAVITIES_PREFIX = "lungs.", "cavities."
 
 _SURE_OF_CAVITY, _PERHAPS_CAVITY = 2.0, 0.0
 """Logits of a pleural cavity above which dense tissue there is taken for airless lung: by itself, and beside more."""
+
+_LEAST_CHEST_MM, _SHOWN_MM2 = 100.0, 3000.0
+"""Height of aerated lung, in slices that hold as much, from which a scan shows a chest and not the bases alone."""
 
 _TRUSTED_DICE = 0.7
 _HALF = 0.5
@@ -182,10 +185,16 @@ def draw_lungs(field: LungField, grid: Grid, border: Border, shape: tuple[int, .
 def add_airless(labels: Labels, volume: Volume, field: LungField) -> Mask:
     """Take into the labels, in place, what fills the pleural cavities without air; returns all airless lung.
 
-    Where the border of airless lung cannot be seen, the cavity's stands for it.
+    Where the border of airless lung cannot be seen, the cavity's stands for it; but not in a scan that shows the bases
+    of the lungs alone, whose liver would be lung.
     """
     size = (labels.shape[2], labels.shape[1])
     inside = labels > 0
+    air = np.asarray([np.count_nonzero(pixels < AIR_HU) for pixels in np.where(inside, volume.hu, np.int16(0))])
+    pixel_mm2 = volume.row_spacing_mm * volume.column_spacing_mm
+    shown = volume.slice_positions_mm[air * pixel_mm2 > _SHOWN_MM2]
+    if not shown.size or shown[-1] - shown[0] < _LEAST_CHEST_MM:
+        return dense_lung(volume, inside)
     perhaps = np.zeros_like(inside)
 
     def widen(index: int) -> None:

@@ -17,7 +17,7 @@ from analysis.training.lung_cases import LungScan
 
 _UNDECIDED = 6.0
 """Logits within which the border is still to be settled."""
-_LESION_COUNTS = 32.0
+_LESION_COUNTS = 16.0
 _RIDGE = 1e-4
 """Holds the weights where the signs tell lung apart without fail, or say the same; elsewhere it changes nothing."""
 _BORDER_STEP = 2
@@ -30,8 +30,8 @@ def fit_border(networks: LungNetworks, scans: Sequence[LungScan], *, seed: int =
     """How much certainty, air and the classical method count at the border.
 
     Every other scan is looked at, and counts alike, by as many voxels near the border; a voxel of lesion, which is not
-    to be lost, counts 32 times. Lungs that are opaque throughout are left to the cavities: with these among the scans
-    the border would run through muscle and liver.
+    to be lost, counts sixteen times. Lungs that are opaque throughout are left to the cavities: with these among the
+    scans the border would run through muscle and liver.
     """
     random = np.random.default_rng(seed)
     rows: list[npt.NDArray[np.generic]] = []
