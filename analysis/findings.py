@@ -97,12 +97,12 @@ class Quality:
     """How good the images were for this purpose, in a word and in reasons a reader understands.
 
     The figures are those that the reasons rest on; None where one cannot be told. ``lung_coverage_percent`` is the
-    imaged share of the lungs' height, of both together and of each: 0 where a lung was not found. ``noise_hu`` is the
-    spread in soft tissue, ``noise_grain_mm`` how far it hangs together (small: a sharp kernel). ``air_hu`` is the
-    median of the air around the body, ``lung_hu`` that of the lung outside the opacities, ``lung_spread_hu`` between
-    its 5th and 95th percentile, ``blood_hu`` that of heart and great vessels. ``motion_jump_mm`` is the largest jump
-    between neighbouring slices, as if the table had slipped by so much; ``cut_off_percent`` the share of the lungs'
-    outline that lies on the border of the field of view, ``lung_agreement`` the Dice of the lung methods.
+    imaged share of the lungs' height. ``noise_hu`` is the spread in soft tissue, ``noise_grain_mm`` how far it hangs
+    together (small: a sharp kernel). ``air_hu`` is the median of the air around the body, ``lung_hu`` that of the lung
+    outside the opacities, ``lung_spread_hu`` between its 5th and 95th percentile, ``blood_hu`` that of heart and great
+    vessels. ``motion_jump_mm`` is the largest jump between neighbouring slices, as if the table had slipped by so much;
+    ``cut_off_percent`` the share of the lungs' outline that lies on the border of the field of view,
+    ``lung_agreement`` the Dice of the lung methods.
     """
 
     level: QualityLevel
@@ -117,8 +117,6 @@ class Quality:
     motion_jump_mm: float | None = None
     cut_off_percent: float | None = None
     lung_agreement: float | None = None
-    right_lung_coverage_percent: float | None = None
-    left_lung_coverage_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

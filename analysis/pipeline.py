@@ -16,7 +16,6 @@ from analysis.errors import OutOfMemory
 from analysis.findings import Findings, Profile, Provenance
 from analysis.measure import QUALITY_LIMITS, Measurements, QualityLimits, ScanTags, assess_quality, measure
 from analysis.models import ModelSet
-from analysis.opacities import segment_opacities
 from analysis.series.acquisitions import slices_of
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import Series
@@ -88,7 +87,11 @@ def _analyse(
     if screening.profile is None:
         return ExcludedSeries(screening=screening, seconds=steps.seconds)
     with steps("model"):
-        labels = segment_opacities(volume, lungs, models.lesions, profile=screening.profile)
+        mask = lungs.mask
+        labels = models.lesions.segment(
+            volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm, profile=screening.profile
+        )
+        labels = np.where(mask, labels, 0).astype(np.uint8)
     with steps("lobes"):
         lobes = estimate_lobes(volume, lungs, models.lobes)
     with steps("measures"):
@@ -132,7 +135,7 @@ def _analyse(
 
 def _with_pixel_rules(screening: Screening, volume: Volume, lungs: Lungs) -> Screening:
     """Add the pixel rules; a series that they exclude has no profile any more."""
-    screened = replace(screening, results=screening.results + screen_volume(volume, lungs.mask, airless=lungs.airless))
+    screened = replace(screening, results=screening.results + screen_volume(volume, lungs.mask))
     return screened if screened.eligible else replace(screened, profile=None)
 
 

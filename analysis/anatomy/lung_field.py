@@ -32,40 +32,25 @@ LEAST_SHARE, LEAST_ML = 0.04, 20.0
 _STRAY_SHARE = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LungNetworks:
-    """The network that tells lung at 5 mm, and the one that tells the pleural cavities at 10 mm."""
-
-    lungs: "UNet"
-    cavities: "UNet"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Border:
-    """How the border of the lung is drawn from both networks, density and classical method, by logistic regression.
+    """How the border of the lung is drawn from network, density and classical method, by logistic regression.
 
-    A place is lung where ``network`` x logit + ``air`` x aeration + ``classical`` x its say + ``offset`` > 0, to which
-    dense places add ``dense_network`` x logit + ``dense_cavity`` x cavity + ``dense_classical`` x its say, as much as
-    they are dense: what counts for air is no measure of them. ``aeration`` goes from -1 at ``dense_hu`` and above to 1
-    at ``aerated_hu`` and below; the classical method says 1 in the lungs that it found and -1 elsewhere.
+    A place is lung where ``network`` x logit + ``air`` x aeration + ``classical`` x its say + ``offset`` > 0.
+    ``aeration`` goes from -1 at ``dense_hu`` and above to 1 at ``aerated_hu`` and below; the classical method says 1 in
+    the lungs that it found and -1 elsewhere.
     """
 
     network: float
     air: float
     classical: float
     offset: float
-    dense_network: float = 0.0
-    dense_cavity: float = 0.0
-    dense_classical: float = 0.0
-    aerated_hu: float = -450.0
-    dense_hu: float = -50.0
+    aerated_hu: float = -650.0
+    dense_hu: float = -150.0
 
-    def score(self, logit: Plane, cavity: Plane, hu: Plane, classical: Plane) -> Plane:
-        """Lung above 0, on the grid that all four have, (row, column)."""
-        aeration = self.aeration(hu)
-        dense = (1 - aeration) / 2
-        said = (self.network + self.dense_network * dense) * logit + self.dense_cavity * dense * cavity
-        said += self.air * aeration + (self.classical + self.dense_classical * dense) * classical
+    def score(self, logit: Plane, hu: Plane, classical: Plane) -> Plane:
+        """Lung above 0, on the grid that all three have, (row, column)."""
+        said = self.network * logit + self.air * self.aeration(hu) + self.classical * classical
         return np.asarray(said + self.offset, np.float32)
 
     def aeration(self, hu: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -78,25 +63,18 @@ class Border:
 class LungField:
     """Logits on an even grid (level, row, column): ``lung`` against none, ``left`` against right.
 
-    ``cavity`` is the logit of the pleural cavities on the coarser grid ``around``; ``classical`` what the classical
-    method says, -1 to 1, on its own grid ``looked``.
+    ``classical`` is what the classical method says, -1 to 1, on its own grid ``looked``.
     """
 
     grid: CoarseGrid
     lung: npt.NDArray[np.float32]
     left: npt.NDArray[np.float32]
-    around: CoarseGrid
-    cavity: npt.NDArray[np.float32]
     looked: CoarseGrid
     classical: npt.NDArray[np.float32]
 
     def logit(self, index: int) -> Plane:
         """The logit of lung in a slice of the working grid, (row, column)."""
         return self.grid.enlarged(self.grid.level(self.lung, index))
-
-    def space(self, index: int) -> Plane:
-        """The logit of the pleural cavities in a slice of the working grid, (row, column)."""
-        return self.around.enlarged(self.around.level(self.cavity, index))
 
     def said(self, index: int) -> Plane:
         """What the classical method says in a slice of the working grid, (row, column)."""
@@ -109,34 +87,26 @@ class LungField:
 
 
 def tell_lungs(
-    networks: LungNetworks, grid: Grid, positions_mm: npt.NDArray[np.float64], classical: ClassicalLungs
+    network: "UNet", grid: Grid, positions_mm: npt.NDArray[np.float64], classical: ClassicalLungs
 ) -> LungField:
-    """Ask the networks about a scan on the working grid; what lies outside the body or in its airways is no lung."""
-    from analysis.anatomy import cavity_network, lung_network
+    """Ask the network about a scan on the working grid; what lies outside the body or in its airways is no lung."""
+    from analysis.anatomy.lung_network import GRID_MM, lung_logits
 
-    plane, pixel_mm = (grid.hu.shape[1], grid.hu.shape[2]), (grid.row_mm, grid.column_mm)
-    coarse = CoarseGrid.over(positions_mm, plane, pixel_mm, lung_network.GRID_MM)
-    around = CoarseGrid.over(positions_mm, plane, pixel_mm, cavity_network.GRID_MM)
+    plane = (grid.hu.shape[1], grid.hu.shape[2])
+    coarse = CoarseGrid.over(positions_mm, plane, (grid.row_mm, grid.column_mm), GRID_MM)
     hu = coarse.gather(grid.hu)
     box = _body_box(hu)
     lung, left = np.full(hu.shape, -_FAR, np.float32), np.zeros(hu.shape, np.float32)
-    cavity = np.full((len(around.levels_mm), *around.shape), -_FAR, np.float32)
     if box is not None:
-        neither, right_lung, left_lung = lung_network.lung_logits(networks.lungs, np.ascontiguousarray(hu[box]))
+        neither, right_lung, left_lung = lung_logits(network, np.ascontiguousarray(hu[box]))
         lung[box] = np.clip(np.logaddexp(right_lung, left_lung) - neither, -_FAR, _FAR)
         left[box] = np.clip(left_lung - right_lung, -_FAR, _FAR)
         lung[_ruled_out(coarse, classical)] = -_FAR
-        _leave_out_others(lung, hu, lung_network.GRID_MM**3 / 1000)
+        _leave_out_others(lung, hu, GRID_MM**3 / 1000)
         _join_strays(lung > 0, left)
-        wide = around.gather(grid.hu)
-        box = _body_box(wide) or (slice(None), slice(None), slice(None))
-        neither, right_lung, left_lung = cavity_network.cavity_logits(
-            networks.cavities, np.ascontiguousarray(wide[box])
-        )
-        cavity[box] = np.clip(np.logaddexp(right_lung, left_lung) - neither, -_FAR, _FAR)
     looked = replace(coarse, levels_mm=positions_mm[classical.indices], shape=classical.labels.shape[1:])
     said = np.where(classical.labels > 0, np.float32(1), np.float32(-1))
-    return LungField(grid=coarse, lung=lung, left=left, around=around, cavity=cavity, looked=looked, classical=said)
+    return LungField(grid=coarse, lung=lung, left=left, looked=looked, classical=said)
 
 
 def _ruled_out(coarse: CoarseGrid, classical: ClassicalLungs) -> Mask:

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from analysis.anatomy.air import AIR_HU, Grid, Mask
+from analysis.anatomy.air import Grid
 from analysis.anatomy.classical import ClassicalLungs, classical_lungs
-from analysis.anatomy.dense_lung import dense_lung
-from analysis.anatomy.lung_field import LEAST_ML, LEAST_SHARE, Border, LungField, LungNetworks, tell_lungs
+from analysis.anatomy.lung_field import LEAST_ML, LEAST_SHARE, Border, LungField, tell_lungs
 from analysis.anatomy.sides import LEFT, RIGHT, Labels
 from analysis.anatomy.slicewise import for_each_slice
 from analysis.anatomy.weights import algorithm_of, package_directory, read_weights
@@ -21,9 +20,7 @@ from analysis.findings import Algorithm
 from analysis.series.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor  # torch takes seconds to load; only an analysis needs it
+    from analysis.anatomy.unet import UNet  # torch takes seconds to load; only an analysis needs it
 
 __all__ = ["LEFT", "RIGHT", "LungModel", "Lungs", "segment_lungs"]
 
@@ -33,15 +30,6 @@ WORKING_SPACING_MM = 1.6
 """In-plane spacing of the grid on which borders are drawn: fine enough for pleura, coarse enough to be quick."""
 
 WEIGHTS_NAME = "lungs.safetensors"
-LUNGS_PREFIX, CAVITIES_PREFIX = "lungs.", "cavities."
-"""Of the names under which the file keeps the tensors of each network."""
-
-_SURE_OF_CAVITY, _PERHAPS_CAVITY = 2.0, 0.0
-"""Logits of a pleural cavity above which dense tissue there is taken for airless lung: by itself, and beside more."""
-
-_LEAST_CHEST_MM, _SHOWN_MM2 = 100.0, 3000.0
-"""Height of aerated lung, in slices that hold as much, from which a scan shows a chest and not the bases alone."""
-
 _TRUSTED_DICE = 0.7
 _HALF = 0.5
 
@@ -50,12 +38,10 @@ _HALF = 0.5
 class Lungs:
     """Labels on the grid of a volume: uint8 (slice, row, column), 0 elsewhere, 1 right lung, 2 left lung.
 
-    ``airless``, bool (slice, row, column), is where they hold no air; None where nobody looked. ``agreement`` is the
-    Dice of what else the networks found and the lungs of the classical method; None where neither found any.
+    ``agreement`` is the Dice of the network's lungs and those of the classical method; None where neither found any.
     """
 
     labels: npt.NDArray[np.uint8]
-    airless: npt.NDArray[np.bool_] | None = None
     agreement: float | None = None
 
     @property
@@ -80,9 +66,9 @@ class Lungs:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LungModel:
-    """The networks that tell lung and pleural cavities, how the border is drawn, and the name of it all."""
+    """The network that tells lung, how its border is drawn, and its name."""
 
-    networks: LungNetworks
+    network: "UNet"
     border: Border
     algorithm: Algorithm
 
@@ -93,17 +79,13 @@ class LungModel:
         Raises:
             UntrustedWeights: the weights are missing or not the ones that the manifest names.
         """
-        from analysis.anatomy import cavity_network, lung_network
+        from analysis.anatomy.lung_network import build
 
         manifest, state = read_weights(directory or package_directory("lungs"), WEIGHTS_NAME)
         try:
-            lungs, cavities = (tuple(int(width) for width in manifest[key]) for key in ("widths", "cavity_widths"))
+            widths = tuple(int(width) for width in manifest["widths"])
             border = Border(**{name: float(value) for name, value in manifest["border"].items()})
-            networks = LungNetworks(
-                lungs=lung_network.build(_named(state, LUNGS_PREFIX), lungs),
-                cavities=cavity_network.build(_named(state, CAVITIES_PREFIX), cavities),
-            )
-            return cls(networks=networks, border=border, algorithm=algorithm_of(manifest))
+            return cls(network=build(state, widths), border=border, algorithm=algorithm_of(manifest))
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise UntrustedWeights("The manifest of the lungs does not fit their weights.") from error
 
@@ -111,30 +93,25 @@ class LungModel:
 def segment_lungs(volume: Volume, model: LungModel, *, valid: npt.NDArray[np.bool_] | None = None) -> Lungs:
     """Find the lungs, consolidated parts included, airways and bowel gas left out; empty where there are none.
 
-    A network at 5 mm says what looks like lung, another at 10 mm where the pleural cavities are, whatever fills them;
-    where the border runs is settled by the certainty of both, by how aerated the place is and by a classical method.
-    Effusion beside the lung belongs to it. ``agreement`` tells how alike the outcome, but for what is airless, and the
-    classical lungs are; where they differ widely and lung is missing, the classical ones are taken. ``valid`` (slice,
-    row, column) marks what was imaged at all, for images that were cropped. Time grows with the voxels; memory is that
-    of the labels, of the working grid (a dozen bytes for each of its voxels) and 0.5 GB at most for the networks. The
-    same input gives the same labels.
+    A network at 5 mm says what looks like lung; where its border runs is settled by its certainty, by how aerated the
+    place is and by a classical method. ``agreement`` tells how alike the outcome and the classical lungs are; where
+    they differ widely and lung is missing, the classical ones are taken. ``valid`` (slice, row, column) marks what was
+    imaged at all, for images that were cropped. Time grows with the voxels; memory is that of the labels, of the
+    working grid (a dozen bytes for each of its voxels) and 0.5 GB at most for the network. The same input gives the
+    same labels.
     """
     grid = working_grid(volume, valid)
     classical = classical_lungs(grid)
-    field = tell_lungs(model.networks, grid, volume.slice_positions_mm, classical)
+    field = tell_lungs(model.network, grid, volume.slice_positions_mm, classical)
     labels = draw_lungs(field, grid, model.border, volume.hu.shape)
-    airless = add_airless(labels, volume, field)
-    told = np.stack(
-        [_resized(labels[index] * ~airless[index], classical.labels.shape[1:]) for index in classical.indices]
-    )
+    told = np.stack([_resized(labels[index], classical.labels.shape[1:]) for index in classical.indices])
     found = np.count_nonzero(told), np.count_nonzero(classical.labels)
     if not any(found):
-        return Lungs(labels=labels, airless=airless)
+        return Lungs(labels=labels)
     agreement = 2 * np.count_nonzero((told > 0) & (classical.labels > 0)) / sum(found)
     if agreement < _TRUSTED_DICE and found[1] > found[0]:
         labels = _on_grid_of(volume, classical)
-        airless = dense_lung(volume, labels > 0)
-    return Lungs(labels=labels, airless=airless, agreement=float(agreement))
+    return Lungs(labels=labels, agreement=float(agreement))
 
 
 def working_grid(volume: Volume, valid: npt.NDArray[np.bool_] | None = None) -> Grid:
@@ -166,8 +143,11 @@ def draw_lungs(field: LungField, grid: Grid, border: Border, shape: tuple[int, .
     size = (shape[2], shape[1])
 
     def score(index: int) -> None:
-        logit, space, said = field.logit(index), field.space(index), field.said(index)
-        scores[index] = border.score(logit, space, grid.hu[index], said)
+        logit = field.logit(index)
+        if float(logit.max()) * border.network + border.air + border.classical + border.offset <= 0:
+            return
+        said = field.said(index)
+        scores[index] = border.score(logit, grid.hu[index], said)
         doubted[index] = said <= 0
 
     def draw(index: int) -> None:
@@ -182,39 +162,6 @@ def draw_lungs(field: LungField, grid: Grid, border: Border, shape: tuple[int, .
     return labels
 
 
-def add_airless(labels: Labels, volume: Volume, field: LungField) -> Mask:
-    """Take into the labels, in place, what fills the pleural cavities without air; returns all airless lung.
-
-    Where the border of airless lung cannot be seen, the cavity's stands for it; but not in a scan that shows the bases
-    of the lungs alone, whose liver would be lung.
-    """
-    size = (labels.shape[2], labels.shape[1])
-    inside = labels > 0
-    air = np.asarray([np.count_nonzero(pixels < AIR_HU) for pixels in np.where(inside, volume.hu, np.int16(0))])
-    pixel_mm2 = volume.row_spacing_mm * volume.column_spacing_mm
-    shown = volume.slice_positions_mm[air * pixel_mm2 > _SHOWN_MM2]
-    if not shown.size or shown[-1] - shown[0] < _LEAST_CHEST_MM:
-        return dense_lung(volume, inside)
-    perhaps = np.zeros_like(inside)
-
-    def widen(index: int) -> None:
-        space = field.space(index)
-        if float(space.max()) > _PERHAPS_CAVITY:
-            drawn = cv2.resize(space, size, interpolation=cv2.INTER_LINEAR)
-            inside[index] |= drawn > _SURE_OF_CAVITY
-            perhaps[index] = drawn > _PERHAPS_CAVITY
-
-    def add(index: int) -> None:
-        added = airless[index] & (labels[index] == 0)
-        if added.any():
-            labels[index][added] = _resized(field.sides(index), labels.shape[1:])[added]
-
-    for_each_slice(widen, len(labels))
-    airless = dense_lung(volume, inside, perhaps=perhaps)
-    for_each_slice(add, len(labels))
-    return airless
-
-
 def _leave_out_apart(scores: npt.NDArray[np.float32], doubted: npt.NDArray[np.bool_], voxel_ml: float) -> None:
     """Lower, in place, what is drawn apart from the lungs, small, and not lung to the classical method: bowel gas."""
     pieces = cc3d.connected_components(scores > 0, connectivity=6)
@@ -227,10 +174,6 @@ def _leave_out_apart(scores: npt.NDArray[np.float32], doubted: npt.NDArray[np.bo
         piece = pieces[box] == label
         if doubted[box][piece].mean() > _HALF:
             scores[box][piece] = -1
-
-
-def _named(state: "Mapping[str, Tensor]", prefix: str) -> "dict[str, Tensor]":
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _on_grid_of(volume: Volume, classical: ClassicalLungs) -> Labels:

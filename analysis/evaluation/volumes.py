@@ -14,7 +14,6 @@ from analysis.evaluation.truth import aerated
 from analysis.findings import Profile
 from analysis.measure.burden import GGO, HIGH_OPACITY
 from analysis.models import ModelSet
-from analysis.opacities import segment_opacities
 
 Labels = npt.NDArray[np.uint8]
 
@@ -31,8 +30,8 @@ def score_patient(
     the same masks agree once aerated voxels are left out of both.
     """
     volume = scan.volume
-    lungs = segment_lungs(volume, models.lungs, valid=scan.known)
-    own, chain = lungs.mask, segment_opacities(volume, lungs, models.lesions, profile=profile)
+    own = segment_lungs(volume, models.lungs, valid=scan.known).mask
+    chain = models.lesions.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
     given = models.lesions.segment(volume.hu, scan.lung, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
     given = np.where(scan.lung, given, 0).astype(np.uint8)
     lesion, lung = overlap(given > 0, scan.lesion), overlap(own, scan.lung)
@@ -68,8 +67,8 @@ def score_control(
 ) -> CaseResult:
     """Score a scan without opacities by the product's whole chain: its burden is false, and its lungs are measured."""
     volume = scan.volume
-    lungs = segment_lungs(volume, models.lungs, valid=scan.known)
-    own, chain = lungs.mask, segment_opacities(volume, lungs, models.lesions, profile=profile)
+    own = segment_lungs(volume, models.lungs, valid=scan.known).mask
+    chain = models.lesions.segment(volume.hu, own, slice_spacing_mm=volume.slice_spacing_mm, profile=profile)
     lung = overlap(own, scan.lung)
     weights = volume.voxel_volumes_ml()
     figures: dict[str, Any] = {

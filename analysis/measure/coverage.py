@@ -17,13 +17,6 @@ Whole lungs end in slices of far less than that; only the posterior recess may r
 HEIGHT_BY_WIDTH = 0.94
 """Height of both lungs by their width: 0.94 with a spread of 11 % in 41 whole lungs (LUNA16 lobe label maps)."""
 
-MISSING_SHARE, SMALL_SHARE = 0.15, 0.5
-"""Of the other lung's volume: under the first a lung is missing, under the second a part of it.
-
-The smaller lung has at least 0.64 of the larger in 60 chests with manual lungs (LCTSC, covid20, LUNA16).
-"""
-
-_NAMES = {RIGHT: "right", LEFT: "left"}
 _WHOLE_AT_MOST = 0.99
 _PADDED_SLICES = 8
 
@@ -32,25 +25,14 @@ _PADDED_SLICES = 8
 class Coverage:
     """Imaged share of the lungs' height in percent, and the ends and sides at which lungs are cut off.
 
-    ``missing`` are lungs of which hardly anything was found though the other one is there, ``small`` those of which
-    little was, with the share of the other's volume; neither is told where the other lung is cut off above, where a
-    scan of the abdomen may show the base of one lung alone. ``ends`` holds pairs of lung and end, such as ("right",
-    "above"); ``sides`` the lungs that the field of view cuts, ``cut_off_percent`` the share of the lungs' outline that
-    lies on its border.
+    ``ends`` holds pairs of lung and end, such as ("right", "above"); ``sides`` the lungs that the field of view cuts,
+    ``cut_off_percent`` the share of the lungs' outline that lies on its border.
     """
 
     percent: float
     ends: tuple[tuple[str, str], ...]
     sides: tuple[str, ...]
     cut_off_percent: float
-    missing: tuple[str, ...] = ()
-    small: tuple[tuple[str, float], ...] = ()
-
-    def percent_of(self, lung: str) -> float:
-        """Imaged share of the height of the right or left lung, in percent; 0 where it was not found."""
-        if lung in self.missing:
-            return 0.0
-        return self.percent if any(lung == cut for cut, _ in self.ends) else 100.0
 
 
 def measure_coverage(volume: Volume, lungs: Lungs, *, cut_area_share: float = CUT_AREA_SHARE) -> Coverage | None:
@@ -63,13 +45,13 @@ def measure_coverage(volume: Volume, lungs: Lungs, *, cut_area_share: float = CU
     if box is None:
         return None
     ends: list[tuple[str, str]] = []
-    for label, name in _NAMES.items():
+    for label, name in ((RIGHT, "right"), (LEFT, "left")):
         area = np.count_nonzero(lungs.labels[box[0], box[1], box[2]] == label, axis=(1, 2))
         for index, at_end, end in (
             (0, box[0].start == 0, "below"),
             (-1, box[0].stop == len(volume.hu), "above"),
         ):
-            if at_end and area.any() and area[index] > cut_area_share * area.max():
+            if at_end and area[index] > cut_area_share * area.max():
                 ends.append((name, end))
     percent = 100.0
     if ends:
@@ -77,23 +59,7 @@ def measure_coverage(volume: Volume, lungs: Lungs, *, cut_area_share: float = CU
         width_mm = (box[2].stop - box[2].start) * volume.column_spacing_mm
         percent = 100.0 * height_mm / max(height_mm / _WHOLE_AT_MOST, HEIGHT_BY_WIDTH * width_mm)
     sides, share = _cut_by_field_of_view(volume, lungs, box)
-    missing, small = _missing(volume, lungs, {name for name, end in ends if end == "above"})
-    return Coverage(percent=percent, ends=tuple(ends), sides=sides, cut_off_percent=share, missing=missing, small=small)
-
-
-def _missing(
-    volume: Volume, lungs: Lungs, cut_above: set[str]
-) -> tuple[tuple[str, ...], tuple[tuple[str, float], ...]]:
-    """Lungs of which hardly anything or little was found, the latter with their share of the other's volume."""
-    size = {
-        name: float(np.count_nonzero(lungs.labels == label, axis=(1, 2)) @ volume.slice_weights_mm)
-        for label, name in _NAMES.items()
-    }
-    smaller, larger = sorted(size, key=lambda name: size[name])
-    share = size[smaller] / size[larger]
-    if larger in cut_above or share >= SMALL_SHARE:
-        return (), ()
-    return ((smaller,), ()) if share < MISSING_SHARE else ((), ((smaller, share),))
+    return Coverage(percent=percent, ends=tuple(ends), sides=sides, cut_off_percent=share)
 
 
 def _cut_by_field_of_view(
@@ -111,7 +77,7 @@ def _cut_by_field_of_view(
         lung = np.pad(sides > 0, 1)
         inner = lung[:-2, 1:-1] & lung[2:, 1:-1] & lung[1:-1, :-2] & lung[1:-1, 2:]
         outline += int(np.count_nonzero((sides > 0) & ~inner))
-        for label, name in _NAMES.items():
+        for label, name in ((RIGHT, "right"), (LEFT, "left")):
             touching[name] += int(np.count_nonzero((sides == label) & near))
     on_border = sum(touching.values())
     return tuple(name for name, pixels in touching.items() if pixels), 100.0 * on_border / max(1, outline)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from analysis.anatomy.lungs import LEFT, RIGHT, Lungs
+from analysis.anatomy.lungs import Lungs
 from analysis.findings import Profile, Quality, QualityLevel
 from analysis.measure.attenuation import LungAttenuation, measure_air_hu, measure_blood_hu, measure_lung
 from analysis.measure.coverage import Coverage, measure_coverage
@@ -44,9 +44,6 @@ AIR_HU = -1000.0
 
 _FINE_PIXEL_MM = 1.0
 """Wider pixels cannot show the grain of a sharp kernel: noise looks fine-grained in them whatever the kernel."""
-_MOSTLY = 0.6
-"""Share of a lung without air above which its outline is a guess."""
-
 _NOTED_RULES = {
     Rule.SLICE_CONTACT: "The slices do not touch; lesions between them go unseen.",
     Rule.SLICE_STEP: "The slices are unequally spaced.",
@@ -103,7 +100,6 @@ def assess_quality(
     blood, jump = measure_blood_hu(volume, lungs), measure_motion_mm(volume, lungs)
     verdict = _Verdict()
     _judge_coverage(coverage, limits, verdict)
-    _judge_air(lungs, verdict)
     _judge_scale(air, lung, limits, verdict)
     _judge_lungs(lung, lung_agreement, profile, limits, verdict)
     _judge_noise(noise, volume, tags or ScanTags(), limits, verdict)
@@ -121,8 +117,6 @@ def assess_quality(
         blood_hu=blood,
         motion_jump_mm=jump,
         cut_off_percent=coverage.cut_off_percent if coverage else None,
-        right_lung_coverage_percent=coverage.percent_of("right") if coverage else None,
-        left_lung_coverage_percent=coverage.percent_of("left") if coverage else None,
         lung_agreement=lung_agreement,
     )
 
@@ -132,13 +126,6 @@ def _judge_coverage(coverage: Coverage | None, limits: QualityLimits, verdict: _
         verdict.add("Too little of the lungs is imaged.", unusable=True)
     if coverage is None:
         return
-    for lung in coverage.missing:
-        verdict.add(f"The {lung} lung was not found (removed, collapsed or opaque).")
-    for lung, share in coverage.small:
-        verdict.add(
-            f"Of the {lung} lung little was found ({100 * share:.0f} % of the other's volume): part of it is removed, "
-            "collapsed or opaque."
-        )
     for lung, end in coverage.ends:
         verdict.add(f"The {lung} lung is cut off {end}.")
     if coverage.ends and coverage.percent < limits.limited_coverage_percent:
@@ -147,17 +134,6 @@ def _judge_coverage(coverage: Coverage | None, limits: QualityLimits, verdict: _
         lungs = " and ".join(coverage.sides)
         verb = "lungs are" if len(coverage.sides) > 1 else "lung is"
         verdict.add(f"The {lungs} {verb} cut off by the field of view.")
-
-
-def _judge_air(lungs: Lungs, verdict: _Verdict) -> None:
-    """A lung that is mostly without air shows no border of its own."""
-    if lungs.airless is None:
-        return
-    for label, name in ((RIGHT, "right"), (LEFT, "left")):
-        lung = lungs.labels == label
-        if np.count_nonzero(lung & lungs.airless) > _MOSTLY * np.count_nonzero(lung):
-            state = "holds hardly any air (collapsed, consolidated or under fluid)"
-            verdict.add(f"The {name} lung {state}: its outline is estimated.")
 
 
 def _judge_scale(air: float | None, lung: LungAttenuation | None, limits: QualityLimits, verdict: _Verdict) -> None:

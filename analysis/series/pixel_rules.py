@@ -61,19 +61,13 @@ def check_hounsfield_scale(volume: Volume) -> RuleResult:
     return judged(Rule.HOUNSFIELD_SCALE, value, expected, passed=not wrong)
 
 
-def check_lung_present(
-    volume: Volume, mask: npt.NDArray[np.bool_], *, airless: npt.NDArray[np.bool_] | None = None
-) -> RuleResult:
-    """There is lung, which ``mask`` (slice, row, column) marks: enough, long enough, and neither bare gas nor solid.
-
-    What is known to be ``airless`` lung is not taken for solid: the rest must look like lung.
-    """
+def check_lung_present(volume: Volume, mask: npt.NDArray[np.bool_]) -> RuleResult:
+    """There is lung, which ``mask`` (slice, row, column) marks: enough, long enough, and neither bare gas nor solid."""
     voxels = mask.sum(axis=(1, 2))
     millilitres = float(voxels @ volume.voxel_volumes_ml())
     occupied = np.flatnonzero(voxels)
     extent = float(volume.slice_weights_mm[occupied[0] : occupied[-1] + 1].sum()) if occupied.size else 0.0
-    rest = volume.hu[mask if airless is None else mask & ~airless]
-    median = float(np.median(_sample(rest))) if rest.size else 0.0
+    median = float(np.median(_sample(volume.hu[mask]))) if occupied.size else 0.0
     seen = f"{millilitres:.0f} mL over {extent:.0f} mm, median {median:.0f} HU"
     low, high = _LUNG_MEDIAN_HU
     expected = (

@@ -45,12 +45,9 @@ def screen_headers(series: Series, *, cues: CtacCues = CTAC_CUES) -> Screening:
     return Screening(results=tuple(results), profile=profile, profile_cues=found)
 
 
-def screen_volume(
-    volume: Volume, lung_mask: npt.NDArray[np.bool_], *, airless: npt.NDArray[np.bool_] | None = None
-) -> tuple[RuleResult, ...]:
-    """Apply the rules that need pixels; ``lung_mask`` (slice, row, column) marks the lungs, ``airless`` part of it."""
-    lung = check_lung_present(volume, lung_mask, airless=airless)
-    return (check_stored_values(volume), check_hounsfield_scale(volume), lung)
+def screen_volume(volume: Volume, lung_mask: npt.NDArray[np.bool_]) -> tuple[RuleResult, ...]:
+    """Apply the rules that need pixels; ``lung_mask`` (slice, row, column) marks the lungs."""
+    return (check_stored_values(volume), check_hounsfield_scale(volume), check_lung_present(volume, lung_mask))
 
 
 def _slice_results(series: Series, slices: Slices) -> list[RuleResult]:

@@ -54,11 +54,7 @@ _LIMITS = """
   heart; tumours and atelectasis are opacities too. No label tells pleural effusion from consolidation.
 - An even, soft-edged opacity, as phantoms have, may be missed or taken for less than it is, wherever it lies: its
   border is called, its inside left out.
-- Opacity outside the lung mask is not counted: where the mask misses lung, so does the result. Dense strips along spine
-  and ribs are missed most. Airless lung at the base is not told from a raised diaphragm: then the lung is called small,
-  not opaque. The border of a lung without air is a guess, and its burden is off by a fifth and more.
-- What is airless and at least 16 mm thick inside a lung counts as high opacity whatever the network says: a large tumour
-  or effusion too.
+- Opacity outside the lung mask is not counted: where the mask misses lung, so does the result.
 - HU of covid20 are known to about 50 HU; those of medseg are estimated from soft tissue and aerated lung.
 - Slices less than {nearest:g} mm or more than {farthest:g} mm apart were not trained on; beyond that the neighbours are
   taken farther away, or the slice stands in for them.

@@ -11,7 +11,6 @@ _HEADINGS = {
     "lobes": "lobes: from the shape of the true left and right lung",
     "dicom": "dicom: series through the whole pipeline",
     "ctac": "ctac: simulated attenuation-correction CT",
-    "sars": "sars: single slices labelled as a whole",
 }
 _FIGURES = {
     "lesion_dice": "lesion Dice",
@@ -23,7 +22,6 @@ _FIGURES = {
     "lobe_dice": "mean Dice of the five lobes",
     "burden_percent": "burden",
 }
-_ANATOMY = {"dice": "lung Dice", "lesion_inside": "share of the lesions inside the lungs"}
 _COMPARED = (
     ("covid20_lesion_dice", "lesion Dice", _SHARE),
     ("covid20_lesion_dice_worst", "worst", _SHARE),
@@ -71,9 +69,8 @@ def anatomy_section(lungs: Document, lobes: Document) -> str:
     lines: list[str] = []
     for key, value in lungs.items():
         if isinstance(value, Mapping) and {"mean", "worst"} <= set(value):
-            figure = next(figure for figure in _ANATOMY if key.endswith(figure))
-            source = key.removesuffix(f"_{figure}").replace("opaque_", "whole chests whose left lung is opaque: ")
-            title = _ANATOMY[figure]
+            source, _, figure = key.partition("_")
+            title = {"dice": "lung Dice", "lesion_inside": "share of the lesions inside the lungs"}.get(figure, figure)
             told = f"mean {value['mean']:{_SHARE}}, worst {value['worst']:{_SHARE}} of {value['scans']} scans"
             lines.append(f"- {source}, {title}: {told}.")
     if lobes.get("mean_dice") is not None:
@@ -86,8 +83,6 @@ def anatomy_section(lungs: Document, lobes: Document) -> str:
         "## Lungs and lobes",
         "By networks of their own, cross-validated by patient (`analysis/weights/*/evaluation.json`).",
     ]
-    if folds := lungs.get("folds"):
-        head[-1] += f" Lungs: of folds {', '.join(map(str, folds))}."
     return "\n".join([*head, *lines]) + "\n"
 
 

@@ -51,22 +51,6 @@ def analysed(monkeypatch, make_series, make_volume, make_chest):
     return analyse(make_series(60), models=models_with(_Threshold()), progress=steps.append), steps
 
 
-def test_a_lung_without_air_is_high_opacity_though_the_model_sees_nothing(
-    monkeypatch, make_series, make_volume, make_chest
-):
-    """A left lung as dense as muscle throughout: half of both lungs is opaque, and the reader is told of it."""
-    chest = make_chest()
-    chest[(chest < -700) & (chest > -950) & (np.arange(chest.shape[2]) >= 120)] = 30
-    monkeypatch.setattr(pipeline, "assemble", lambda _: make_volume(chest))
-    result = analyse(make_series(60), models=models_with(_Threshold()))
-    assert isinstance(result, AnalysedSeries)
-    findings = result.findings
-    assert findings.left_lung.pho_percent > 80
-    assert findings.right_lung.pho_percent < 1
-    assert 35 < findings.burden_percent < 65
-    assert any(text.startswith("The left lung holds hardly any air") for text in findings.quality.reasons)
-
-
 def test_an_analysis_tells_its_steps_and_clips_labels_to_the_lungs(analysed):
     """Steps are announced in order and timed; what the model labels in the chest wall is no lesion."""
     result, steps = analysed

@@ -51,45 +51,6 @@ def test_a_sound_chest_is_diagnostic(chest, make_volume):
     assert quality.motion_jump_mm < 4
 
 
-@pytest.mark.parametrize(
-    ("kept", "reason"),
-    [
-        (0.0, "The left lung was not found (removed, collapsed or opaque)."),
-        (0.4, "Of the left lung little was found"),
-    ],
-)
-def test_a_lung_that_is_not_there_is_told(chest, make_volume, kept, reason):
-    """Without its left lung, or with the upper part of it alone, a chest is not called sound; coverage tells each."""
-    hu, lungs = chest
-    left = np.flatnonzero((lungs == 2).any((1, 2)))
-    part = lungs.copy()
-    part[: left[0] + round((1 - kept) * len(left))][lungs[: left[0] + round((1 - kept) * len(left))] == 2] = 0
-    quality = _assess(make_volume, hu, part)
-    assert quality.level is QualityLevel.LIMITED
-    assert any(text.startswith(reason) for text in quality.reasons)
-    assert quality.right_lung_coverage_percent == 100
-    assert quality.left_lung_coverage_percent == (100 if kept else 0)
-
-
-def test_a_base_of_one_lung_in_a_scan_of_the_abdomen_is_not_called_a_missing_lung(chest, make_volume):
-    """Where the series ends above, the other lung may begin there: that it is cut off is told, and no more."""
-    hu, lungs = chest
-    part = np.where(lungs == 2, 0, lungs)[:25]
-    quality = _assess(make_volume, hu[:25], part.astype(np.uint8))
-    assert "The right lung is cut off above." in quality.reasons
-    assert not any("not found" in text for text in quality.reasons)
-
-
-def test_a_lung_without_air_limits_the_quality(chest, make_volume):
-    """Where most of a lung is airless, its outline is said to be estimated."""
-    hu, lungs = chest
-    screened = Lungs(labels=lungs, airless=lungs == 2)
-    quality = assess_quality(make_volume(hu), screened, Profile.CHEST_CT, _SCREENED)
-    assert quality.level is QualityLevel.LIMITED
-    assert [text for text in quality.reasons if text.startswith("The left lung holds hardly any air")]
-    assert not [text for text in quality.reasons if text.startswith("The right lung holds")]
-
-
 @pytest.mark.parametrize(("sd_hu", "level"), [(30, "diagnostic"), (60, "limited"), (190, "not_analysable")])
 def test_noise_is_measured_within_a_tenth_and_judged(chest, make_volume, sd_hu, level):
     """Noise of so many HU reads as so many, and from 45 and 150 HU on it counts."""

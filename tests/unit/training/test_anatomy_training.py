@@ -4,27 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.anatomy.cavity_network import cavity_network
 from analysis.anatomy.classical import classical_lungs
 from analysis.anatomy.lobe_network import GRID_MM, lobe_network
 from analysis.anatomy.lobe_shape import LobeShape
-from analysis.anatomy.lung_field import Border, LungNetworks, tell_lungs
+from analysis.anatomy.lung_field import Border, tell_lungs
 from analysis.anatomy.lung_network import lung_network
 from analysis.anatomy.lungs import LungModel, draw_lungs, working_grid
 from analysis.anatomy.weights import write_weights
 from analysis.errors import UntrustedWeights
 from analysis.series import NativeGrid, Volume
-from analysis.training import lobes, lung_networks, lungs
+from analysis.training import lobes, lungs
 from analysis.training.datasets import Source
 from analysis.training.fitting import Fitting, fit
 from analysis.training.lobe_maps import example as lobe_example
 from analysis.training.lobe_maps import lobe_map
 from analysis.training.lobe_shapes import Shapes
-from analysis.training.lung_border import fit_border
 from analysis.training.lung_cases import LungScan, even_case
-from analysis.training.lung_examples import CAVITY_FRAME, LUNG_FRAME
+from analysis.training.lung_examples import COLUMNS, LEVELS, ROWS
 from analysis.training.lung_examples import example as lung_example
-from analysis.training.lung_opacities import Opacity, opaque
 
 SMALL = (8, 16)
 
@@ -201,14 +198,13 @@ def test_the_report_counts_what_is_told():
     assert cut["upper half"]["RUL"] == {"told": 2, "mean_dice": 0.7, "worst_dice": 0.5}
 
 
-@pytest.mark.parametrize("frame", [LUNG_FRAME, CAVITY_FRAME], ids=["lungs", "cavities"])
-def test_an_example_of_lungs_keeps_its_labels_and_may_change_its_density(scan, frame):
+def test_an_example_of_lungs_keeps_its_labels_and_may_change_its_density(scan):
     """Dense lung that is laid in stays lung; right is on the image's left, mirrored or not."""
     case = even_case(scan)
     denser = 0
     for seed in range(12):
-        drawn = lung_example(case, np.random.default_rng(seed), frame)
-        assert drawn.hu.shape == frame.shape
+        drawn = lung_example(case, np.random.default_rng(seed))
+        assert drawn.hu.shape == (LEVELS, ROWS, COLUMNS)
         assert drawn.hu.dtype == drawn.right.dtype == np.float32
         right, left = (np.nonzero(item > 0.9)[2] for item in (drawn.right, drawn.left))
         if right.size and left.size:
@@ -217,47 +213,22 @@ def test_an_example_of_lungs_keeps_its_labels_and_may_change_its_density(scan, f
     assert denser >= 4
 
 
-@pytest.mark.parametrize("kind", list(Opacity))
-def test_an_opaque_side_has_no_rim_and_leaves_the_rest(kind):
-    """Lung that is laid over with density shows no outline of what it was; the other lung and open airways stay."""
-    hu = np.full((12, 24, 40), 40, np.float32)
-    side, other = (np.zeros_like(hu) for _ in range(2))
-    side[2:10, 4:20, 4:16], other[2:10, 4:20, 24:36] = 1, 1
-    hu[(side + other) > 0] = -850
-    hu[:, :, 16] = -400  # the blur of its border
-    hu[6, 12, 8] = -1000
-    dense, share = opaque(hu, side, other, kind, np.random.default_rng(3))
-    whole = (share > 0.95) & (side > 0)
-    assert whole.any()
-    assert dense[6, 12, 8] == -1000
-    np.testing.assert_array_equal(dense[other > 0], hu[other > 0])
-    if kind is Opacity.WHOLE:
-        inside = np.delete(dense[4:8, 8:16, 4:17].reshape(4, 8, 13), 8 - 4, axis=2)
-        assert inside.min() > -520  # bronchograms, and no blur
-        assert np.median(inside[:, :, -1]) > -50
-
-
 @pytest.fixture(scope="module")
 def learned(scan):
-    """Small networks that have seen the boxes, and the border that goes with them."""
-    cases = [even_case(scan)]
-    tasks = ((lung_networks.LUNGS, 150), (lung_networks.CAVITIES, 150))
-    told, cavities = (
-        lung_networks.train(task, cases, fitting=Fitting(steps=steps, rate=4e-3), widths=SMALL) for task, steps in tasks
-    )
-    networks = LungNetworks(lungs=told, cavities=cavities)
-    return networks, fit_border(networks, [scan])
+    """A small network that has seen the boxes, and the border that goes with it."""
+    network = lungs.train([even_case(scan)], fitting=Fitting(steps=150, rate=4e-3), widths=SMALL)
+    return network, lungs.fit_border(network, [scan])
 
 
 def test_a_small_network_learns_two_boxes(scan, learned):
     """After 150 steps lungs are found with the lesion in them, and both sides are told apart."""
-    networks, border = learned
-    figures = lungs.score(networks, border, scan)
+    network, border = learned
+    figures = lungs.score(network, border, scan)
     assert figures["dice"] > 0.93
     assert figures["lesion_inside"] > 0.85
     grid = working_grid(scan.volume)
     found = draw_lungs(
-        tell_lungs(networks, grid, scan.volume.slice_positions_mm, classical_lungs(grid)),
+        tell_lungs(network, grid, scan.volume.slice_positions_mm, classical_lungs(grid)),
         grid,
         border,
         scan.volume.hu.shape,
@@ -275,49 +246,24 @@ def test_certainty_and_the_classical_method_speak_for_lung_at_the_border(learned
 
 def test_exported_lungs_are_read_back_and_others_refused(tmp_path, learned):
     """Weights, widths and border come back from their folder; with other bytes they do not."""
-    networks, border = learned
-    manifest = {
-        "name": "lungs",
-        "version": "1",
-        "widths": list(networks.lungs.widths),
-        "cavity_widths": list(networks.cavities.widths),
-        "border": {"network": 2.0, "air": 1.0, "classical": 1.5, "offset": 0.5},
-    }
-    write_weights(tmp_path, "lungs.safetensors", manifest, lungs.joined_state(networks), evaluation={})
+    network, border = learned
+    border_of = {"network": 2.0, "air": 1.0, "classical": 1.5, "offset": 0.5}
+    manifest = {"name": "lungs", "version": "1", "widths": list(network.widths), "border": border_of}
+    write_weights(tmp_path, "lungs.safetensors", manifest, network.state_dict(), evaluation={})
     loaded = LungModel.load(tmp_path)
-    read, drawn = loaded.networks, loaded.border
+    read, drawn = loaded.network, loaded.border
     assert loaded.algorithm.name == "lungs"
     assert drawn == Border(network=2.0, air=1.0, classical=1.5, offset=0.5)
     assert drawn != border
-    for mine, stored in ((read.lungs, networks.lungs), (read.cavities, networks.cavities)):
-        for one, other in zip(mine.parameters(), stored.parameters(), strict=True):
-            torch.testing.assert_close(one, other)
+    for one, other in zip(read.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
     bad = tmp_path / "bad"
-    others = LungNetworks(lungs=lung_network((8,)), cavities=cavity_network((8,)))
-    write_weights(bad, "lungs.safetensors", manifest, lungs.joined_state(others), evaluation={})
+    write_weights(bad, "lungs.safetensors", manifest, lung_network((8,)).state_dict(), evaluation={})
     with pytest.raises(UntrustedWeights, match="does not fit"):
         LungModel.load(bad)
     (bad / "lungs.safetensors").write_bytes(b"other")
     with pytest.raises(UntrustedWeights, match="SHA-256"):
         LungModel.load(bad / ".")
-
-
-def test_networks_of_a_fold_that_are_done_are_not_trained_again(monkeypatch, scan, tmp_path):
-    """Both networks of a fold are read from the work folder; its figures are those of the scan it has not seen."""
-    torch.save(lung_network(SMALL).state_dict(), tmp_path / "lungs_fold0_1.pt")
-    torch.save(cavity_network(SMALL).state_dict(), tmp_path / "cavities_fold0_2.pt")
-    monkeypatch.setattr(lung_networks, "train", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr(lungs, "fit_border", lambda *_, **__: Border(network=1, air=1, classical=1, offset=0))
-    found = lungs.cross_validate(
-        [scan],
-        [even_case(scan)],
-        lungs=Fitting(steps=1),
-        cavities=Fitting(steps=2),
-        folds=[0],
-        widths=SMALL,
-        work=tmp_path,
-    )
-    assert set(found) == {"box"}
 
 
 def test_the_report_names_the_worst_scan():
