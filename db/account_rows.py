@@ -3,12 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Integer
+from sqlalchemy import JSON, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.rows import Row
-
-_BIG = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is a row id on SQLite
+from db.rows.base import BIG
 
 
 class UserRow(Row):
@@ -16,7 +15,7 @@ class UserRow(Row):
 
     __tablename__ = "users"
 
-    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    id: Mapped[int] = mapped_column(BIG, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     roles: Mapped[list[Any]]
     password_hash: Mapped[str | None]
@@ -34,7 +33,7 @@ class SignInLinkRow(Row):
     __tablename__ = "sign_in_links"
 
     key: Mapped[str] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(_BIG, ForeignKey("users.id"), index=True)
+    user_id: Mapped[int] = mapped_column(BIG, ForeignKey("users.id"), index=True)
     asks_password: Mapped[bool]
     expires_at: Mapped[datetime] = mapped_column(index=True)
 
@@ -45,7 +44,7 @@ class SessionRow(Row):
     __tablename__ = "sessions"
 
     key: Mapped[str] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(_BIG, ForeignKey("users.id"), index=True)
+    user_id: Mapped[int] = mapped_column(BIG, ForeignKey("users.id"), index=True)
     csrf_token: Mapped[str]
     opened_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
@@ -57,7 +56,7 @@ class AuditRow(Row):
 
     __tablename__ = "audit"
 
-    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    id: Mapped[int] = mapped_column(BIG, primary_key=True)
     at: Mapped[datetime] = mapped_column(index=True)
     who: Mapped[str] = mapped_column(index=True)
     action: Mapped[str]

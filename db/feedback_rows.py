@@ -2,12 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.rows import Row
-
-_BIG = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is a row id on SQLite
+from db.rows.base import BIG
 
 
 class VerdictRow(Row):
@@ -16,9 +15,9 @@ class VerdictRow(Row):
     __tablename__ = "verdicts"
     __table_args__ = (UniqueConstraint("result_id", "who"),)
 
-    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
-    alert_id: Mapped[int] = mapped_column(_BIG, ForeignKey("alerts.id"), index=True)
-    result_id: Mapped[int] = mapped_column(_BIG, ForeignKey("results.id"))
+    id: Mapped[int] = mapped_column(BIG, primary_key=True)
+    alert_id: Mapped[int] = mapped_column(BIG, ForeignKey("alerts.id"), index=True)
+    result_id: Mapped[int] = mapped_column(BIG, ForeignKey("results.id"))
     who: Mapped[str]
     at: Mapped[datetime]
     verdict: Mapped[str]
