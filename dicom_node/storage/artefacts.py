@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from alerts.artefact import Artefact, Draft
@@ -46,7 +47,7 @@ class ArtefactFolder:
     def remove_unreferred(self, shard: str, are_referred: Callable[[Collection[str]], set[str]]) -> int:
         """Remove the old files of a folder of the first level that ``are_referred`` does not name; how many."""
         for aside in tuple((self._folder / shard).glob(f"[0-9a-f][0-9a-f]/{_ASIDE}*")):
-            aside.rename(aside.with_name(aside.name.removeprefix(_ASIDE)))  # left by a crash, and judged anew
+            _put_back(aside)
         old = [path for path in self._files(shard) if _is_old(path)]
         names = [path.relative_to(self._folder).as_posix() for path in old]
         referred = are_referred(names) if names else set[str]()
@@ -56,6 +57,13 @@ class ArtefactFolder:
         for path in (self._folder / shard).glob("[0-9a-f][0-9a-f]/*"):
             if _NAME.fullmatch(path.name):
                 yield path
+
+
+def _put_back(aside: Path) -> None:
+    """What a crash left set aside is judged anew; one that was put anew since is young, and stays as it is."""
+    with suppress(FileExistsError):
+        os.link(aside, aside.with_name(aside.name.removeprefix(_ASIDE)))
+    aside.unlink()
 
 
 def _is_old(path: Path) -> bool:

@@ -105,6 +105,21 @@ def test_file_that_is_put_while_it_is_being_removed_stays(referred: tuple[Store,
     assert old.is_file()
 
 
+def test_file_put_anew_beside_one_that_a_crash_left_set_aside_stays(
+    referred: tuple[Store, ArtefactFolder, Path],
+) -> None:
+    """A run puts a file whose old copy a crash left half removed: what it put is young, and outlives the sweep."""
+    store, folder, _ = referred
+    artefact = folder.put(_draft(b"put again"))
+    path = folder._folder / artefact.path
+    _age(path)
+    path.rename(path.with_name(f".removing-{path.name}"))
+    folder.put(_draft(b"put again"))
+    _sweep_all(store, folder)
+    assert path.read_bytes() == b"put again"
+    assert not list(path.parent.glob(".removing-*"))
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A node whose workers do not notice for long that a job is not theirs any more."""
