@@ -101,8 +101,8 @@ class InboundBench:
 
 
 @contextmanager
-def inbound_bench(settings: Settings) -> Iterator[InboundBench]:
-    """A bench whose receiver listens."""
+def listening(settings: Settings) -> Iterator[tuple[Store, int]]:
+    """The store of a node and the port of its receiver, which listens in this process."""
     prepare(settings)
     ports: list[int] = []
     ready, stop = threading.Event(), threading.Event()
@@ -116,7 +116,14 @@ def inbound_bench(settings: Settings) -> Iterator[InboundBench]:
     try:
         assert ready.wait(30)
         with Store.open(settings.database_url) as store:
-            yield InboundBench(settings=settings, store=store, port=ports[0])
+            yield store, ports[0]
     finally:
         stop.set()
         receiver.join(60)
+
+
+@contextmanager
+def inbound_bench(settings: Settings) -> Iterator[InboundBench]:
+    """A bench whose receiver listens."""
+    with listening(settings) as (store, port):
+        yield InboundBench(settings=settings, store=store, port=port)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import node_harness as harness
 import pytest
+from inbound_bench import listening
 from model_sets import models_with
 from store_bench import DATABASES, empty_postgresql
 from threshold_segmenter import ThresholdSegmenter
@@ -14,7 +15,6 @@ from threshold_segmenter import ThresholdSegmenter
 from alerts import AlertState
 from analysis.pipeline import analyse
 from db import JobState, RequeueFilter, SeriesState, Store
-from dicom_node.node import prepare, run_receiver
 from dicom_node.scheduler import node_sweeps
 from dicom_node.settings import Settings
 from dicom_node.simulator import (
@@ -74,23 +74,8 @@ class _Bench:
 
 @contextmanager
 def _bench(settings: Settings) -> Iterator[_Bench]:
-    prepare(settings)
-    ports: list[int] = []
-    ready, stop = threading.Event(), threading.Event()
-
-    def on_ready(port: int) -> None:
-        ports.append(port)
-        ready.set()
-
-    receiver = threading.Thread(target=run_receiver, args=(settings,), kwargs={"ready": on_ready, "stop": stop})
-    receiver.start()
-    try:
-        assert ready.wait(30)
-        with Store.open(settings.database_url) as store:
-            yield _Bench(settings, store, ports[0])
-    finally:
-        stop.set()
-        receiver.join(60)
+    with listening(settings) as (store, port):
+        yield _Bench(settings, store, port)
 
 
 @pytest.fixture(scope="module")
