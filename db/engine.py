@@ -1,7 +1,8 @@
 """The engine: transactions that mean what they say on SQLite and PostgreSQL, the schema's version, backups.
 
 SQLite: WAL with ``synchronous=FULL``, so that a commit that returned is on the disk; writers begin with BEGIN
-IMMEDIATE, so that a transaction never loses its lock half-way. Times are aware and in UTC on both.
+IMMEDIATE, so that a transaction never loses its lock half-way. Only ``upgrade`` makes a file; no connection outlives
+the file that it opened, so that nothing is written where nobody would look for it. Times are aware and in UTC on both.
 """
 
 import json
@@ -15,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.orm import Session
 
 from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StoreError
@@ -32,11 +40,12 @@ rows, of 100 kB and more: the 128 of Python's default grow to 15 MB a connection
 _FINITE_JSON = partial(json.dumps, allow_nan=False)
 """NaN and infinity are no JSON: PostgreSQL refuses them, and SQLite would keep what no reader takes."""
 _IMMEDIATE = "lungsentry_immediate"
+_FILE = "lungsentry_file"
 _UPGRADE_LOCK = 0x6C756E67  # "lung": no other program is likely to take this advisory lock
 
 
-def open_engine(url: str) -> Engine:
-    """An engine whose transactions are explicit; nothing is connected yet.
+def open_engine(url: str, *, create: bool = False) -> Engine:
+    """An engine whose transactions are explicit; nothing is connected yet. ``create``: make a SQLite file if need be.
 
     Raises:
         StoreError: the URL names no database that is supported.
@@ -58,12 +67,10 @@ def open_engine(url: str) -> Engine:
                 hide_parameters=True,
                 pool_pre_ping=True,
                 json_serializer=_FINITE_JSON,
-                connect_args={
-                    "timeout": BUSY_TIMEOUT_S,
-                    "check_same_thread": False,
-                    "cached_statements": CACHED_STATEMENTS,
-                },
             )
+            file = Path(parsed.database or "").absolute()
+            event.listen(engine, "do_connect", partial(_connect_sqlite, file, create))
+            event.listen(engine, "checkout", partial(_check_file, file))
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
@@ -71,6 +78,32 @@ def open_engine(url: str) -> Engine:
     except (ArgumentError, ImportError) as error:
         raise StoreError("The database's URL cannot be used.") from error
     return engine
+
+
+def _connect_sqlite(file: Path, create: bool, _dialect: object, record: Any, *_arguments: object) -> sqlite3.Connection:
+    record.info[_FILE] = _identity(file)  # before it is opened: whatever takes its place meanwhile is noticed
+    return sqlite3.connect(
+        f"{file.as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        check_same_thread=False,
+        cached_statements=CACHED_STATEMENTS,
+    )
+
+
+def _check_file(file: Path, _connection: object, record: Any, _proxy: object) -> None:
+    """Have a connection replaced whose file was deleted, moved away or exchanged since it was opened."""
+    if record.info[_FILE] != _identity(file):
+        raise DisconnectionError
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from another of its name; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -147,10 +180,16 @@ def current_revision(url: str) -> str | None:
     """The version of the database's schema; None where it has none yet."""
     engine = open_engine(url)
     try:
-        with translated(), engine.connect() as connection:
-            return revision_of(connection)
+        return _revision(engine)
     finally:
         engine.dispose()
+
+
+def _revision(engine: Engine) -> str | None:
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+        return None
+    with translated(), engine.connect() as connection:
+        return revision_of(connection)
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -167,8 +206,7 @@ def check_schema(engine: Engine) -> None:
         SchemaOutOfDate: it is older, newer, or there is none.
         DatabaseUnavailable: the database cannot be reached.
     """
-    with translated(), engine.connect() as connection:
-        found = revision_of(connection)
+    found = _revision(engine)
     if found != HEAD:
         raise SchemaOutOfDate(f"It is {found or 'empty'}, this version needs {HEAD}.")
 
@@ -180,7 +218,7 @@ def upgrade(url: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", "db:migrations")
-    engine = open_engine(url)
+    engine = open_engine(url, create=True)
     try:
         with translated(), engine.execution_options(**{_IMMEDIATE: True}).begin() as connection:
             if connection.dialect.name == "postgresql":

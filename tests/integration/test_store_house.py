@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from store_bench import DATABASES, NO_LUNG, SERIES, START, STUDY, Bench, empty_postgresql, instance, opened
 
 from db import (
@@ -284,3 +284,34 @@ def test_times_of_a_clock_that_was_set_back_are_brought_back(bench: Bench) -> No
 
 def _brought_back(bench: Bench) -> int:
     return bench.store.timekeeping.bring_back(bench.clock(), longest_wait_s=5400, job_lease_s=60, delivery_lease_s=600)
+
+
+def test_file_that_is_gone_is_missed_and_one_in_its_place_is_used(tmp_path: Path) -> None:
+    """Nothing is written to a file that nobody would find, and none is made; back, or another, it is worked with."""
+    with opened("sqlite", tmp_path) as bench:
+        file, away = Path(make_url(bench.url).database or ""), tmp_path / "away"
+        bench.complete()
+        copy = tmp_path / "copy.sqlite3"
+        backup(bench.url, copy)
+        bench.store.intake.record_instance(instance(series="1.2.9"))
+        away.mkdir()
+        for one in tmp_path.glob(f"{file.name}*"):
+            one.rename(away / one.name)
+
+        for attempt in (
+            lambda: bench.store.series.get(SERIES),
+            lambda: bench.store.intake.record_instance(instance(series="1.2.8")),
+        ):
+            with pytest.raises(DatabaseUnavailable):
+                attempt()
+        assert not file.exists()
+
+        for one in away.iterdir():
+            one.rename(file.parent / one.name)
+        assert bench.store.series.get("1.2.9") is not None
+
+        for one in tmp_path.glob(f"{file.name}*"):
+            one.unlink()
+        copy.rename(file)
+        assert bench.store.series.get(SERIES) is not None
+        assert bench.store.series.get("1.2.9") is None
