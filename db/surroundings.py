@@ -24,10 +24,11 @@ class Then:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surrounding:
-    """What was delivered, and what was there before."""
+    """What was delivered, what was there before, and the path of the images that were kept, below the results."""
 
     deliveries: tuple[DeliveryMark, ...]
     then: Then | None
+    view: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from alerts.alert import AlertState, Category
+from alerts.artefact import ArtefactKind
 from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
 from db.store.room import Room
@@ -22,7 +23,7 @@ class Surroundings(Room):
     """What a page tells beside the entries themselves, in a few statements whatever their number."""
 
     def of(self, entries: Sequence[WorklistEntry]) -> Mapping[int, Surrounding]:
-        """For each alert what was delivered of its result, and the latest earlier result of the patient."""
+        """For each alert what was delivered of its result, its images, and the latest earlier result of the patient."""
         results = {one.alert.result_id: one.alert.id for one in entries}
         marks: dict[int, list[DeliveryMark]] = {one.alert.id: [] for one in entries}
         with self.database.read() as session:
@@ -34,10 +35,18 @@ class Surroundings(Room):
             )
             for result, destination, kind, state in sent:
                 marks[results[result]].append(DeliveryMark(destination=destination, kind=kind, state=state))
+            kept = session.execute(
+                select(ArtefactRow.result_id, ArtefactRow.path).where(
+                    ArtefactRow.result_id.in_(results), ArtefactRow.kind == ArtefactKind.VIEW.value
+                )
+            )
+            views = {result: path for result, path in kept}  # noqa: C416 - a row is no pair to the type checker
             before = _before(session, [one.alert.alert.series_instance_uid for one in entries])
         return {
             one.alert.id: Surrounding(
-                deliveries=tuple(marks[one.alert.id]), then=before.get(one.alert.alert.series_instance_uid)
+                deliveries=tuple(marks[one.alert.id]),
+                then=before.get(one.alert.alert.series_instance_uid),
+                view=views.get(one.alert.result_id),
             )
             for one in entries
         }

@@ -32,7 +32,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A flagged examination on a page."""
+    """A flagged examination on a page; ``pictured``: its images are there."""
 
     entry: WorklistEntry
     due: Due
@@ -45,6 +45,7 @@ class Line:
     title: str
     delivered: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     opened: tuple[str, datetime] | None
+    pictured: bool
 
     @property
     def id(self) -> int:
@@ -70,6 +71,7 @@ def lines_of(visit: Visit, entries: Sequence[WorklistEntry]) -> tuple[Line, ...]
             title=one.study_description or one.series.series_description or "Examination without a description",
             delivered=_delivered(around[one.alert.id]),
             opened=opened.get(one.alert.id),
+            pictured=_pictured(visit, around[one.alert.id]),
         )
         for one in entries
     )
@@ -93,6 +95,10 @@ def _change(entry: WorklistEntry, around: Surrounding) -> Change | None:
         then_date=then.study_date,
         direction=direction,
     )
+
+
+def _pictured(visit: Visit, around: Surrounding) -> bool:
+    return around.view is not None and (visit.services.results_dir / around.view).is_file()
 
 
 def _delivered(around: Surrounding) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:

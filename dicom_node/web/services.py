@@ -1,12 +1,15 @@
 """What the pages work with."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from db import Store
+from dicom_node.delivery.channel import Channel
+from dicom_node.delivery.sender import channel_of
+from dicom_node.peers.addresses import address_book
 from dicom_node.settings import Destination, Settings, Web
 
 __all__ = ["Services"]
@@ -18,7 +21,10 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The store, the worklist's settings, the folders, and the event that ends the process."""
+    """The store, the worklist's settings, the folders, and the event that ends the process.
+
+    ``channels`` are those of the destinations, by name.
+    """
 
     store: Store
     web: Web
@@ -26,6 +32,7 @@ class Services:
     results_dir: Path
     ae_title: str
     destinations: tuple[Destination, ...] = ()
+    channels: Mapping[str, Channel] = field(default_factory=dict[str, Channel])
     certificates: Path | None = None
     disk_watermark_bytes: int = 0
     clock: Callable[[], datetime] = _now
@@ -34,6 +41,8 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, store: Store, stop: threading.Event) -> "Services":
         """The services of a node with these settings."""
+        book = address_book(settings, store)
+        timeout_s = settings.delivery.timeout_s
         return cls(
             store=store,
             web=settings.web,
@@ -41,6 +50,7 @@ class Services:
             results_dir=settings.results_dir,
             ae_title=settings.node.ae_title,
             destinations=settings.destinations,
+            channels={one.name: channel_of(one, book, timeout_s=timeout_s) for one in settings.destinations},
             certificates=settings.tls.certificates,
             disk_watermark_bytes=settings.receiver.disk_watermark_bytes,
             stop=stop,

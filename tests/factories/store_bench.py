@@ -178,11 +178,11 @@ class Bench:
         *,
         alert: bool = True,
         version: str = "1.0",
-        destinations: str = "P",
+        destinations: Sequence[str] = "P",
         content: str | None = None,
         artefacts: Sequence[Artefact] = (),
     ) -> RecordedResult:
-        """Record a result of the job, with one delivery of each DICOM object for each letter of ``destinations``.
+        """Record a result of the job, with one delivery of each DICOM object for each of ``destinations``.
 
         ``content``: that of the report, which is its UID as well; without it no other report has the same.
         ``artefacts``: the files, the report first, instead of made-up ones.

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from starlette.responses import RedirectResponse, Response
 
 from alerts.delivery import DeliveryState
-from db import JobState, Peer
+from db import JobState, PausedDestination, Peer
 from dicom_node.network.tls import CertificateFolder, TlsError
+from dicom_node.settings import Destination
 from dicom_node.web.errors import NotThere, Unusable
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
-__all__ = ["allow", "page", "remove"]
+__all__ = ["allow", "page", "remove", "shown"]
 
 _MOST = 50
 _ALIVE = timedelta(seconds=90)
@@ -27,14 +28,31 @@ class _Disk:
     watermark: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """A destination of the settings, what waits for it, what it could not be given, and whether it is paused."""
+
+    destination: Destination
+    waiting: int
+    dead_letters: int
+    paused: PausedDestination | None
+
+
 def page(visit: Visit) -> Response:
     """Everything that an administrator looks at in the morning."""
+    return shown(visit)
+
+
+def shown(visit: Visit, *, told: str = "", failed: bool = False) -> Response:
+    """The page, with what is to be told above it."""
     store, services = visit.store, visit.services
     status = store.status()
     jobs = store.jobs.list({JobState.FAILED}, _MOST)
     return render(
         visit,
         "node.html",
+        told=told,
+        failed=failed,
         stands=status,
         disk=_disk(visit),
         heartbeats=[(one, services.clock() - one.beat_at < _ALIVE) for one in store.heartbeats.list()],
@@ -42,7 +60,7 @@ def page(visit: Visit) -> Response:
         peers=store.peers.list(),
         refusals=store.peers.refusals(_MOST),
         certificates=_certificates(visit),
-        destinations=[(one, _counts(visit, one.ae_title)) for one in services.destinations],
+        destinations=_standings(visit),
         dead_jobs=jobs,
         dead_deliveries=store.deliveries.list({DeliveryState.FAILED}, limit=_MOST),
     )
@@ -93,10 +111,16 @@ def _certificates(visit: Visit) -> list[tuple[str, datetime]]:
         return []
 
 
-def _counts(visit: Visit, destination: str) -> dict[str, int]:
-    """How many deliveries of the last thousand to it are in each state."""
-    found: dict[str, int] = {}
-    for one in visit.store.deliveries.list(limit=1000):
-        if one.destination == destination:
-            found[one.state.value] = found.get(one.state.value, 0) + 1
-    return found
+def _standings(visit: Visit) -> list[_Standing]:
+    deliveries = visit.store.deliveries
+    paused = {one.name: one for one in visit.store.destinations.paused()}
+    return [
+        _Standing(
+            destination=one,
+            waiting=deliveries.count(one.name, DeliveryState.PENDING)
+            + deliveries.count(one.name, DeliveryState.SENDING),
+            dead_letters=deliveries.count(one.name, DeliveryState.FAILED),
+            paused=paused.get(one.name),
+        )
+        for one in visit.services.destinations
+    ]

@@ -33,6 +33,12 @@ ALLOWED = {
     ("GET", "/node"): A,
     ("POST", "/node/peers/allow"): A,
     ("POST", "/node/peers/remove"): A,
+    ("POST", "/node/destinations/pause"): A,
+    ("POST", "/node/destinations/resume"): A,
+    ("POST", "/node/destinations/test"): A,
+    ("POST", "/node/destinations/retry"): A,
+    ("POST", "/node/deliveries/{delivery:int}/retry"): A,
+    ("POST", "/node/deliveries/{delivery:int}/cancel"): A,
     ("GET", "/models"): A + S,
     ("GET", "/models.csv"): S,
     ("GET", "/help"): R + A + S + U,
@@ -86,8 +92,8 @@ def test_role_sees_what_the_table_allows_and_no_more(services: Services, bench: 
 
 def _filled(path: str) -> str:
     for name, value in {
-        "{alert:int}": "1", "{name:path}": "manifest.json", "{name}": "rita", "{viewer}": "pacs", "{uid}": SERIES,
-        "{accession}": "ACC-1", "{study}": "1.2.3",
+        "{alert:int}": "1", "{delivery:int}": "1", "{name:path}": "manifest.json", "{name}": "rita", "{viewer}": "pacs",
+        "{uid}": SERIES, "{accession}": "ACC-1", "{study}": "1.2.3",
     }.items():  # fmt: skip
         path = path.replace(name, value)
     return path
