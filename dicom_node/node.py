@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,10 +30,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from db import Store
+    from dicom_node.delivery import Channel
     from dicom_node.network.protocol import MessageService
     from dicom_node.receiver.services import Services
 
-__all__ = ["prepare", "report_ready", "run_child", "run_node", "run_receiver", "run_worker"]
+__all__ = [
+    "delivery_channels",
+    "prepare",
+    "report_ready",
+    "run_child",
+    "run_node",
+    "run_receiver",
+    "run_scheduler",
+    "run_web",
+    "run_worker",
+]
 
 _LOG = structlog.stdlib.get_logger()
 
@@ -147,6 +159,34 @@ def receiver_services(settings: Settings, store: Store) -> Services:
     return Services(storage=storage, messages=messages)
 
 
+def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
+    """Sweep until ``stop`` is set; ``ready`` is called before the first look."""
+    from dicom_node.scheduler import run_scheduler as sweep
+
+    sweep(settings, delivery_channels, stop, ready)
+
+
+def run_web(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:
+    """Serve the worklist until ``stop`` is set; ``ready`` gets the port."""
+    from dicom_node.web import run_web as serve
+
+    serve(settings, delivery_channels, ready, stop)
+
+
+def delivery_channels(settings: Settings, store: Store) -> dict[str, Channel]:
+    """The channel of each destination of the settings, by its name."""
+    from dicom_node.delivery import DicomChannel
+    from dicom_node.peers.addresses import address_book
+
+    book = address_book(settings, store)
+    return {
+        one.name: DicomChannel(
+            partial(book.remote, one.ae_title, host=one.host, port=one.port, timeout_s=settings.delivery.timeout_s)
+        )
+        for one in settings.destinations
+    }
+
+
 def _receiver(settings: Settings, stop: threading.Event) -> None:
     run_receiver(settings, ready=lambda port: report_ready(port=port), stop=stop)
 
@@ -160,14 +200,10 @@ def _worker(settings: Settings, stop: threading.Event) -> None:
 
 
 def _scheduler(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.scheduler import run_scheduler
-
     run_scheduler(settings, stop, ready=report_ready)
 
 
 def _web(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.web import run_web
-
     run_web(settings, ready=lambda port: report_ready(port=port), stop=stop)
 
 

@@ -10,10 +10,9 @@ from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.completion.refetch import Refetch
 from dicom_node.completion.triage import Triage
 from dicom_node.delivery.channel import Channel
-from dicom_node.delivery.sender import Sender, channel_of
+from dicom_node.delivery.sender import Sender
 from dicom_node.failing_units import FailingUnits
 from dicom_node.network.tls import certificate_folder, warn_of_expiry
-from dicom_node.peers.addresses import address_book
 from dicom_node.settings import Settings, Tls
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.artefacts import ArtefactFolder
@@ -42,33 +41,37 @@ UNREFERRED_EVERY_S = 60.0
 COUNTS_EVERY_S = 10.0
 
 
-def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
-    """Sweep as the settings say until ``stop`` is set; ``ready`` is called before the first look."""
+def run_scheduler(
+    settings: Settings,
+    channels_of: Callable[[Settings, Store], Mapping[str, Channel]],
+    stop: threading.Event,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Sweep as the settings say until ``stop`` is set; ``ready`` is called before the first look.
+
+    ``channels_of`` gives the channels of the destinations, by their names.
+    """
     with Store.open(settings.database_url) as store:
         failing = FailingUnits(store.failing_units)
-        sweeps = Sweeps(node_sweeps(settings, store), leads=store.leads, failing=failing)
+        sweeps = Sweeps(node_sweeps(settings, store, channels_of(settings, store)), leads=store.leads, failing=failing)
         if ready:
             ready()
         sweeps.run(stop)
 
 
-def node_sweeps(
-    settings: Settings, store: Store, *, channels: Mapping[str, Channel] | None = None
-) -> tuple[Sweep, ...]:
+def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel]) -> tuple[Sweep, ...]:
     """Everything that a node looks at: completion, screening, lapsed leases, deliveries, commitments, retention.
 
-    ``channels`` are by the names of the destinations; without them they are those of the settings.
+    ``channels`` are by the names of the destinations.
     """
     counts = PacsCounts(settings=settings, store=store)
     refetch = Refetch(settings=settings, store=store)
     triage = Triage(settings=settings, store=store, counts=counts)
-    book = address_book(settings, store)
     sender = Sender(
         settings=settings.delivery,
         store=store,
         results_dir=settings.results_dir,
-        channels=channels
-        or {one.name: channel_of(one, book, timeout_s=settings.delivery.timeout_s) for one in settings.destinations},
+        channels=channels,
     )
     reporter = Reporter(settings=settings, store=store)
     archive = Archive(settings.archive_dir)

@@ -84,7 +84,7 @@ def _row(standing: _Standing) -> tuple[str, ...]:
     return (
         one.name,
         one.channel,
-        f"{one.ae_title} at {one.host}:{one.port}",
+        one.where,
         ", ".join(one.kinds),
         str(standing.waiting),
         str(standing.dead_letters),
@@ -99,16 +99,14 @@ def _row(standing: _Standing) -> tuple[str, ...]:
 def check(ctx: typer.Context, name: _Name, *, as_json: Json = False) -> None:
     """Ask a destination whether it would answer, by the way that deliveries go; nothing is sent."""
     from dicom_node.delivery.errors import DeliveryError
-    from dicom_node.delivery.sender import channel_of
-    from dicom_node.peers.addresses import address_book
+    from dicom_node.node import delivery_channels
 
     invocation = Invocation.of(ctx)
     settings = invocation.settings()
-    destination = _get(invocation, name)
+    _get(invocation, name)
     with invocation.store() as store:
-        channel = channel_of(destination, address_book(settings, store), timeout_s=settings.delivery.timeout_s)
         try:
-            answer = channel.check()
+            answer = delivery_channels(settings, store)[name].check()
         except DeliveryError as error:
             raise CommandError(f"{name}: {error}") from error
     if as_json:

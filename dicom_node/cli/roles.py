@@ -83,7 +83,7 @@ def scheduler(ctx: typer.Context) -> None:
     settings = _begin(ctx, "scheduler")
     _check_schema(settings)
     from dicom_node.heartbeat import beating
-    from dicom_node.scheduler import run_scheduler
+    from dicom_node.node import run_scheduler
 
     with beating(settings.database_url, "scheduler"):
         run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT))
@@ -95,7 +95,7 @@ def web(ctx: typer.Context) -> None:
     if settings.web.port is None:
         raise CommandError("there is no port to listen on: set web.port in the settings")
     _check_schema(settings)
-    from dicom_node.web import run_web
+    from dicom_node.node import run_web
 
     run_web(settings, ready=_telling_web(settings, as_json=False), stop=stop_on(signal.SIGTERM, signal.SIGINT))
 

@@ -12,25 +12,16 @@ import structlog
 from db import StaleState, Store, StoredDelivery, StoreError
 from dicom_node.backoff import retry_delay_s
 from dicom_node.delivery.channel import Channel, Parcel, Receipt
-from dicom_node.delivery.dicom import DicomChannel
 from dicom_node.delivery.errors import DeliveryError, Undeliverable, Unreachable
 from dicom_node.logs import cause_of
-from dicom_node.peers.addresses import AddressBook
-from dicom_node.settings import Delivery, Destination
+from dicom_node.settings import Delivery
 from dicom_node.sweep import Unit
 
-__all__ = ["Sender", "channel_of"]
+__all__ = ["Sender"]
 
 _LOG = structlog.stdlib.get_logger()
 
 BEATS_A_LEASE = 3
-
-
-def channel_of(destination: Destination, book: AddressBook, *, timeout_s: float) -> Channel:
-    """The channel of a destination of the settings."""
-    return DicomChannel(
-        partial(book.remote, destination.ae_title, host=destination.host, port=destination.port, timeout_s=timeout_s)
-    )
 
 
 class Sender:

@@ -4,14 +4,14 @@ A variable names its section and field with two underscores: ``LUNGSENTRY_RECEIV
 instead stand in a file that ``LUNGSENTRY_DATABASE__URL_FILE`` names.
 """
 
+from dicom_node.settings.destinations import Destination, DicomDestination
 from dicom_node.settings.document import document, shown
+from dicom_node.settings.section import AETitle
 from dicom_node.settings.sections import (
-    AETitle,
     Commitment,
     Completion,
     Database,
     Delivery,
-    Destination,
     Logging,
     Node,
     Policy,
@@ -36,6 +36,7 @@ __all__ = [
     "Database",
     "Delivery",
     "Destination",
+    "DicomDestination",
     "Logging",
     "Node",
     "Policy",

@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from dicom_node.settings.sections import Destination, Settings
+from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.sections import Settings
 
 _WIDTH = 100
 _HIDDEN = "***"
@@ -18,7 +19,7 @@ _HEAD = """\
 # Settings of Lungsentry. Every field stands here with its default and may be left out.
 # A variable of the environment goes over this file: LUNGSENTRY_RECEIVER__PORT=104 sets port in [receiver].
 """
-_EXAMPLE_DESTINATION = Destination(ae_title="PACS", host="pacs.example.org", port=104)
+_EXAMPLE_DESTINATION = DicomDestination(ae_title="PACS", host="pacs.example.org", port=104)
 
 
 def document(settings: Settings | None = None) -> str:
@@ -70,10 +71,10 @@ def _field(name: str, info: FieldInfo, value: object) -> Iterator[str]:
 
 
 def _destinations(values: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"# {(Destination.__doc__ or '').strip()} One [[destinations]] block each."
+    yield f"# {(DicomDestination.__doc__ or '').strip()} One [[destinations]] block each."
     for value in values or [_EXAMPLE_DESTINATION.model_dump(mode="json")]:
         block = ["[[destinations]]"]
-        for field, info in Destination.model_fields.items():
+        for field, info in DicomDestination.model_fields.items():
             block.extend(_field(field, info, value[field]))
         block.append("")
         if values:

@@ -3,27 +3,21 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-AETitle = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[!-\[\]-~ ]+$")
-]
-"""An application entity title: 1 to 16 characters, no backslash or control character (PS3.5 section 6.2)."""
+from dicom_node.settings.destinations import Destination
+from dicom_node.settings.section import AETitle, Section
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the message names the field, the value and what would do."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Node(_Section):
+class Node(Section):
     """Who the node is and where it keeps everything."""
 
     ae_title: AETitle = Field(default="LUNGSENTRY", description="AE title the node answers to and calls with.")
@@ -32,7 +26,7 @@ class Node(_Section):
     )
 
 
-class Database(_Section):
+class Database(Section):
     """Where state is held."""
 
     url: str | None = Field(
@@ -50,7 +44,7 @@ class Database(_Section):
         return self
 
 
-class Receiver(_Section):
+class Receiver(Section):
     """The Storage SCP."""
 
     host: str = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104 - scanners are on the hospital's network
@@ -88,7 +82,7 @@ class Receiver(_Section):
     )
 
 
-class Tls(_Section):
+class Tls(Section):
     """Encrypted associations, beside the plain ones. Both sides show a certificate."""
 
     port: int | None = Field(
@@ -115,7 +109,7 @@ class Tls(_Section):
         return self
 
 
-class Commitment(_Section):
+class Commitment(Section):
     """Storage commitment: the answer to a scanner that asks whether its instances are safe."""
 
     enabled: bool = Field(default=True, description="Take such requests.")
@@ -129,7 +123,7 @@ class Commitment(_Section):
     sweep_s: float = Field(default=2, gt=0, description="Seconds between looks at the answers that are due.")
 
 
-class Completion(_Section):
+class Completion(Section):
     """When a series counts as complete."""
 
     quiet_s: float = Field(default=5, ge=0, description="Quiet time after the last instance of a volume without gaps.")
@@ -146,7 +140,7 @@ class Completion(_Section):
     )
 
 
-class Worker(_Section):
+class Worker(Section):
     """How jobs are run."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
@@ -160,14 +154,14 @@ class Worker(_Section):
     poll_s: float = Field(default=0.5, gt=0, description="Seconds between looks at the queue.")
 
 
-class ProfilePolicy(_Section):
+class ProfilePolicy(Section):
     """When a result of one profile becomes an alert."""
 
     burden_percent: float = Field(gt=0, le=100, description="Burden at and above which the examination is flagged.")
     lesion_volume_ml: float = Field(gt=0, description="Least volume of opacity that is flagged, whatever the share.")
 
 
-class Policy(_Section):
+class Policy(Section):
     """Alert policy by profile."""
 
     # The operating points of the shipped model's card, rounded down to half a percent: few patients settle no decimal.
@@ -179,7 +173,7 @@ class Policy(_Section):
     )
 
 
-class Quality(_Section):
+class Quality(Section):
     """From where on images count as limited, or as not analysable."""
 
     limited_noise_hu: float = Field(default=45, gt=0, description="Noise in soft tissue that limits the result.")
@@ -213,29 +207,7 @@ class Quality(_Section):
     )
 
 
-class Destination(_Section):
-    """Where results are sent to: a DICOM node."""
-
-    channel: Literal["dicom"] = Field(default="dicom", description="How it is reached: dicom is C-STORE.")
-    name: str = Field(
-        default="",
-        max_length=64,
-        description="What it is called in lists and commands, and for what waits; else its AE title.",
-    )
-    ae_title: AETitle = Field(description="AE title of the PACS that takes the results.")
-    host: str = Field(min_length=1, description="Its host name or address.")
-    port: int = Field(ge=1, le=65535, description="Its port.")
-    kinds: tuple[Literal["sr"], ...] = Field(default=("sr",), description="Which results it gets.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("name"):
-            return {**values, "name": values.get("ae_title", "")}
-        return values
-
-
-class Delivery(_Section):
+class Delivery(Section):
     """How results are sent to destinations."""
 
     lease_s: float = Field(
@@ -249,7 +221,7 @@ class Delivery(_Section):
     sweep_s: float = Field(default=1, gt=0, description="Seconds between looks at the deliveries that are due.")
 
 
-class Retention(_Section):
+class Retention(Section):
     """How long instances are kept once their series has ended, and what else the node remembers; results stay."""
 
     analysed_days: float | None = Field(
@@ -271,7 +243,7 @@ class Retention(_Section):
     sweep_s: float = Field(default=3600, gt=0, description="Seconds between looks at what may go.")
 
 
-class Web(_Section):
+class Web(Section):
     """The worklist in the browser. Without a port there is none."""
 
     port: int | None = Field(
@@ -330,7 +302,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Logging(_Section):
+class Logging(Section):
     """What is logged, and how."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

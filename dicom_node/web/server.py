@@ -4,13 +4,14 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 
 import structlog
 import uvicorn
 
 from db import Store
+from dicom_node.delivery.channel import Channel
 from dicom_node.settings import Settings
 from dicom_node.web.app import build_app
 from dicom_node.web.services import Services
@@ -24,10 +25,18 @@ END_WITHIN_S = 4
 """Time that answers under way have once the process is told to stop; then their connections are cut."""
 
 
-def run_web(settings: Settings, ready: Callable[[int], None], stop: threading.Event) -> None:
-    """Serve the worklist until ``stop`` is set; ``ready`` gets the port."""
+def run_web(
+    settings: Settings,
+    channels_of: Callable[[Settings, Store], Mapping[str, Channel]],
+    ready: Callable[[int], None],
+    stop: threading.Event,
+) -> None:
+    """Serve the worklist until ``stop`` is set; ``ready`` gets the port.
+
+    ``channels_of`` gives the channels of the destinations, by their names.
+    """
     with Store.open(settings.database_url) as store:
-        services = Services.of(settings, store, stop)
+        services = Services.of(settings, store, channels_of(settings, store), stop)
         listening = listen(settings.web.host, settings.web.port or 0)
         port = int(listening.getsockname()[1])
         config = uvicorn.Config(

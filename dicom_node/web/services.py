@@ -8,8 +8,6 @@ from pathlib import Path
 
 from db import Store
 from dicom_node.delivery.channel import Channel
-from dicom_node.delivery.sender import channel_of
-from dicom_node.peers.addresses import address_book
 from dicom_node.settings import Destination, Settings, Web
 
 __all__ = ["Services"]
@@ -39,10 +37,8 @@ class Services:
     stop: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of(cls, settings: Settings, store: Store, stop: threading.Event) -> "Services":
+    def of(cls, settings: Settings, store: Store, channels: Mapping[str, Channel], stop: threading.Event) -> "Services":
         """The services of a node with these settings."""
-        book = address_book(settings, store)
-        timeout_s = settings.delivery.timeout_s
         return cls(
             store=store,
             web=settings.web,
@@ -50,7 +46,7 @@ class Services:
             results_dir=settings.results_dir,
             ae_title=settings.node.ae_title,
             destinations=settings.destinations,
-            channels={one.name: channel_of(one, book, timeout_s=timeout_s) for one in settings.destinations},
+            channels=channels,
             certificates=settings.tls.certificates,
             disk_watermark_bytes=settings.receiver.disk_watermark_bytes,
             stop=stop,

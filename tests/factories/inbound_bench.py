@@ -54,7 +54,7 @@ class InboundBench:
 
     def tick(self) -> None:
         """One look of every sweep, then every job that is due."""
-        looks = node_sweeps(self.settings, self.store)
+        looks = node_sweeps(self.settings, self.store, {})
         sweeps = Sweeps(looks, leads=lambda: True, failing=FailingUnits(self.store.failing_units))
         for sweep in looks:
             sweeps.tick(sweep)

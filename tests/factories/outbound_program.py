@@ -27,7 +27,7 @@ from analysis.pipeline import AnalysedSeries
 from analysis.series import Series, screen_headers
 from analysis.series.volume import assemble
 from db import JobState, Store
-from dicom_node.scheduler import run_scheduler
+from dicom_node.node import run_scheduler
 from dicom_node.settings import Settings
 from dicom_node.work.worker import Worker
 

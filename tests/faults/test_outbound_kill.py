@@ -22,7 +22,7 @@ from pynetdicom import AE, evt
 from alerts import AlertState, DeliveryState
 from db import JobState, RequeueFilter, Store
 from dicom_node.node import prepare
-from dicom_node.settings import Delivery, Destination, Settings
+from dicom_node.settings import Delivery, DicomDestination, Settings
 
 KILLS = int(os.environ.get("LUNGSENTRY_OUTBOUND_KILLS", "40"))
 MOST_STEPS = 50
@@ -49,21 +49,21 @@ class _Pacs:
 
 
 @contextmanager
-def _scp(ae_title: str, reply: object) -> Iterator[Destination]:
+def _scp(ae_title: str, reply: object) -> Iterator[DicomDestination]:
     entity = AE(ae_title=ae_title)
     entity.add_supported_context(Comprehensive3DSRStorage, ExplicitVRLittleEndian)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, reply)])
     assert server is not None
     try:
-        yield Destination(ae_title=ae_title, host="127.0.0.1", port=server.socket.getsockname()[1])
+        yield DicomDestination(ae_title=ae_title, host="127.0.0.1", port=server.socket.getsockname()[1])
     finally:
         server.shutdown()
 
 
 @contextmanager
-def _silent() -> Iterator[Destination]:
+def _silent() -> Iterator[DicomDestination]:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        yield Destination(ae_title="SILENT", host="127.0.0.1", port=listener.getsockname()[1])
+        yield DicomDestination(ae_title="SILENT", host="127.0.0.1", port=listener.getsockname()[1])
 
 
 def _run(settings: Settings, steps: int) -> int:

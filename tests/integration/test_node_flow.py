@@ -15,6 +15,7 @@ from threshold_segmenter import ThresholdSegmenter
 from alerts import AlertState
 from analysis.pipeline import analyse
 from db import JobState, RequeueFilter, SeriesState, Store
+from dicom_node.node import delivery_channels
 from dicom_node.scheduler import node_sweeps
 from dicom_node.settings import Settings
 from dicom_node.simulator import (
@@ -59,7 +60,7 @@ class _Bench:
         """Sweep and work until the series is in ``state``."""
 
         def look() -> bool:
-            sweeps = node_sweeps(self.settings, self.store)
+            sweeps = node_sweeps(self.settings, self.store, delivery_channels(self.settings, self.store))
             scheduler = Sweeps(sweeps, leads=lambda: True)
             for sweep in sweeps:
                 scheduler.tick(sweep)

@@ -102,7 +102,7 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
 
 def test_no_sweep_scans_a_growing_table(node: Node) -> None:
     """Every sweep of a node, ticked as the scheduler ticks it, when all is fresh and when all is old."""
-    sweeps = node_sweeps(node.settings, node.bench.store)
+    sweeps = node_sweeps(node.settings, node.bench.store, {})
     runner = Sweeps(sweeps, leads=node.bench.store.leads)
     with recorded() as statements:
         for _ in range(2):

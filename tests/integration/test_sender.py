@@ -17,10 +17,10 @@ from db import StaleState, Store, StoredDelivery
 from dicom_node.delivery import Busy, DeliveryError, Parcel, Receipt, Refused, Unreachable
 from dicom_node.failing_units import FailingUnits
 from dicom_node.scheduler import node_sweeps
-from dicom_node.settings import Database, Delivery, Destination, Settings
+from dicom_node.settings import Database, Delivery, DicomDestination, Settings
 from dicom_node.sweeps import Sweeps
 
-DESTINATIONS = tuple(Destination(ae_title=name, host=name.lower(), port=104) for name in ("P", "Q"))
+DESTINATIONS = tuple(DicomDestination(ae_title=name, host=name.lower(), port=104) for name in ("P", "Q"))
 
 TAKEN = Receipt(answer="0x0000")
 Deliver = Callable[[str, Parcel], Receipt]
@@ -59,7 +59,7 @@ class _Node:
     def tick(self, *, wait: bool = True, stop: threading.Event | None = None) -> Sweeps:
         """One look at the deliveries, as the scheduler does it."""
         channels = {one.name: _Channel(one.name, self.channel) for one in self.settings.destinations}
-        found = node_sweeps(self.settings, self.store, channels=channels)
+        found = node_sweeps(self.settings, self.store, channels)
         (sweep,) = (one for one in found if one.name == "deliveries")
         sweeps = Sweeps([sweep], leads=lambda: not (stop and stop.is_set()), failing=self.failing)
         sweeps.tick(sweep)

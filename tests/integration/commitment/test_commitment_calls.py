@@ -262,7 +262,7 @@ def test_a_silent_peer_holds_up_no_other(
         uid = f"1.2.{uuid.uuid4().int}"
         service.serve(caller, action(asking((CT, "1.2.1"), transaction=uid)), Line().send)
         service.ended(caller)
-    (one,) = [sweep for sweep in node_sweeps(settings, store) if sweep.name == "commitments"]
+    (one,) = [sweep for sweep in node_sweeps(settings, store, {}) if sweep.name == "commitments"]
     with socket.create_server(("127.0.0.1", 0)) as silent, listening("CT1") as (port, got, _):
         store.peers.allow(at(silent.getsockname()[1], "AAA"))
         store.peers.allow(at(port))

@@ -15,7 +15,8 @@ from web_client import Browser, browser_on
 
 from alerts import ZIP, ArtefactKind, DeliveryState, Draft
 from db import StoredDelivery
-from dicom_node.settings import Database, Destination, Node, Settings, Web
+from dicom_node.node import delivery_channels
+from dicom_node.settings import Database, DicomDestination, Node, Settings, Web
 from dicom_node.web import Services
 
 
@@ -38,10 +39,10 @@ def _administrator(services: Services, bench: Bench, port: int) -> Browser:
     settings = Settings(
         node=Node(data_dir=services.results_dir.parent),
         database=Database(url=bench.url),
-        destinations=(Destination(name="Archive", ae_title="PACS", host="127.0.0.1", port=port),),
+        destinations=(DicomDestination(name="Archive", ae_title="PACS", host="127.0.0.1", port=port),),
         web=Web(port=0),
     )
-    built = Services.of(settings, bench.store, threading.Event())
+    built = Services.of(settings, bench.store, delivery_channels(settings, bench.store), threading.Event())
     browser = browser_on(replace(built, clock=bench.clock))
     browser.sign_in("adam")
     browser.get("/node")

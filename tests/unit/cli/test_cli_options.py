@@ -12,7 +12,7 @@ from dicom_node.cli.failures import UsageError
 from dicom_node.cli.files import files_below
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.options import chosen, moment
-from dicom_node.settings import Database, Destination, Node, Receiver, Settings, document
+from dicom_node.settings import Database, DicomDestination, Node, Receiver, Settings, document
 
 
 class _State(StrEnum):
@@ -70,7 +70,7 @@ def test_peers_are_found_as_the_node_knows_them(tmp_path: Path) -> None:
     settings = Settings.model_construct(
         node=Node(ae_title="NODE", data_dir=tmp_path),
         receiver=Receiver(port=4242),
-        destinations=(Destination(ae_title="PACS", host="pacs.example.org", port=104),),
+        destinations=(DicomDestination(ae_title="PACS", host="pacs.example.org", port=104),),
     )
     config = tmp_path / "lungsentry.toml"
     config.write_text(document(settings))
@@ -99,7 +99,7 @@ def test_the_demo_touches_nothing_of_the_node(tmp_path: Path) -> None:
     base = Settings.model_construct(
         node=Node(data_dir=Path("/var/lib/lungsentry")),
         database=Database(url="postgresql+psycopg://user@host/name"),
-        destinations=(Destination(ae_title="PACS", host="pacs.example.org", port=104),),
+        destinations=(DicomDestination(ae_title="PACS", host="pacs.example.org", port=104),),
     )
     demo = demo_settings(base, tmp_path)
     assert demo.database_url == f"sqlite:///{tmp_path / 'data' / 'lungsentry.sqlite3'}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.settings import SEARCH_PATH, Database, Destination, Settings, SettingsError, document, load, shown
+from dicom_node.settings import SEARCH_PATH, Database, DicomDestination, Settings, SettingsError, document, load, shown
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +143,7 @@ def test_the_machines_settings_stand_above_the_working_folders() -> None:
 
 def test_document_holds_every_field_and_loads_as_what_it_shows(tmp_path: Path) -> None:
     """The example file is complete, and reading it gives the settings it was written from."""
-    settings = Settings(destinations=(Destination(ae_title="PACS", host="pacs.example.org", port=104),))
+    settings = Settings(destinations=(DicomDestination(ae_title="PACS", host="pacs.example.org", port=104),))
     text = document(settings)
     assert load(_file(tmp_path, text)) == settings
     assert load(_file(tmp_path, document())) == Settings()
