@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from dicom_node.node import run_web
 from dicom_node.settings import Database, Node, Settings, Web
-from dicom_node.web import run_web
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def served(url: str, folder: Path, *, port: int = 0, **web: Any) -> Iterator[tup
         ports.append(found)
         ready.set()
 
-    thread = threading.Thread(target=run_web, args=(settings, tell, stop), daemon=True)
+    thread = threading.Thread(target=run_web, args=(settings,), kwargs={"ready": tell, "stop": stop}, daemon=True)
     thread.start()
     assert ready.wait(30), "the worklist did not start"
     try:
