@@ -6,6 +6,7 @@ An entry of the incoming folder lives until its instance has a row: the folder i
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class StagedFile:
     entry: str
     path: str
     size_bytes: int
+    made_at_ns: int
+    """When the entry was there (CLOCK_MONOTONIC)."""
 
 
 class Draft:
@@ -48,6 +51,7 @@ class Draft:
         file_meta = meta.encode()
         self._meta_bytes: Final = len(file_meta)
         self._file: Final = BlockFile(entry, blocks, file_meta)
+        self._made_at_ns: Final = time.monotonic_ns()
 
     def write(self, parts: Sequence[memoryview]) -> None:
         """Append to the data set.
@@ -97,7 +101,7 @@ class Draft:
         except OSError:
             self.discard()
             raise
-        return StagedFile(entry=self._entry, path=path, size_bytes=self._file.size_bytes)
+        return StagedFile(entry=self._entry, path=path, size_bytes=self._file.size_bytes, made_at_ns=self._made_at_ns)
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -123,6 +127,8 @@ class Incoming:
         self._root = str(archive.root)
         self._entries = str(self.folder)
         self._known_folders: dict[str, int] = {}
+        self._synced_at_ns = 0
+        """What was an entry by then is one after a power cut too."""
 
     def draft(self, meta: FileMeta) -> Draft:
         """Begin a file under an entry of its own.
@@ -146,7 +152,7 @@ class Incoming:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-            sync_folder(self._entries)
+            self._sync_entries(staged)
         except OSError as error:
             outcomes = [outcome or error for outcome in outcomes]
         self.forget(file.entry for file, error in zip(staged, outcomes, strict=True) if error is not None)
@@ -165,6 +171,14 @@ class Incoming:
             if os.listdir(self._entries) == [LOCK_NAME]:
                 shutil.rmtree(self.folder)
         os.close(self._lock)
+
+    def _sync_entries(self, staged: Sequence[StagedFile]) -> None:
+        """Sync the entries, where no other series' sync did since they were made: they came with their first byte."""
+        if all(file.made_at_ns < self._synced_at_ns for file in staged):
+            return
+        begun_at_ns = time.monotonic_ns()
+        sync_folder(self._entries)
+        self._synced_at_ns = max(self._synced_at_ns, begun_at_ns)
 
     def _open(self, folder: str) -> int:
         """A series' folder; where it is new to this process, the folders above it are synced."""

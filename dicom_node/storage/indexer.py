@@ -26,8 +26,9 @@ __all__ = ["CommitLock", "Indexer"]
 
 _log = structlog.get_logger(__name__)
 
-GATHER_S = 0.25
-"""Time in which rows gather before they are committed together."""
+GATHER_S = 1.0
+"""Time in which rows gather before they are committed together: a commit costs as much as forty rows. The end of an
+association does not wait for it."""
 RETRY_S = 1.0
 """Pause after the database failed."""
 MOST_IN_ONE_COMMIT = 256
