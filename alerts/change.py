@@ -76,6 +76,8 @@ def _caveats(later: Findings, earlier: Findings) -> list[str]:
     coverages = [findings.quality.lung_coverage_percent for findings in (later, earlier)]
     if any(coverage is not None and coverage < COMPARABLE_COVERAGE_PERCENT for coverage in coverages):
         caveats.append("The lungs are not imaged as a whole in both: volumes are of the parts imaged.")
+    if any(findings.quality.lacking_lungs for findings in (later, earlier)):
+        caveats.append("A lung was not found as a whole in both: volumes are of the parts found.")
     new, old = later.both_lungs.lung_volume_ml, earlier.both_lungs.lung_volume_ml
     if max(new, old) > 0 and abs(new - old) / max(new, old) > COMPARABLE_LUNG_VOLUME:
         caveats.append(f"Lung volume differs ({old:.0f} mL then, {new:.0f} mL now), which moves percentages.")

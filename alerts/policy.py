@@ -73,8 +73,8 @@ class PolicyDecision:
 def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -> PolicyDecision:
     """An alert where burden and volume both reach the profile's thresholds on images that can be analysed.
 
-    Images that cannot be analysed never alert, and their figures are not told. An alert is incidental unless the
-    request names an expected word.
+    Images that cannot be analysed never alert, and their figures are not told. Where a lung was not found, or not as a
+    whole, less than the thresholds is no answer. An alert is incidental unless the request names an expected word.
     """
     thresholds = policy.thresholds[findings.profile]
     presence = _presence(findings, thresholds)
@@ -84,7 +84,7 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
     )
     quality = wording.quality_reasons(findings.quality)
     if presence is not Presence.PRESENT or severity is None:
-        reasons = quality if presence is Presence.UNDETERMINED else (*measured, *quality)
+        reasons = (*measured, *quality) if findings.reliable else quality
         return PolicyDecision(
             alert=None,
             reasons=reasons,
@@ -123,7 +123,9 @@ def _presence(findings: Findings, thresholds: ProfileThresholds) -> Presence:
     reached = (
         whole.burden_percent >= thresholds.burden_percent and whole.lesion_volume_ml >= thresholds.lesion_volume_ml
     )
-    return Presence.PRESENT if reached else Presence.ABSENT
+    if reached:
+        return Presence.PRESENT
+    return Presence.UNDETERMINED if findings.quality.lacking_lungs else Presence.ABSENT
 
 
 def _find_expectation(request: RequestContext, words: tuple[str, ...]) -> tuple[str, str] | None:

@@ -97,7 +97,9 @@ class Quality:
     """How good the images were for this purpose, in a word and in reasons a reader understands.
 
     The figures are those that the reasons rest on; None where one cannot be told. ``lung_coverage_percent`` is the
-    imaged share of the lungs' height. ``noise_hu`` is the spread in soft tissue, ``noise_grain_mm`` how far it hangs
+    imaged share of the lungs' height, ``right_lung_coverage_percent`` and ``left_lung_coverage_percent`` what of each
+    was imaged and found. ``lacking_lungs`` names those that were not found as a whole though the images show their
+    place: removed, collapsed or opaque. ``noise_hu`` is the spread in soft tissue, ``noise_grain_mm`` how far it hangs
     together (small: a sharp kernel). ``air_hu`` is the median of the air around the body, ``lung_hu`` that of the lung
     outside the opacities, ``lung_spread_hu`` between its 5th and 95th percentile, ``blood_hu`` that of heart and great
     vessels. ``motion_jump_mm`` is the largest jump between neighbouring slices, as if the table had slipped by so much;
@@ -108,6 +110,9 @@ class Quality:
     level: QualityLevel
     reasons: tuple[str, ...] = ()
     lung_coverage_percent: float | None = None
+    right_lung_coverage_percent: float | None = None
+    left_lung_coverage_percent: float | None = None
+    lacking_lungs: tuple[str, ...] = ()
     noise_hu: float | None = None
     noise_grain_mm: float | None = None
     air_hu: float | None = None
@@ -256,6 +261,9 @@ class Findings:
             "quality": quality.level.value,
             "quality_reasons": list(quality.reasons),
             "lung_coverage_percent": quality.lung_coverage_percent,
+            "right_lung_coverage_percent": quality.right_lung_coverage_percent,
+            "left_lung_coverage_percent": quality.left_lung_coverage_percent,
+            "lacking_lungs": list(quality.lacking_lungs),
             "noise_hu": quality.noise_hu,
             "noise_grain_mm": quality.noise_grain_mm,
             "air_hu": quality.air_hu,

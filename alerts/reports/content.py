@@ -192,7 +192,12 @@ def _opacity_numbers(findings: Findings) -> Iterator[Measurement]:
 
 def _quality_numbers(quality: Quality) -> Iterator[Measurement]:
     """The figures that the judgement of quality rests on."""
-    shares = ((codes.LUNG_COVERAGE, quality.lung_coverage_percent), (codes.FIELD_OF_VIEW_CUT, quality.cut_off_percent))
+    shares = (
+        (codes.LUNG_COVERAGE, quality.lung_coverage_percent),
+        (codes.RIGHT_LUNG_COVERAGE, quality.right_lung_coverage_percent),
+        (codes.LEFT_LUNG_COVERAGE, quality.left_lung_coverage_percent),
+        (codes.FIELD_OF_VIEW_CUT, quality.cut_off_percent),
+    )
     attenuations = (
         (codes.IMAGE_NOISE, quality.noise_hu),
         (codes.OUTSIDE_AIR, quality.air_hu),

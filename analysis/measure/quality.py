@@ -9,6 +9,7 @@ from analysis.anatomy.lungs import Lungs
 from analysis.findings import Profile, Quality, QualityLevel
 from analysis.measure.attenuation import LungAttenuation, measure_air_hu, measure_blood_hu, measure_lung
 from analysis.measure.coverage import Coverage, measure_coverage
+from analysis.measure.lacking import LackingLung
 from analysis.measure.motion import measure_motion_mm
 from analysis.measure.noise import Noise, measure_noise
 from analysis.series.kernels import Sharpness, sharpness
@@ -109,6 +110,9 @@ def assess_quality(
         level=verdict.level,
         reasons=(*verdict.unusable, *verdict.limiting),
         lung_coverage_percent=coverage.percent if coverage else None,
+        right_lung_coverage_percent=coverage.percent_of("right") if coverage else None,
+        left_lung_coverage_percent=coverage.percent_of("left") if coverage else None,
+        lacking_lungs=tuple(coverage.lacking) if coverage else (),
         noise_hu=noise.sd_hu if noise else None,
         noise_grain_mm=noise.grain_mm if noise else None,
         air_hu=air,
@@ -126,6 +130,8 @@ def _judge_coverage(coverage: Coverage | None, limits: QualityLimits, verdict: _
         verdict.add("Too little of the lungs is imaged.", unusable=True)
     if coverage is None:
         return
+    for lung, lacks in coverage.lacking.items():
+        verdict.add(_lack_of(lung, lacks))
     for lung, end in coverage.ends:
         verdict.add(f"The {lung} lung is cut off {end}.")
     if coverage.ends and coverage.percent < limits.limited_coverage_percent:
@@ -134,6 +140,18 @@ def _judge_coverage(coverage: Coverage | None, limits: QualityLimits, verdict: _
         lungs = " and ".join(coverage.sides)
         verb = "lungs are" if len(coverage.sides) > 1 else "lung is"
         verdict.add(f"The {lungs} {verb} cut off by the field of view.")
+
+
+def _lack_of(lung: str, lacks: LackingLung) -> str:
+    """What was not found of a lung, and how that shows."""
+    if lacks.missing:
+        return f"The {lung} lung was not found (removed, collapsed or opaque)."
+    signs = [f"{100 * lacks.volume_share:.0f} % of the other's volume"]
+    if lacks.height_mm:
+        signs.append(f"{lacks.height_mm:.0f} mm less high")
+    if lacks.depth_mm:
+        signs.append(f"{lacks.depth_mm:.0f} mm less deep")
+    return f"Part of the {lung} lung was not found (removed, collapsed or opaque): {', '.join(signs)}."
 
 
 def _judge_scale(air: float | None, lung: LungAttenuation | None, limits: QualityLimits, verdict: _Verdict) -> None:

@@ -64,6 +64,8 @@ def _opacity(findings: Findings) -> dict[str, object]:
 def _quality(quality: Quality) -> str:
     figures = (
         ("coverage", quality.lung_coverage_percent, "%", 0),
+        ("of the right lung", quality.right_lung_coverage_percent, "%", 0),
+        ("of the left lung", quality.left_lung_coverage_percent, "%", 0),
         ("noise", quality.noise_hu, "HU", 0),
         ("grain", quality.noise_grain_mm, "mm", 1),
         ("air", quality.air_hu, "HU", 0),

@@ -3,21 +3,23 @@
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 import structlog
 from model_sets import models_with
+from sr_reports import texts_of
 from threshold_segmenter import ThresholdSegmenter
 from typer.testing import CliRunner
 
 from analysis.errors import OutOfMemory
 from dicom_node.cli import app, local_analysis
 from dicom_node.cli.phantoms import Kind, WrittenPhantom, write_phantom
-from dicom_node.simulator import PhantomSpec, Variant, build_phantom, write_variant
+from dicom_node.simulator import PhantomSpec, Variant, build_phantom, write_series, write_variant
 
 FINDINGS = {
     *("lung_volume_ml", "ggo_volume_ml", "high_opacity_volume_ml", "burden_percent", "po_percent", "pho_percent"),
@@ -99,6 +101,45 @@ def test_the_table_is_captioned_for_research(chest: _Chest) -> None:
     assert "burden %" in done.stdout
     assert "Research use only. Not a medical device." in done.stdout
     assert "Phantom" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [
+        (1.0, "The left lung was not found (removed, collapsed or opaque)."),
+        (0.5, "Part of the left lung was not found (removed, collapsed or opaque)"),
+    ],
+)
+def test_a_lung_that_is_not_found_is_no_clean_negative(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, reason: str
+) -> None:
+    """A left lung that is opaque, as a whole or its lower half, to a model that sees no opacity in what is left.
+
+    It is said, quality is limited, and the presence of opacity undetermined.
+    """
+    monkeypatch.setattr(ThresholdSegmenter, "segment", lambda _self, hu, _mask, **_: np.zeros(hu.shape, np.uint8))
+    sound = build_phantom(PhantomSpec.normal(matrix=128))
+    left = sound.lungs == 2
+    held = np.flatnonzero(left.any(axis=(1, 2)))
+    part = left & (np.arange(len(left))[:, None, None] < held[0] + share * len(held))
+    grain = np.random.default_rng(0).normal(20, 40, left.shape)
+    hu = np.where(part & (sound.hu > -930), grain, sound.hu).astype(np.int16)  # the air of the bronchi stays
+    write_series(replace(sound, hu=hu), tmp_path / "opaque")
+    code, document, _ = _analyze(tmp_path / "opaque", "--out", tmp_path / "out")
+    assert code == 0
+    (series,) = document["series"]
+    findings = series["findings"]
+    assert (findings["quality"], findings["lacking_lungs"]) == ("limited", ["left"])
+    assert any(text.startswith(reason) for text in findings["quality_reasons"])
+    assert findings["left_lung_coverage_percent"] == pytest.approx(100 * (1 - share), abs=15)
+    assert findings["right_lung_coverage_percent"] == 100
+    shown = CliRunner().invoke(app, ["analyze", str(tmp_path / "opaque")]).stdout
+    report = pydicom.dcmread(next(Path(path) for path in series["files"] if path.endswith(".dcm")))
+    assert series["alert"] is None
+    for told in (" ".join(shown.split()), " ".join(texts_of(report))):
+        assert "left lung was not found" in told
+        assert "Presence of opacity is undetermined" in told
+        assert "No opacity at or above the thresholds" not in told
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,24 @@ def test_images_that_cannot_be_analysed_leave_presence_undetermined(sources: lis
     assert "246112005" not in judgements
 
 
+def test_a_lung_that_was_not_found_leaves_presence_undetermined(sources: list[Path], tmp_path: Path) -> None:
+    """The report of a single lung without opacity: undetermined, no severity, coverage of each lung, and why."""
+    quality = Quality(
+        level=QualityLevel.LIMITED,
+        reasons=("The left lung was not found (removed, collapsed or opaque).",),
+        right_lung_coverage_percent=100.0,
+        left_lung_coverage_percent=0.0,
+        lacking_lungs=("left",),
+    )
+    _, report = write_report(negative_findings(quality=quality), sources, tmp_path / "sr.dcm")
+    group = measurement_groups(report)["Lungs as a whole"]
+    assert codes_of(group)["112033"] == "373068000"
+    assert "246112005" not in codes_of(group)
+    numbers = numbers_of(group)
+    assert (numbers["RIGHT_COVERAGE"], numbers["LEFT_COVERAGE"]) == ((100, "%"), (0, "%"))
+    assert any("The left lung was not found" in text for text in texts_of(report))
+
+
 def test_lobes_and_scores_are_there_when_known_and_missed_aloud(sources: list[Path], tmp_path: Path) -> None:
     """With lobes: a group for each and both scores. Without: neither, and the report says why."""
     _, without = write_report(make_findings(), sources, tmp_path / "without.dcm")

@@ -1,6 +1,7 @@
 """When findings become an alert."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,22 @@ def test_images_that_cannot_be_analysed_never_alert(
     assert decision.presence is Presence.UNDETERMINED
     assert decision.severity is None
     assert "half of the lungs is missing" in decision.explanation
+
+
+@given(volume_ml=opacity_ml)
+def test_where_a_lung_was_not_found_absence_is_no_answer(
+    volume_ml: float, make_findings: FindingsFactory, policy: AlertPolicy
+) -> None:
+    """What reaches the thresholds alerts all the same; less is undetermined, with the figures and what lacks."""
+    quality = Quality(level=QualityLevel.LIMITED, reasons=("no left lung",), lacking_lungs=("left",))
+    findings = make_findings(lung_ml=LUNG_ML, ggo_ml=volume_ml, high_ml=0.0, quality=quality)
+    whole = replace(findings, quality=Quality(level=QualityLevel.LIMITED))
+    decision, otherwise = (evaluate(one, NOTHING_ASKED, policy) for one in (findings, whole))
+    assert (decision.alert is None) is (otherwise.alert is None)
+    if otherwise.presence is Presence.ABSENT:
+        assert (decision.presence, decision.severity) == (Presence.UNDETERMINED, None)
+        assert "Opacity takes up" in decision.explanation
+        assert "no left lung" in decision.explanation
 
 
 def test_limited_quality_alerts_and_says_so(make_findings: FindingsFactory, policy: AlertPolicy) -> None:
