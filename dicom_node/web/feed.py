@@ -38,19 +38,22 @@ class EventFeed:
     async def frames(self, after: int | None, session_key: str) -> AsyncIterator[str]:
         """What an open page is sent, from this event on, until the process stops or the session ends."""
         yield f"retry: {_RETRY_MS}\n\n"
-        await self._look()
-        place = self._count
         told: set[int] = set()
-        if after is not None:
-            missed = await run_in_threadpool(self._services.store.feed.after, after, limit=MOST_AT_ONCE)
-            told = {one.id for one in missed}
-            yield _reset(missed[-1].id) if len(missed) == MOST_AT_ONCE else _frames(missed)
+        try:
+            await self._look()
+            place = self._count
+            if after is not None:
+                missed = await run_in_threadpool(self._services.store.feed.after, after, limit=MOST_AT_ONCE)
+                told = {one.id for one in missed}
+                yield _reset(missed[-1].id) if len(missed) == MOST_AT_ONCE else _frames(missed)
+        except DatabaseUnavailable:
+            return  # the page sees the end, says that it is not live, and comes back
         pinged = checked = time.monotonic()
         while not self._services.stop.is_set():
             try:
                 await self._look()
             except DatabaseUnavailable:
-                return  # the page sees the end, says that it is not live, and comes back
+                return
             if place < self._count:
                 fresh = [one for one in self._since(place) if one.id not in told]
                 place, told = self._count, set[int]()
@@ -105,17 +108,18 @@ class EventFeed:
 
 
 def _frames(events: tuple[StoredEvent, ...]) -> str:
-    """Alerts by their number; of everything else only that something of its kind has happened."""
-    frames: list[str] = []
+    """Alerts by their number; of everything else only that something of its kind has happened, the newest last."""
+    frames: dict[int, str] = {}
     others: dict[str, int] = {}
     for one in events:
         if one.subject_kind == "alert":
             data = json.dumps({"alert": int(one.subject_id), "what": one.event})
-            frames.append(f"id: {one.id}\nevent: alert\ndata: {data}\n\n")
+            frames[one.id] = f"id: {one.id}\nevent: alert\ndata: {data}\n\n"
         else:
             others[one.subject_kind] = one.id
-    frames += [f"id: {number}\nevent: node\ndata: {json.dumps({'what': kind})}\n\n" for kind, number in others.items()]
-    return "".join(frames) or ": nothing\n\n"
+    for kind, number in others.items():
+        frames[number] = f"id: {number}\nevent: node\ndata: {json.dumps({'what': kind})}\n\n"
+    return "".join(frames[number] for number in sorted(frames)) or ": nothing\n\n"
 
 
 def _reset(number: int) -> str:

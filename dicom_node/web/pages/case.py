@@ -36,6 +36,7 @@ class _LobeRow:
 
 def page(visit: Visit) -> Response:
     """The case."""
+    after = visit.store.feed.last()
     entry = _entry(visit)
     uid = entry.alert.alert.series_instance_uid
     result = visit.store.results.latest(uid)
@@ -47,6 +48,7 @@ def page(visit: Visit) -> Response:
     return render(
         visit,
         "case.html",
+        after=after,
         line=lines_of(visit, [entry])[0],
         record=record,
         result=result,

@@ -106,6 +106,7 @@ def page(visit: Visit) -> Response:
     """The list; for a script the lines alone."""
     query = Query.of(visit.query)
     now = visit.services.clock()
+    after = visit.store.feed.last()  # before the rows are read: what comes meanwhile is told twice rather than never
     found = visit.store.worklist.page(
         query.chosen(now), sort=query.sort, reverse=query.turned, offset=(query.number - 1) * PAGE, limit=PAGE
     )
@@ -113,6 +114,7 @@ def page(visit: Visit) -> Response:
     counts = {"open": AlertState.OPEN, "taken": AlertState.ACKNOWLEDGED}
     counts |= {"dismissed": AlertState.DISMISSED, "superseded": AlertState.SUPERSEDED}
     context: dict[str, Any] = {
+        "after": after,
         "query": query,
         "lines": lines_of(visit, found.entries),
         "total": found.total,

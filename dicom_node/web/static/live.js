@@ -8,7 +8,7 @@ export function follow({ onAlert, onNode, onReset }) {
   const text = document.getElementById("live-text");
   const seen = new Set();
   let source = null;
-  let last = "";
+  let last = document.body.dataset.after ?? ""; // what the page was made of: events since then are news
   let heard = Date.now();
   let connected = false;
 
