@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.benchmarks import alert_latency, measuring, receive, start_up, store
+from tests.benchmarks import alert_latency, measuring, receive, start_up, store, worklist
 
 BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "alert-latency": alert_latency.main,
@@ -15,6 +15,7 @@ BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "receive": receive.main,
     "start-up": start_up.main,
     "store": store.main,
+    "worklist": worklist.main,
 }
 
 

@@ -26,7 +26,7 @@ _FLOOR_S, _AIM_S = 1.5, 0.5
 def main() -> None:
     """Build, measure, print the median of each part and of the whole."""
     cv2.setNumThreads(_THREADS)
-    volume, lungs, labels, lobes = _case()
+    volume, lungs, labels, lobes = case()
     screening = Screening(results=(), profile=Profile.CHEST_CT)
     parts: dict[str, Callable[[], object]] = {
         "measures": lambda: measure(volume, lungs, labels, lobes=lobes),
@@ -50,7 +50,8 @@ def _timed(part: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _case() -> tuple[Volume, Lungs, np.ndarray, Lobes]:
+def case() -> tuple[Volume, Lungs, np.ndarray, Lobes]:
+    """The volume, its lungs, its opacities (1 ground glass, 2 high) and its lobes."""
     phantom = build_phantom(PhantomSpec.opacities())
     chosen = np.linspace(0, len(phantom.hu) - 1, _SLICES).round().astype(int)
     hu = _enlarged(phantom.hu, chosen, cv2.INTER_LINEAR).astype(np.int16)

@@ -54,7 +54,7 @@ def _measure(name: str, url: str) -> None:
         Bench(store=store, url=url).analysed()
     started = time.perf_counter()
     engine = create_engine(url)
-    _fill(engine)
+    fill(engine, results=RESULTS, instances_a_series=INSTANCES_A_SERIES, alert_every=ALERT_EVERY, open_every=200)
     engine.dispose()
     instances = RESULTS * INSTANCES_A_SERIES
     print(f"{name}: {instances} instances, {RESULTS} results, filled in {time.perf_counter() - started:.0f} s")
@@ -63,24 +63,28 @@ def _measure(name: str, url: str) -> None:
             print(f"  {what}: {_milliseconds(read)}")
 
 
-def _fill(engine: Engine) -> None:
-    """Copies of the one series that is there, each of a study, a patient in three, an accession number of its own."""
+def fill(engine: Engine, *, results: int, instances_a_series: int, alert_every: int, open_every: int) -> None:
+    """Copies of the one series that is there, each of a study, a patient in three, an accession number of its own.
+
+    Alerts are raised on every ``alert_every``th, and are open on every ``open_every``th.
+    """
     tables = (StudyRow, SeriesRow, JobRow, ResultRow, AlertRow, InstanceRow)
     with engine.connect() as connection:
         templates = {
             table: dict(connection.execute(select(table.__table__).limit(1)).mappings().one()) for table in tables
         }
+    instances = results * instances_a_series
     for table, changes in (
-        (StudyRow, map(_study, range(RESULTS))),
-        (SeriesRow, map(_series, range(RESULTS))),
-        (JobRow, map(_job, range(RESULTS))),
-        (ResultRow, map(_result, range(RESULTS))),
-        (AlertRow, map(_alert, range(0, RESULTS, ALERT_EVERY))),
-        (InstanceRow, map(_instance, range(RESULTS * INSTANCES_A_SERIES))),
+        (StudyRow, map(_study, range(results))),
+        (SeriesRow, map(_series, range(results))),
+        (JobRow, map(_job, range(results))),
+        (ResultRow, map(_result, range(results))),
+        (AlertRow, (_alert(number, open_every) for number in range(0, results, alert_every))),
+        (InstanceRow, (_instance(number, instances_a_series) for number in range(instances))),
     ):
         _insert(engine, table, templates[table], changes)
     with engine.begin() as connection:
-        counted = {"kind": "series", "state": "analysed", "count": RESULTS}
+        counted = {"kind": "series", "state": "analysed", "count": results}
         connection.execute(
             text("INSERT INTO state_counts (kind, state, count) VALUES (:kind, :state, :count)"), counted
         )
@@ -146,21 +150,21 @@ def _result(number: int) -> dict[str, Any]:
     return {**_job(number), "job_id": 10 + number}
 
 
-def _alert(number: int) -> dict[str, Any]:
+def _alert(number: int, open_every: int) -> dict[str, Any]:
     return {
         **_job(number),
         "result_id": 10 + number,
         "received_at": START + timedelta(seconds=number),
-        "state": AlertState.OPEN.value if number % 200 == 0 else AlertState.DISMISSED.value,
+        "state": AlertState.OPEN.value if number % open_every == 0 else AlertState.DISMISSED.value,
         "category": str(1 + number % 3),
     }
 
 
-def _instance(number: int) -> dict[str, Any]:
-    series = _series_uid(number // INSTANCES_A_SERIES)
+def _instance(number: int, instances_a_series: int) -> dict[str, Any]:
+    series = _series_uid(number // instances_a_series)
     return {
         "series_instance_uid": series,
-        "sop_instance_uid": f"{series}.{number % INSTANCES_A_SERIES}",
+        "sop_instance_uid": f"{series}.{number % instances_a_series}",
         "sha256": f"{number:064d}",
         "path": f"{number}",
     }
