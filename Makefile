@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := "uv>=0.13,<1"
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header --no-annotate
 
-.PHONY: demo test check bench fuzz format lock sbom audit lowest newest peers clean
+.PHONY: demo pictures test check bench fuzz format lock sbom audit lowest newest peers clean
 
 # torch is installed first and alone, so that its CPU build is taken where one is at hand.
 $(READY): pyproject.toml
@@ -22,6 +22,10 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## start a node, let a simulated scanner send, show the flagged cases
 	$(BIN)/lungsentry demo --out "$(OUT)" $(if $(SERIES),--series "$(SERIES)")
+
+pictures: $(READY)  ## the README's first picture: the case page of a phantom, as the demo leaves it
+	$(BIN)/lungsentry demo --out "$(OUT)" < /dev/null
+	cp "$(OUT)/case.png" deploy/pictures/case.png
 
 test: $(READY)  ## the tests; those whose peers (dcmtk, Orthanc, dicom3tools) are missing skip and say so
 	$(BIN)/python -m pytest

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from alerts import Artefact
-    from db import SeriesRecord
+    from db import SeriesRecord, Store
     from dicom_node.cli.demo_node import DemoNode
 
 _OUT = Path("demo-output")
 _TIMEOUT_S = 900.0
 _OPEN_S = 1800.0
 _DEMO_USER = "demo"
-_SHOWN = (Kind.NORMAL, Kind.OPACITIES, Kind.CTAC_OPACITIES)
+_EARLIER = {"ggo_ml": 120.0, "high_opacity_ml": 15.0}
 _COLUMNS = ("case", "state", "flagged", "burden %", "lung mL", "GGO mL", "high opacity mL", "report or reason")
 _NUMERIC = ("burden %", "lung mL", "GGO mL", "high opacity mL")
 
@@ -70,7 +70,8 @@ def demo(
 ) -> None:
     """Start a node, send it chests as a scanner would, show what it flags beside the truth, and stop it.
 
-    At the end the worklist is open in the browser: the link that is printed signs in, once.
+    At the end the worklist is open in the browser: the link that is printed signs in, once. Where a Chromium is
+    installed, pictures of the list and of a case are kept beside the reports.
     """
     if series is not None and not series.is_dir():
         raise UsageError(f"there is no folder {series}")
@@ -101,19 +102,20 @@ def demo(
             found = wait_for_series(node, [case.series_instance_uid for case in cases], timeout)
             _show(cases, found, node, out)
             if web:
-                _keep_open(node, open_for)
+                _keep_open(node, open_for, out)
     say("the node has stopped", style="green")
     if any(record.state.value == "failed" for record in found.values()):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _keep_open(node: DemoNode, seconds: float) -> None:
+def _keep_open(node: DemoNode, seconds: float, out: Path) -> None:
     """Tell where the worklist is, and keep the node until Enter or the time is up; without a terminal only tell."""
     from db import UserRole
     from dicom_node.cli.users import new_link
 
     with open_store(node.settings) as store:
         store.users.add(_DEMO_USER, list(UserRole))
+        _take_pictures(store, node, out)
         link = new_link(store, _DEMO_USER, node.worklist, asks_password=False)
     say(f"the worklist is open: {link}", style="bold")
     if not sys.stdin.isatty():
@@ -124,13 +126,39 @@ def _keep_open(node: DemoNode, seconds: float) -> None:
         selector.select(seconds)
 
 
+def _take_pictures(store: Store, node: DemoNode, out: Path) -> None:
+    """Pictures of the list and of a case, one that has an earlier examination before others, where a Chromium is."""
+    from db import WorklistSort
+    from dicom_node.cli.screenshots import chromium, take
+    from dicom_node.cli.users import new_link
+
+    program = chromium()
+    cases = store.worklist.page(sort=WorklistSort.BURDEN).entries
+    if program is None or not cases:
+        return
+    around = store.surroundings.of(cases)
+    shown = next((one.alert.id for one in cases if around[one.alert.id].then), cases[0].alert.id)
+    link = new_link(store, _DEMO_USER, node.worklist, asks_password=False)
+    try:
+        for picture in take(program, link, shown, out):
+            say(f"picture: {picture}")
+    except CommandError as error:
+        print_note(str(error))
+
+
 def _phantoms(folder: Path) -> list[_Case]:
+    """A chest without opacities, one with, the same chest with less of it at an earlier date, and a CTAC."""
     cases: list[_Case] = []
-    for kind in _SHOWN:
-        written = write_phantom(kind, folder / kind.value)
+    for name, kind, changes, header in (
+        ("normal", Kind.NORMAL, {"seed": 2}, {}),
+        ("opacities-earlier", Kind.OPACITIES, _EARLIER, {"study_date": "20260213"}),
+        ("opacities", Kind.OPACITIES, {}, {}),
+        ("ctac-opacities", Kind.CTAC_OPACITIES, {"seed": 3}, {}),
+    ):
+        written = write_phantom(kind, folder / name, changes, **header)
         cases.append(
             _Case(
-                name=kind.value,
+                name=name,
                 series_instance_uid=written.series_instance_uid,
                 paths=written.paths,
                 truth=written.truth,

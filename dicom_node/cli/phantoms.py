@@ -58,8 +58,10 @@ class WrittenPhantom:
     truth: Truth
 
 
-def write_phantom(kind: Kind, folder: Path, changes: Mapping[str, object] | None = None) -> WrittenPhantom:
-    """Build the phantom of a kind, its specification changed as given, and write it as a new examination.
+def write_phantom(
+    kind: Kind, folder: Path, changes: Mapping[str, object] | None = None, **header_changes: object
+) -> WrittenPhantom:
+    """Build the phantom of a kind, its specification and header changed as given, and write it as a new examination.
 
     Raises:
         UsageError: such a phantom cannot be built.
@@ -70,7 +72,7 @@ def write_phantom(kind: Kind, folder: Path, changes: Mapping[str, object] | None
         phantom = build_phantom(_specification(kind, changes or {}))
     except (LesionTooLargeError, ValueError) as error:
         raise UsageError(str(error)) from error
-    header = header_for(phantom, salt=uuid.uuid4().hex)
+    header = header_for(phantom, salt=uuid.uuid4().hex, **header_changes)
     return WrittenPhantom(
         study_instance_uid=header.study_instance_uid,
         series_instance_uid=header.series_instance_uid,

@@ -3,6 +3,7 @@
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_serve_answers_refuses_and_stops(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_demo_flags_what_it_should(tmp_path: Path) -> None:
-    """The demo ends with 0, shows each case beside its truth, and leaves reports and pictures."""
+    """The demo ends with 0, shows each case beside its truth, and leaves reports and pictures, also of the worklist."""
     done = subprocess.run(
         [COMMAND, "demo", "--out", "shown"],
         cwd=tmp_path,
@@ -105,8 +106,11 @@ def test_demo_flags_what_it_should(tmp_path: Path) -> None:
         timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for case in ("normal", "opacities", "ctac-opacities"):
+    for case in ("normal", "opacities-earlier", "opacities", "ctac-opacities"):
         assert (tmp_path / "shown" / f"{case}-report.dcm").is_file()
     assert list((tmp_path / "shown").glob("opacities-slice-*.png"))
-    assert done.stdout.count("truth") == 3
+    if shutil.which("chromium"):
+        for picture in ("worklist.png", "case.png"):
+            assert (tmp_path / "shown" / picture).read_bytes().startswith(b"\x89PNG")
+    assert done.stdout.count("truth") == 4
     assert "Research use only. Not a medical device." in done.stdout

@@ -96,6 +96,7 @@ async function start() {
       context.setLineDash([]);
     };
     coronal.show(plane, m.slice_spacing_mm, m.column_spacing_mm);
+    at("coronal").dataset.shown = "all";
   }).catch(() => {});
   const toLevel = (event) => { const found = coronal.pixel(event); if (found && event.buttons) go(m.slices - 1 - Math.floor(found.row)); };
   at("coronal").addEventListener("pointerdown", toLevel);
