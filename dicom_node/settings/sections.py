@@ -243,6 +243,26 @@ class Retention(Section):
     sweep_s: float = Field(default=3600, gt=0, description="Seconds between looks at what may go.")
 
 
+class Oidc(Section):
+    """Signing in to the worklist at an identity provider (OpenID Connect). Without an issuer nobody does."""
+
+    issuer: str | None = Field(
+        default=None,
+        pattern=r"^https://[^/\s]+(/\S*)?$|^http://(127\.0\.0\.1|localhost)(:\d+)?(/\S*)?$",
+        description="Its issuer, which leads to its configuration; /oidc/callback of the worklist is registered there.",
+    )
+    client_id: str = Field(default="lungsentry", description="What the worklist is called there.")
+    client_secret_file: Path | None = Field(
+        default=None, description="File whose first line is the worklist's secret there; none: a public client."
+    )
+    name: str = Field(default="the hospital's account", description="What the sign-in page calls it.")
+    roles_claim: str = Field(default="roles", description="Claim of the ID token that lists what a person is.")
+    reader: str = Field(default="lungsentry-reader", description="What that claim holds for a reader;")
+    administrator: str = Field(default="lungsentry-administrator", description="... for an administrator;")
+    scientist: str = Field(default="lungsentry-scientist", description="... for a scientist;")
+    auditor: str = Field(default="lungsentry-auditor", description="... for an auditor.")
+
+
 class Web(Section):
     """The worklist in the browser. Without a port there is none."""
 
@@ -280,6 +300,7 @@ class Web(Section):
     )
     ohif_url: str | None = Field(default=None, description="... in OHIF.")
     weasis_url: str | None = Field(default=None, description="... in Weasis (weasis://...).")
+    oidc: Oidc = Oidc()
 
     @model_validator(mode="after")
     def _is_encrypted(self) -> Self:

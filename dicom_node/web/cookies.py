@@ -1,13 +1,13 @@
-"""The two cookies: one names the session, one guards the sign-in form."""
+"""The cookies: one names the session, one guards the sign-in form, one is held while a browser is at the provider."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from dicom_node.web.services import Services
 
-__all__ = ["forget", "held", "hold"]
+__all__ = ["PROVIDER", "SESSION", "SIGN_IN", "forget", "held", "hold"]
 
-SESSION, SIGN_IN = "lungsentry", "lungsentry-sign-in"
+SESSION, SIGN_IN, PROVIDER = "lungsentry", "lungsentry-sign-in", "lungsentry-provider"
 
 
 def held(request: Request, services: Services, name: str) -> str:

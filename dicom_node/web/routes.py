@@ -15,6 +15,7 @@ from dicom_node.web.pages import (
     node,
     outbox,
     patients,
+    provider_sign_in,
     sign_in,
     users,
 )
@@ -33,6 +34,8 @@ PAGES: tuple[Page, ...] = (
     Page(path="/alerts/{alert:int}/pictures/{name}", handler=flagged.picture, roles=_READER),
     Page(path="/login", handler=sign_in.form, roles=PUBLIC),
     Page(path="/login", handler=sign_in.with_password, roles=PUBLIC, method="POST"),
+    Page(path="/oidc/start", handler=provider_sign_in.begin, roles=PUBLIC),
+    Page(path="/oidc/callback", handler=provider_sign_in.finish, roles=PUBLIC),
     Page(path="/join/{token}", handler=sign_in.link_form, roles=PUBLIC),
     Page(path="/join/{token}", handler=sign_in.with_link, roles=PUBLIC, method="POST"),
     Page(path="/alerts/{alert:int}", handler=case.page, roles=_READER),

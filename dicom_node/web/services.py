@@ -9,6 +9,7 @@ from pathlib import Path
 from db import Store
 from dicom_node.delivery.channel import Channel
 from dicom_node.settings import Destination, Settings, Web
+from dicom_node.web.provider import Provider
 
 __all__ = ["Services"]
 
@@ -21,7 +22,7 @@ def _now() -> datetime:
 class Services:
     """The store, the worklist's settings, the folders, and the event that ends the process.
 
-    ``channels`` are those of the destinations, by name.
+    ``channels`` are those of the destinations, by name; ``provider`` is where people sign in, beside passwords.
     """
 
     store: Store
@@ -31,6 +32,7 @@ class Services:
     ae_title: str
     destinations: tuple[Destination, ...] = ()
     channels: Mapping[str, Channel] = field(default_factory=dict[str, Channel])
+    provider: Provider | None = None
     certificates: Path | None = None
     disk_watermark_bytes: int = 0
     clock: Callable[[], datetime] = _now
@@ -39,6 +41,7 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, store: Store, channels: Mapping[str, Channel], stop: threading.Event) -> "Services":
         """The services of a node with these settings."""
+        oidc = settings.web.oidc
         return cls(
             store=store,
             web=settings.web,
@@ -47,6 +50,7 @@ class Services:
             ae_title=settings.node.ae_title,
             destinations=settings.destinations,
             channels=channels,
+            provider=Provider(oidc, issuer=oidc.issuer) if oidc.issuer else None,
             certificates=settings.tls.certificates,
             disk_watermark_bytes=settings.receiver.disk_watermark_bytes,
             stop=stop,

@@ -12,7 +12,17 @@ from dicom_node.web.secret import digest, hash_password, is_password, new_token
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
-__all__ = ["LINK_LIFETIME", "first_page", "form", "leave", "link_form", "with_link", "with_password"]
+__all__ = [
+    "LINK_LIFETIME",
+    "enter",
+    "first_page",
+    "form",
+    "leave",
+    "link_form",
+    "own_path",
+    "with_link",
+    "with_password",
+]
 
 LINK_LIFETIME = timedelta(hours=24)
 WRONG = "Name or password is wrong, or there were too many tries: then wait a minute."
@@ -44,7 +54,7 @@ def with_password(visit: Visit) -> Response:
         return _guarded(visit, "login.html", status=401, next=visit.form.get("next", ""), error=WRONG, name=name)
     visit.store.users.succeeded(name)
     _audit(visit, name, "signed in", "with a password")
-    return _enter(visit, user, visit.form.get("next", ""))
+    return enter(visit, user, visit.form.get("next", ""))
 
 
 def link_form(visit: Visit) -> Response:
@@ -77,7 +87,7 @@ def with_link(visit: Visit) -> Response:
         visit.store.users.set_password(link.user.name, hashed)
         visit.store.sessions.close_all(link.user.id)
     _audit(visit, link.user.name, "signed in", "with a link" + (", password chosen" if hashed else ""))
-    return _enter(visit, link.user, "")
+    return enter(visit, link.user, "")
 
 
 def leave(visit: Visit) -> Response:
@@ -103,7 +113,7 @@ def first_page(user: User) -> str:
     return "/me"
 
 
-def _enter(visit: Visit, user: User, target: str) -> Response:
+def enter(visit: Visit, user: User, target: str) -> Response:
     """A new session: what the browser held before is worth nothing any more."""
     services = visit.services
     held = cookies.held(visit.request, services, cookies.SESSION)
@@ -118,9 +128,13 @@ def _enter(visit: Visit, user: User, target: str) -> Response:
     return response
 
 
+def own_path(given: str) -> str:
+    """Where to go on: a path of ours, never another site; empty for all else."""
+    return given if _OWN_PATH.fullmatch(given) and not given.startswith("/login") else ""
+
+
 def _target(given: str, user: User) -> str:
-    """Where to go on: a path of ours, never another site."""
-    return given if _OWN_PATH.fullmatch(given) and not given.startswith("/login") else first_page(user)
+    return own_path(given) or first_page(user)
 
 
 def _guarded(visit: Visit, template: str, *, status: int = 200, **context: object) -> Response:

@@ -56,7 +56,14 @@ ALLOWED = {
     ("GET", "/audit"): U,
     ("GET", "/audit.csv"): U,
 }
-PUBLIC = {("GET", "/login"), ("POST", "/login"), ("GET", "/join/{token}"), ("POST", "/join/{token}")}
+PUBLIC = {
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/join/{token}"),
+    ("POST", "/join/{token}"),
+    ("GET", "/oidc/start"),
+    ("GET", "/oidc/callback"),
+}
 HOSTILE = ('<script>alert("x")</script>', '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "' onfocus='alert(1)")
 
 
