@@ -29,9 +29,9 @@ _STATES: Mapping[str, tuple[str, frozenset[AlertState]]] = {
     "superseded": ("Superseded", frozenset({AlertState.SUPERSEDED})),
     "all": ("All", frozenset()),
 }
-_SPANS = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "": "Whenever received"}
+_SPANS = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "": "Any time"}
 _CHOICES: Mapping[str, Mapping[str, str]] = {
-    "kind": {"": "Chest CT and CTAC", Profile.CHEST_CT.value: "Chest CT", Profile.CTAC.value: "CTAC"},
+    "kind": {"": "Any kind", Profile.CHEST_CT.value: "Chest CT", Profile.CTAC.value: "CTAC"},
     "category": {"": "Any category", "1": "Category 1", "2": "Category 2", "3": "Category 3"},
     "incidental": {"": "Incidental or not", "yes": "Incidental", "no": "Asked for"},
     "quality": {
