@@ -146,11 +146,13 @@ class Users(Room):
         """A link for the user that works once; older ones of the user work no more. When it ends.
 
         Raises:
-            StaleState: there is no such user.
+            StaleState: there is no such user, or the user signs in elsewhere and has no password here.
         """
         now = self.clock()
         with self.database.write() as session:
             row = _named(session, name)
+            if row.subject is not None:
+                raise StaleState(f"{name} signs in at the identity provider, and has no password here.")
             session.execute(
                 delete(SignInLinkRow).where((SignInLinkRow.user_id == row.id) | (SignInLinkRow.expires_at <= now))
             )

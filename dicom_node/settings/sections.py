@@ -262,6 +262,13 @@ class Oidc(Section):
     scientist: str = Field(default="lungsentry-scientist", description="... for a scientist;")
     auditor: str = Field(default="lungsentry-auditor", description="... for an auditor.")
 
+    @property
+    def client_secret(self) -> str:
+        """The worklist's secret at the provider; empty where it has none. Never printed."""
+        if self.client_secret_file is None:
+            return ""
+        return _first_line(self.client_secret_file, "web.oidc.client_secret_file")
+
 
 class Web(Section):
     """The worklist in the browser. Without a port there is none."""
@@ -323,6 +330,16 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _first_line(file: Path, field: str) -> str:
+    try:
+        first_line = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{field}: {file} cannot be read") from error
+    if not first_line:
+        raise SettingsError(f"{field}: the first line of {file} is empty")
+    return first_line
+
+
 class Logging(Section):
     """What is logged, and how."""
 
@@ -365,13 +382,7 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL in force; may hold a password, so it is never printed."""
         if self.database.url_file:
-            try:
-                first_line = self.database.url_file.read_text(encoding="utf-8").partition("\n")[0].strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"database.url_file: {self.database.url_file} cannot be read") from error
-            if not first_line:
-                raise SettingsError(f"database.url_file: the first line of {self.database.url_file} is empty")
-            return first_line
+            return _first_line(self.database.url_file, "database.url_file")
         if self.database.url:
             return self.database.url
         return f"sqlite:///{self.node.data_dir.resolve() / 'lungsentry.sqlite3'}"

@@ -72,6 +72,7 @@ class Provider:
     def __init__(self, settings: Oidc, *, issuer: str) -> None:
         self._settings = settings
         self._issuer = issuer
+        self._secret = settings.client_secret
         self._reading = threading.Lock()
         self._configuration: Mapping[str, Any] = {}
         self._keys: KeySet | None = None
@@ -109,9 +110,8 @@ class Provider:
             "client_id": self._settings.client_id,
             "code_verifier": attempt.verifier,
         }
-        if self._settings.client_secret_file is not None:
-            secret = self._settings.client_secret_file.read_text(encoding="utf-8").partition("\n")[0].strip()
-            form["client_secret"] = secret
+        if self._secret:
+            form["client_secret"] = self._secret
         answer = self._ask("POST", self._published("token_endpoint"), form)
         claims = self._checked(str(answer.get("id_token", "")), str(answer.get("access_token", "")), attempt)
         return self._person(claims)

@@ -35,7 +35,7 @@ def add(visit: Visit) -> Response:
 
 def set_roles(visit: Visit) -> Response:
     """These roles and no others."""
-    name, roles = _name(visit), _roles(visit)
+    name, roles = _local(visit), _roles(visit)
     visit.audit("roles set", name, ", ".join(sorted(roles)))
     return _done(visit, lambda: visit.store.users.set_roles(name, roles))
 
@@ -49,7 +49,7 @@ def set_enabled(visit: Visit) -> Response:
 
 def new_link(visit: Visit) -> Response:
     """A new link for who has lost the password; the old password works until another is chosen."""
-    name = _name(visit)
+    name = _local(visit)
     visit.audit("link made", name)
     return _link(visit, name)
 
@@ -77,6 +77,19 @@ def _name(visit: Visit) -> str:
     name = visit.request.path_params["name"]
     if not is_user_name(name) or visit.store.users.named(name) is None:
         raise NotThere
+    return name
+
+
+def _local(visit: Visit) -> str:
+    """The name of a user who signs in here by password.
+
+    Raises:
+        Conflict: the user signs in at the identity provider, which says what the user may do.
+    """
+    name = _name(visit)
+    user = visit.store.users.named(name)
+    if user is not None and user.subject is not None:
+        raise Conflict("This user's password and roles are those of the identity provider.")
     return name
 
 

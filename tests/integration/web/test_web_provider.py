@@ -131,6 +131,19 @@ def test_disabled_person_stays_out(browser: Browser, bench: Bench):
     assert browser.get("/me").status_code == 303
 
 
+def test_password_and_roles_are_the_providers(browser: Browser, services: Services, bench: Bench):
+    """No link sets a password for a person of the provider, and no form other roles."""
+    browser.get(_there(browser))
+    administrator = browser_on(services)
+    administrator.sign_in("adam")
+    administrator.get("/users")
+    assert administrator.post("/users/nadia/link").status_code == 409
+    assert administrator.post("/users/nadia/roles", {"role-administrator": "on"}).status_code == 409
+    user = bench.store.users.named("nadia")
+    assert user is not None
+    assert user.roles == {UserRole.READER}
+
+
 def test_provider_that_is_away_is_told_and_passwords_still_work(services: Services):
     """The local administrator gets in while the provider is down."""
     gone = Provider(Oidc(), issuer="http://127.0.0.1:9")
