@@ -8,7 +8,7 @@ from alerts.alert import (
     Category,
     next_alert_state,
 )
-from alerts.artefact import DICOM, PNG, ZIP, Artefact, ArtefactKind, Draft
+from alerts.artefact import DEFAULT_KINDS, DICOM, PNG, SOP_CLASSES, ZIP, Artefact, ArtefactKind, Draft
 from alerts.change import Change, Prior, choose_prior, compare
 from alerts.delivery import (
     DELIVERY_TRANSITIONS,
@@ -24,9 +24,11 @@ from alerts.severity import Presence, Severity
 
 __all__ = [
     "ALERT_TRANSITIONS",
+    "DEFAULT_KINDS",
     "DELIVERY_TRANSITIONS",
     "DICOM",
     "PNG",
+    "SOP_CLASSES",
     "ZIP",
     "Alert",
     "AlertEvent",

@@ -1,9 +1,12 @@
 """The files of a result: each is written once, under the hash of its content, and rows point at it."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
+
+from pydicom.uid import UID, Comprehensive3DSRStorage, SegmentationStorage
 
 DICOM = "application/dicom"
 PNG = "image/png"
@@ -12,12 +15,27 @@ _SUFFIXES = {DICOM: "dcm", PNG: "png", ZIP: "zip"}
 
 
 class ArtefactKind(StrEnum):
-    """What a file of a result is."""
+    """What a file of a result is; in the order in which a destination gets them, as a report refers to segments."""
 
+    OPACITIES = "opacities"
+    """The segmentation of the opacities."""
+    LOBES = "lobes"
+    """The segmentation of lungs and lobes."""
     SR = "sr"
     PICTURE = "picture"
     VIEW = "view"
     """The images of a flagged series as the worklist shows them."""
+
+
+SOP_CLASSES: Mapping[ArtefactKind, UID] = {
+    ArtefactKind.OPACITIES: SegmentationStorage,
+    ArtefactKind.LOBES: SegmentationStorage,
+    ArtefactKind.SR: Comprehensive3DSRStorage,
+}
+"""The kinds that are DICOM objects, with what they are."""
+
+DEFAULT_KINDS = (ArtefactKind.OPACITIES, ArtefactKind.SR)
+"""What a destination gets where its settings say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

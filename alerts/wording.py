@@ -26,6 +26,11 @@ LOBE_NAMES = {
 }
 
 
+def both_lungs(lesion: str) -> str:
+    """What a class of lesion in both lungs is tracked by."""
+    return f"{lesion}, both lungs"
+
+
 def profile_name(profile: Profile) -> str:
     """What people call the kind of examination."""
     return _PROFILE_NAMES[profile]
@@ -61,6 +66,16 @@ def quality_sentence(quality: Quality) -> str:
     details = "; ".join(reason.rstrip(".") for reason in quality.reasons)
     claim = _QUALITY_CLAIMS[quality.level]
     return f"{claim} {details}." if details else claim
+
+
+def figures_sentence(findings: Findings) -> str:
+    """Volumes and shares of both lungs, and the burden of either."""
+    whole = findings.both_lungs
+    return (
+        f"Lung {whole.lung_volume_ml:.0f} mL; ground-glass opacity {whole.ggo_volume_ml:.0f} mL "
+        f"({whole.ggo_percent:.1f} %), high opacity {whole.high_opacity_volume_ml:.0f} mL ({whole.pho_percent:.1f} %); "
+        f"right lung {findings.right_lung.burden_percent:.1f} %, left lung {findings.left_lung.burden_percent:.1f} %."
+    )
 
 
 def scores_sentence(findings: Findings) -> str:

@@ -5,8 +5,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from pydicom.uid import UID, Comprehensive3DSRStorage
+from pydicom.uid import UID
 
+from alerts import SOP_CLASSES
 from dicom_node.commitment.errors import ActionRefused
 from dicom_node.completion.mpps import StepRefused
 from dicom_node.network import tls
@@ -30,6 +31,7 @@ from dicom_node.storage.retention import STEPS_KEPT_DAYS
 
 __all__ = ["statement"]
 
+_SENT = tuple(dict.fromkeys(SOP_CLASSES.values()))
 _SCP, _SCU, _BOTH = "SCP", "SCU", "SCU and SCP"
 _SERVICES = {
     VERIFICATION_SOP_CLASS: "verification",
@@ -68,7 +70,7 @@ def _services() -> str:
         (UID(STUDY_ROOT_FIND).name, f"`{STUDY_ROOT_FIND}`", _SCU, "`lungsentry fetch`; `completion.pacs`"),
         (UID(STUDY_ROOT_GET).name, f"`{STUDY_ROOT_GET}`", _SCU, "`lungsentry fetch --method get`"),
         (UID(STUDY_ROOT_MOVE).name, f"`{STUDY_ROOT_MOVE}`", _SCU, "`lungsentry fetch --method move`"),
-        (UID(Comprehensive3DSRStorage).name, f"`{Comprehensive3DSRStorage}`", _SCU, "results to `[[destinations]]`"),
+        *((uid.name, f"`{uid}`", _SCU, "results to `[[destinations]]`") for uid in _SENT),
         (UID(VERIFICATION_SOP_CLASS).name, f"`{VERIFICATION_SOP_CLASS}`", _SCU, "`lungsentry echo`"),
     ]
     return "## Services\n" + _table(("SOP class", "UID", "role", "service"), rows)
@@ -214,10 +216,13 @@ rules as storage. The number of instances that the archive then holds is compare
 
 
 def _delivery(settings: Settings) -> str:
+    sent = ", ".join(uid.name for uid in _SENT)
     return f"""\
 ## Storage as SCU
-{UID(Comprehensive3DSRStorage).name}, in Explicit or Implicit VR Little Endian, one association an object, to each of
-`[[destinations]]`. Success, the warnings 0xB000, 0xB006 and 0xB007, and 0x0111 (the object is there) end a delivery;
+{sent}, one association an object, to each of
+`[[destinations]]` that is to get them (`kinds`), in this order: what is referred to goes first. They go in Explicit VR
+Little Endian, segmentations in Deflated Explicit VR Little Endian; in Explicit or Implicit where the peer takes no
+other. Success, the warnings 0xB000, 0xB006 and 0xB007, and 0x0111 (the object is there) end a delivery;
 0xA7xx, 0x0110 and a peer that is away are tried again with growing pauses; any other status is a dead letter. An object
 that was confirmed is not sent again: its UIDs come from its content. The node calls with
 `{settings.node.ae_title}` (`node.ae_title`)."""

@@ -31,6 +31,7 @@ IMAGE_LIBRARY_GROUP: Final = Code("126200", "DCM", "Image Library Group")
 SOURCE: Final = Code("260753009", "SCT", "Source")
 QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 PRIOR_REPORT: Final = Code("122075", "DCM", "Prior report for current patient")
+IMPRESSION: Final = Code("121073", "DCM", "Impression")
 COMMENT: Final = Code("121106", "DCM", "Comment")
 
 # CID 100 has no code for the chest, and an attenuation-correction map is no examination of it

@@ -1,61 +1,33 @@
-"""The content tree of a report: TID 1500 Measurement Report, its measurement groups and its image library.
+"""The content tree of a report: TID 1500 Measurement Report, its measurement groups and its image library."""
 
-Every group follows TID 1501. TID 1411 would ask each for a segment or contour to refer to; where a segmentation is
-written beside the report, the groups of regions and lesions are the ones to become TID 1411.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from highdicom.sr import (
-    AlgorithmIdentification,
     CodeContentItem,
     CodedConcept,
     ContainerContentItem,
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
-    FindingSite,
     ImageContentItem,
-    Measurement,
     MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
-    QualitativeEvaluation,
     RelationshipTypeValues,
-    SourceImageForMeasurementGroup,
     TextContentItem,
-    TrackingIdentifier,
 )
 from pydicom.sr.coding import Code
 
 from alerts import wording
 from alerts.change import Prior
+from alerts.impression import impression
 from alerts.policy import PolicyDecision
 from alerts.reports import codes
 from alerts.reports.comparison import change_group, prior_report_item
-from alerts.reports.evidence import SourceInstance
-from alerts.reports.identity import device_uid, tracking_uid
-from alerts.severity import Presence
-from analysis.findings import Findings, KeySlice, Provenance, Quality, RegionFindings
-
-MANUFACTURER = "Lungsentry project"
-PRODUCT = "Lungsentry"
-_DECIMALS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Region:
-    """A part of the lungs with its findings and the codes of where it is."""
-
-    name: str
-    findings: RegionFindings
-    anatomy: Code
-    laterality: Code
-    told_by: str = "lungs"
-
-    def site(self) -> FindingSite:
-        return FindingSite(anatomic_location=self.anatomy, laterality=self.laterality)
+from alerts.reports.equipment import MANUFACTURER, PRODUCT, ascii_text, device_uid
+from alerts.reports.evidence import SegmentReference, SourceInstance
+from alerts.reports.groups import measurement_groups
+from analysis.findings import Findings, KeySlice, Provenance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +43,16 @@ def build_content(
     findings: Findings,
     decision: PolicyDecision,
     sop_classes: Mapping[str, str],
+    *,
+    segments: Mapping[str, SegmentReference],
     comparison: Comparison | None = None,
 ) -> MeasurementReport:
     """The whole tree. ``sop_classes`` gives the SOP Class UID of every instance that may be referred to.
 
-    Volumes and percentages are rounded to three decimals: 1 mm3, and far below what the method resolves.
+    ``segments`` are those of the segmentations beside the report, by the identifiers that their findings are tracked
+    by.
     """
-    groups = [_study_group(findings, decision, sop_classes)]
-    for region in _regions(findings):
-        groups.append(_region_group(region, findings))
-        groups += [_lesion_group(region, lesion, findings) for lesion in _lesions(region.findings)]
-    groups.append(_opacity_group(findings))
+    groups = measurement_groups(findings, decision, sop_classes, segments)
     if comparison and (changed := change_group(findings, comparison.prior)):
         groups.append(changed)
     report = MeasurementReport(
@@ -103,7 +74,7 @@ def _observer(provenance: Provenance) -> ObservationContext:
         observer_device_context=ObserverContext(
             observer_type=CodedConcept.from_code(codes.DEVICE),
             observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-                uid=device_uid(provenance.software_version),
+                uid=device_uid(provenance),
                 name=PRODUCT,
                 manufacturer_name=MANUFACTURER,
                 model_name=f"{PRODUCT} {provenance.software_version}",
@@ -112,199 +83,16 @@ def _observer(provenance: Provenance) -> ObservationContext:
     )
 
 
-def _regions(findings: Findings) -> Iterator[_Region]:
-    lungs = (
-        ("Both lungs", findings.both_lungs, codes.BOTH),
-        ("Right lung", findings.right_lung, codes.RIGHT),
-        ("Left lung", findings.left_lung, codes.LEFT),
-    )
-    for name, region, laterality in lungs:
-        yield _Region(name=name, findings=region, anatomy=codes.LUNG, laterality=laterality)
-    for lobe, (anatomy, laterality) in codes.LOBES.items():
-        if lobe in findings.lobes:
-            yield _Region(
-                name=wording.LOBE_NAMES[lobe],
-                findings=findings.lobes[lobe],
-                anatomy=anatomy,
-                laterality=laterality,
-                told_by="lobes",
-            )
-
-
-def _lesions(region: RegionFindings) -> tuple[tuple[str, Code, float, float], ...]:
-    """Name, code, volume (mL) and percent of the region for each class of lesion."""
-    return (
-        (wording.GGO, codes.GROUND_GLASS_OPACITY, region.ggo_volume_ml, region.ggo_percent),
-        (wording.HIGH_OPACITY, codes.HIGH_OPACITY, region.high_opacity_volume_ml, region.pho_percent),
-    )
-
-
-def _study_group(
-    findings: Findings, decision: PolicyDecision, sop_classes: Mapping[str, str]
-) -> MeasurementsAndQualitativeEvaluations:
-    """The figures and judgements of the series as a whole, with the slices worth looking at."""
-    measurements = [*_opacity_numbers(findings), *_quality_numbers(findings.quality)]
-    judgements = [
-        (codes.ABNORMAL_OPACITY, codes.PRESENCES[decision.presence]),
-        (codes.IMAGE_QUALITY, codes.QUALITIES[findings.quality.level]),
-    ]
-    if decision.severity is not None:
-        judgements.append((codes.SEVERITY, codes.SEVERITIES[decision.severity]))
-    if decision.alert is not None:
-        judgements.append((codes.ACTIONABLE, codes.CATEGORIES[decision.alert.category]))
-        judgements.append((codes.INCIDENTAL, codes.YES if decision.alert.incidental else codes.NO))
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking("Lungs as a whole", findings),
-        finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
-        finding_type=codes.ABNORMAL_OPACITY,
-        finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
-        algorithm_id=_algorithm(findings.provenance, parameters=tuple(_parameters(findings, decision))),
-        measurements=measurements or None,
-        qualitative_evaluations=[QualitativeEvaluation(name=name, value=value) for name, value in judgements],
-        source_images=[
-            SourceImageForMeasurementGroup(
-                referenced_sop_class_uid=sop_classes[slice_.sop_instance_uid],
-                referenced_sop_instance_uid=slice_.sop_instance_uid,
-                referenced_frame_numbers=_frames(slice_),
-            )
-            for slice_ in findings.key_slices
-        ]
-        or None,
-    )
-
-
-def _opacity_numbers(findings: Findings) -> Iterator[Measurement]:
-    """Shares and scores of the opacities; none where the images could not be analysed."""
-    if not findings.reliable:
-        return
-    whole = findings.both_lungs
-    percentages = (
-        (codes.BURDEN, whole.burden_percent),
-        (codes.GGO_PERCENT, whole.ggo_percent),
-        (codes.HIGH_OPACITY_PERCENT, whole.pho_percent),
-        (codes.PO, whole.po_percent),
-        (codes.PHO, whole.pho_percent),
-        (codes.PHO_HU, whole.pho_hu_percent),
-    )
-    yield from _numbers(percentages, codes.PERCENT)
-    yield from _numbers(((codes.LSS, findings.lss), (codes.LHOS, findings.lhos)), codes.SCORE)
-
-
-def _quality_numbers(quality: Quality) -> Iterator[Measurement]:
-    """The figures that the judgement of quality rests on."""
-    shares = (
-        (codes.LUNG_COVERAGE, quality.lung_coverage_percent),
-        (codes.RIGHT_LUNG_COVERAGE, quality.right_lung_coverage_percent),
-        (codes.LEFT_LUNG_COVERAGE, quality.left_lung_coverage_percent),
-        (codes.FIELD_OF_VIEW_CUT, quality.cut_off_percent),
-    )
-    attenuations = (
-        (codes.IMAGE_NOISE, quality.noise_hu),
-        (codes.OUTSIDE_AIR, quality.air_hu),
-        (codes.CLEAR_LUNG, quality.lung_hu),
-        (codes.LUNG_SPREAD, quality.lung_spread_hu),
-        (codes.BLOOD, quality.blood_hu),
-    )
-    lengths = ((codes.NOISE_GRAIN, quality.noise_grain_mm), (codes.MOTION_JUMP, quality.motion_jump_mm))
-    yield from _numbers(shares, codes.PERCENT)
-    yield from _numbers(attenuations, codes.HOUNSFIELD)
-    yield from _numbers(lengths, codes.MILLIMETER)
-    yield from _numbers(((codes.LUNG_AGREEMENT, quality.lung_agreement),), codes.NO_UNITS)
-
-
-def _region_group(region: _Region, findings: Findings) -> MeasurementsAndQualitativeEvaluations:
-    """A lung or lobe: its volume, lesions included, and how much of it is opaque."""
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(region.name, findings),
-        finding_category=codes.ANATOMICAL_STRUCTURE,
-        finding_type=region.anatomy,
-        finding_sites=[region.site()],
-        algorithm_id=_algorithm(findings.provenance, region.told_by),
-        measurements=[
-            _volume(region.findings.lung_volume_ml),
-            *_numbers(
-                ((codes.PERCENT_OF_LUNG, region.findings.burden_percent),), codes.PERCENT, given=findings.reliable
-            ),
-        ],
-    )
-
-
-def _lesion_group(
-    region: _Region, lesion: tuple[str, Code, float, float], findings: Findings
-) -> MeasurementsAndQualitativeEvaluations:
-    """One class of lesion in one region: its volume and its share of that region."""
-    name, finding, volume_ml, percent = lesion
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(f"{name}, {region.name.lower()}", findings),
-        finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
-        finding_type=finding,
-        finding_sites=[region.site()],
-        algorithm_id=_algorithm(findings.provenance),
-        measurements=[_volume(volume_ml), _number(codes.PERCENT_OF_LUNG, percent, codes.PERCENT)]
-        if findings.reliable
-        else None,
-        qualitative_evaluations=_absence(finding, volume_ml, findings),
-    )
-
-
-def _opacity_group(findings: Findings) -> MeasurementsAndQualitativeEvaluations:
-    """All opacities together: volume, number and, where there is any, attenuation and where they lie."""
-    attenuation = ((codes.MEAN_ATTENUATION, findings.lesion_mean_hu), (codes.SD_ATTENUATION, findings.lesion_sd_hu))
-    periphery = (
-        (codes.PERIPHERAL_OPACITY, findings.peripheral_lesion_percent),
-        (codes.PERIPHERAL_LUNG, findings.peripheral_lung_percent),
-    )
-    measurements = [
-        _volume(findings.both_lungs.lesion_volume_ml),
-        _number(codes.OPACITY_COUNT, findings.lesion_count, codes.NO_UNITS),
-        *_numbers(((codes.LARGEST_OPACITY, findings.largest_lesion_ml),), codes.CUBIC_CENTIMETER),
-        *_numbers(attenuation, codes.HOUNSFIELD),
-        *_numbers(periphery, codes.PERCENT),
-    ]
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking("All opacities, both lungs", findings),
-        finding_category=codes.MORPHOLOGICALLY_ABNORMAL,
-        finding_type=codes.ABNORMAL_OPACITY,
-        finding_sites=[FindingSite(anatomic_location=codes.LUNG, laterality=codes.BOTH)],
-        algorithm_id=_algorithm(findings.provenance),
-        measurements=measurements if findings.reliable else None,
-        qualitative_evaluations=_absence(codes.ABNORMAL_OPACITY, findings.both_lungs.lesion_volume_ml, findings),
-    )
-
-
-def _absence(finding: Code, volume_ml: float, findings: Findings) -> list[QualitativeEvaluation] | None:
-    """That a finding is absent, or undetermined, for readers who look at names and not at volumes.
-
-    Whether a volume above zero counts as present is for the policy, and is said once, in the group of the series.
-    """
-    if not findings.reliable:
-        presence = Presence.UNDETERMINED
-    elif volume_ml == 0:
-        presence = Presence.ABSENT
-    else:
-        return None
-    return [QualitativeEvaluation(name=finding, value=codes.PRESENCES[presence])]
-
-
 def _evaluations(findings: Findings, decision: PolicyDecision, comparison: Comparison | None) -> ContainerContentItem:
     """What a person should read: conclusion, why, change, quality, what is missing, and what this report is not."""
-    texts = [decision.alert.headline if decision.alert else wording.negative_result(decision.presence)]
-    texts += [decision.explanation, wording.quality_sentence(findings.quality)]
-    if not findings.reliable:
-        texts.append(wording.NOT_MEASURED)
-    elif findings.lss is None or findings.lhos is None:
-        texts.append(wording.scores_sentence(findings))
-    texts += [f"{wording.region_name(findings, lobe)}." for lobe in findings.lobes_in_part]
-    if findings.lobes:
-        texts.append(wording.lobes_sentence(findings))
+    change = None
     if comparison:
-        texts.append(wording.change_sentence(findings, comparison.prior, study_date=comparison.study_date))
-    texts.append(wording.RESEARCH_USE)
+        change = wording.change_sentence(findings, comparison.prior, study_date=comparison.study_date)
+    texts = impression(findings, decision, change=change)
     container = _container(codes.QUALITATIVE_EVALUATIONS)
-    container.ContentSequence.extend(
-        TextContentItem(name=codes.COMMENT, value=_ascii(text), relationship_type=RelationshipTypeValues.CONTAINS)
-        for text in texts
-    )
+    # viewers that show no tree show the first text
+    container.ContentSequence.append(_text(codes.IMPRESSION, " ".join(texts)))
+    container.ContentSequence.extend(_text(codes.COMMENT, text) for text in texts)
     if comparison and comparison.report:
         container.ContentSequence.append(prior_report_item(comparison.report))
     return container
@@ -334,66 +122,11 @@ def _image_library(key_slices: Iterable[KeySlice], sop_classes: Mapping[str, str
     return library
 
 
+def _text(name: Code, text: str) -> TextContentItem:
+    return TextContentItem(name=name, value=ascii_text(text), relationship_type=RelationshipTypeValues.CONTAINS)
+
+
 def _container(name: Code) -> ContainerContentItem:
     container = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
     container.ContentSequence = ContentSequence()
     return container
-
-
-def _algorithm(
-    provenance: Provenance, part: str = "lesions", *, parameters: tuple[str, ...] | None = None
-) -> AlgorithmIdentification:
-    """The network that told this part; the lesions' where an older result does not name it."""
-    algorithm = provenance.algorithms.get(part) or provenance.algorithms["lesions"]
-    return AlgorithmIdentification(
-        name=_ascii(algorithm.name),
-        version=_ascii(algorithm.version),
-        manufacturer=MANUFACTURER,
-        parameters=parameters,
-    )
-
-
-def _parameters(findings: Findings, decision: PolicyDecision) -> Iterator[str]:
-    """What is needed to make the result again; in the group of the series only, to keep the report small."""
-    provenance = findings.provenance
-    yield f"Weights SHA-256: {provenance.weights_sha256}"
-    for name, value in sorted(provenance.thresholds.items()):
-        yield _ascii(f"Threshold {name}: {value:g}")
-    yield _ascii(f"Runtime: {provenance.runtime}; device: {provenance.device}")
-    for part, one in provenance.algorithms.items():
-        if part != "lesions":
-            yield _ascii(f"{part.capitalize()} by: {one.name} {one.version}; {one.runtime}")
-            yield f"Weights of the {part}, SHA-256: {one.weights_sha256}"
-    yield _ascii(f"Software: {PRODUCT} {provenance.software_version}")
-    yield _ascii(f"Profile: {findings.profile.value}; cues: {', '.join(findings.profile_cues) or 'none'}")
-    yield f"Revision of the series: {findings.revision}; slices: {findings.slice_count}"
-    applied = decision.thresholds
-    if applied is not None:
-        yield f"Alert thresholds: {applied.burden_percent:g} % and {applied.lesion_volume_ml:g} mL"
-
-
-def _volume(volume_ml: float) -> Measurement:
-    return _number(codes.VOLUME, volume_ml, codes.CUBIC_CENTIMETER, method=codes.SUM_OF_VOXELS)
-
-
-def _number(name: Code, value: float, unit: Code, *, method: Code | None = None) -> Measurement:
-    exact = value if isinstance(value, int) else round(float(value), _DECIMALS)
-    return Measurement(name=name, value=exact, unit=unit, method=method)
-
-
-def _numbers(named: Iterable[tuple[Code, float | None]], unit: Code, *, given: bool = True) -> Iterator[Measurement]:
-    """The numbers that are known; none at all where they are not to be given."""
-    return (_number(name, value, unit) for name, value in named if value is not None and given)
-
-
-def _tracking(identifier: str, findings: Findings) -> TrackingIdentifier:
-    return TrackingIdentifier(uid=tracking_uid(findings.series_instance_uid, identifier), identifier=identifier)
-
-
-def _frames(slice_: KeySlice) -> list[int] | None:
-    return None if slice_.frame_number is None else [slice_.frame_number]
-
-
-def _ascii(text: str) -> str:
-    """Text that every Specific Character Set of a source can hold."""
-    return text.encode("ascii", "replace").decode("ascii")

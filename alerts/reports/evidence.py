@@ -49,7 +49,7 @@ def as_received() -> Generator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInstance:
-    """One instance of the series that was measured."""
+    """One instance that objects of a result refer to."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -70,6 +70,14 @@ class SourceInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentReference:
+    """A segment of a segmentation of the series, by its number."""
+
+    instance: SourceInstance
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """The instances in order of their UIDs, and the file whose patient and study the report takes over."""
 
@@ -77,10 +85,14 @@ class Evidence:
     first_path: Path
 
     @property
+    def last(self) -> datetime:
+        """When the last image was made."""
+        return max(instance.moment for instance in self.instances)
+
+    @property
     def moment(self) -> tuple[str, str]:
         """Date (DA) and time (TM) of the last image."""
-        last = max(instance.moment for instance in self.instances)
-        return last.strftime("%Y%m%d"), last.strftime("%H%M%S")
+        return self.last.strftime("%Y%m%d"), self.last.strftime("%H%M%S")
 
 
 def read_evidence(
@@ -90,9 +102,14 @@ def read_evidence(
 
     ``derived`` are the identifiers, by keyword, of files that lack their own.
     """
+    with as_received():
+        return _read(paths, series_instance_uid, derived or {})
+
+
+def _read(paths: Sequence[Path], series_instance_uid: str, derived: Mapping[Path, Mapping[str, str]]) -> Evidence:
     found: dict[str, tuple[SourceInstance, Path]] = {}
     for path in paths:
-        instance = read_instance(path, (derived or {}).get(path))
+        instance = read_instance(path, derived.get(path))
         if instance.series_instance_uid != series_instance_uid:
             raise UnusableEvidence("An instance belongs to another series.")
         found.setdefault(instance.sop_instance_uid, (instance, path))

@@ -26,20 +26,26 @@ class NamedObject:
 
     sop_class_uid: str
     sop_instance_uid: str
+    series_instance_uid: str
     content: bytes
 
 
-def name_object(dataset: Dataset, kind: str) -> NamedObject:
+def name_object(dataset: Dataset, kind: str, *, transfer_syntax_uid: str | None = None) -> NamedObject:
     """Give an object its SOP Instance UID and the Series Instance UID of a series of its own, and encode it.
 
-    Both are those of the whole content: of every byte of the file but themselves. ``dataset`` is changed.
+    Both are those of the whole content: of every byte of the file but themselves. ``dataset`` is changed, and is
+    written in ``transfer_syntax_uid`` where one is given: its UIDs are those of what was to be deflated, whatever a
+    library makes of that.
     """
     _name(dataset, UNNAMED, UNNAMED)
     digest = hashlib.sha256(_encoded(dataset)).hexdigest()
     _name(dataset, derived_uid(f"{kind} series", digest), derived_uid(f"{kind} instance", digest))
+    if transfer_syntax_uid is not None:
+        dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     return NamedObject(
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
         content=_encoded(dataset),
     )
 
@@ -47,11 +53,6 @@ def name_object(dataset: Dataset, kind: str) -> NamedObject:
 def tracking_uid(series_instance_uid: str, identifier: str) -> str:
     """The UID that tracks one finding of a series, through all reports on it."""
     return derived_uid("tracking", identifier, series_instance_uid)
-
-
-def device_uid(software_version: str) -> str:
-    """The UID of this software as an observer; the same wherever this version runs."""
-    return derived_uid("device", "lungsentry", software_version)
 
 
 def _name(dataset: Dataset, series_instance_uid: str, sop_instance_uid: str) -> None:

@@ -11,7 +11,7 @@ from threading import Lock
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config  # pyright: ignore[reportPrivateUsage]
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
@@ -94,8 +94,13 @@ class _Outgoing:
 
     @property
     def syntaxes(self) -> tuple[str, ...]:
-        """The file's own; where it is uncompressed, the one besides that everybody takes (PS3.5 section 10.1)."""
+        """The file's own; where it is uncompressed, the one besides that everybody takes (PS3.5 section 10.1).
+
+        What is deflated goes inflated where the peer does not inflate.
+        """
         own = UID(self.transfer_syntax_uid)
+        if own == DeflatedExplicitVRLittleEndian:
+            return own, ExplicitVRLittleEndian, ImplicitVRLittleEndian
         if own.is_transfer_syntax and own.is_little_endian and not own.is_compressed and own != ImplicitVRLittleEndian:
             return own, ImplicitVRLittleEndian
         return (own,)
@@ -111,8 +116,9 @@ def send(
     """Send files by C-STORE and report on each; ``associations`` of them share the files evenly.
 
     A file goes in its own transfer syntax. One that is not compressed is written anew for a peer that takes only
-    Implicit VR Little Endian. A file that is not DICOM, that the peer refuses or whose transfer syntax it does not take
-    is reported, not raised. ``on_progress`` is called after each file, one call at a time.
+    Implicit VR Little Endian, one that is deflated for a peer that does not inflate. A file that is not DICOM, that the
+    peer refuses or whose transfer syntax it does not take is reported, not raised. ``on_progress`` is called after each
+    file, one call at a time.
 
     Raises:
         NothingToSend: no path is a DICOM file.

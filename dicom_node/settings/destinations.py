@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from alerts.artefact import DEFAULT_KINDS
 from dicom_node.settings.section import AETitle, Section
 
 
@@ -19,7 +20,11 @@ class DicomDestination(Section):
     ae_title: AETitle = Field(description="AE title of the PACS that takes the results.")
     host: str = Field(min_length=1, description="Its host name or address.")
     port: int = Field(ge=1, le=65535, description="Its port.")
-    kinds: tuple[Literal["sr"], ...] = Field(default=("sr",), description="Which results it gets.")
+    kinds: tuple[Literal["opacities", "lobes", "sr"], ...] = Field(
+        default=tuple(kind.value for kind in DEFAULT_KINDS),
+        description="Which results it gets: opacities and lobes are segmentations, sr is the report. A series that is "
+        "not flagged gets the report alone.",
+    )
 
     @model_validator(mode="before")
     @classmethod

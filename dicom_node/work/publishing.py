@@ -1,11 +1,12 @@
 """What an analysed series gives: the decision, the files of its result, and what of it is to be delivered."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerts import (
+    DEFAULT_KINDS,
     PNG,
     ZIP,
     AlertPolicy,
@@ -19,7 +20,14 @@ from alerts import (
     choose_prior,
     evaluate,
 )
-from alerts.reports import structured_report
+from alerts.reports import (
+    Evidence,
+    WrittenSegmentation,
+    lobes_segmentation,
+    opacities_segmentation,
+    read_evidence,
+    structured_report,
+)
 from analysis.findings import Profile
 from analysis.measure import QualityLimits
 from analysis.pictures import coronal_png, key_slice_png, lobes_png
@@ -31,7 +39,10 @@ from dicom_node.settings import Destination, Policy, Quality
 if TYPE_CHECKING:
     from db import EarlierResult  # a folder is analysed without a database
 
-__all__ = ["Publication", "alert_policy", "deliveries_of", "publish", "quality_limits", "request_context"]
+__all__ = ["Publication", "alert_policy", "deliveries_of", "kinds_of", "publish", "quality_limits", "request_context"]
+
+
+_ORDER = tuple(ArtefactKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +58,13 @@ def publish(
     series: Series,
     *,
     policy: Policy,
+    kinds: Collection[ArtefactKind] = DEFAULT_KINDS,
     results_dir: Path | None = None,
     earlier: "Sequence[EarlierResult]" = (),
     in_force: Path | None = None,
     not_compared: str | None = None,
 ) -> Publication:
-    """Evaluate the findings, and make the report and the pictures.
+    """Evaluate the findings, and make the report and the pictures; where it alerts, the other ``kinds`` asked for too.
 
     Of the ``earlier`` results of the patient, whose files lie in ``results_dir``, the report is compared with the one
     that is most like this; ``not_compared`` says why there are none. ``in_force`` is the report that stands for the
@@ -62,27 +74,50 @@ def publish(
     decision = evaluate(findings, request_context(series), alert_policy(policy))
     if not_compared:
         decision = replace(decision, explanation=f"{decision.explanation} {not_compared}")
+    sources = read_evidence(
+        [header.path for header in series.headers],
+        series_instance_uid=findings.series_instance_uid,
+        derived={header.path: header.identifiers for header in series.headers if header.derived},
+    )
+    further = frozenset(kinds) if decision.alert is not None else frozenset[ArtefactKind]()
+    segmentations = tuple(_segmentations(analysed, series, sources, further))
     report = structured_report(
         findings,
         decision,
-        evidence=[header.path for header in series.headers],
-        derived={header.path: header.identifiers for header in series.headers if header.derived},
+        sources=sources,
+        segments={name: segment for one in segmentations for name, segment in one.segments.items()},
         prior=choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier)),
         in_force=in_force,
     )
     view = () if decision.alert is None else (_view(analysed),)
-    return Publication(decision=decision, drafts=(report, *_pictures(analysed), *view))
+    drafts = (report, *(one.draft for one in segmentations), *_pictures(analysed), *view)
+    return Publication(decision=decision, drafts=drafts)
+
+
+def kinds_of(destinations: Iterable[Destination]) -> frozenset[ArtefactKind]:
+    """What the destinations get together; what a destination gets by default where there is none."""
+    return frozenset(ArtefactKind(kind) for one in destinations for kind in one.kinds) or frozenset(DEFAULT_KINDS)
 
 
 def deliveries_of(drafts: Iterable[Draft], destinations: Iterable[Destination]) -> tuple[Delivery, ...]:
-    """What each destination gets, in the order in which it is sent."""
-    files = tuple(drafts)
+    """What each destination gets, in the order in which it is sent: what is referred to before what refers to it."""
+    files = sorted(drafts, key=lambda draft: _ORDER.index(draft.kind))
     return tuple(
         Delivery(destination=destination.name, artefact=draft.name)
         for destination in destinations
         for draft in files
         if draft.kind in destination.kinds
     )
+
+
+def _segmentations(
+    analysed: AnalysedSeries, series: Series, sources: Evidence, kinds: Collection[ArtefactKind]
+) -> Iterator[WrittenSegmentation]:
+    makers = {ArtefactKind.OPACITIES: opacities_segmentation, ArtefactKind.LOBES: lobes_segmentation}
+    for kind, make in makers.items():
+        written = make(analysed, series, sources) if kind in kinds else None
+        if written is not None:
+            yield written
 
 
 def _pictures(analysed: AnalysedSeries) -> Iterator[Draft]:

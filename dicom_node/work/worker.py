@@ -21,7 +21,7 @@ from dicom_node.logs import cause_of
 from dicom_node.settings import Settings
 from dicom_node.storage.artefacts import ArtefactFolder
 from dicom_node.storage.series import read_archived
-from dicom_node.work.publishing import deliveries_of, publish, quality_limits
+from dicom_node.work.publishing import deliveries_of, kinds_of, publish, quality_limits
 from dicom_node.work.shadow import RecordedCase, Shadow
 from dicom_node.work.watch import JobGone, Watch
 
@@ -130,6 +130,7 @@ class Worker:
             analysed,
             series,
             policy=settings.policy,
+            kinds=kinds_of(settings.destinations),
             results_dir=settings.results_dir,
             earlier=self._store.results.earlier(job.series_instance_uid),
             in_force=None if standing is None else settings.results_dir / standing.report.path,

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from alerts import AlertPolicy, Draft, PolicyDecision, ProfileThresholds, RequestContext, evaluate
-from alerts.reports import structured_report
+from alerts.reports import read_evidence, structured_report
 from analysis.findings import Findings, KeySlice, Profile, Provenance, Quality, QualityLevel, RegionFindings
 
 STUDY = "1.2.826.0.1.3680043.10.1"
@@ -117,9 +117,17 @@ def write_source(path: Path, number: int, *, syntax: str = ExplicitVRLittleEndia
     return path
 
 
-def write_sr(findings: Findings, evidence: list[Path], out: Path, **further: Any) -> Draft:
+def write_sr(
+    findings: Findings,
+    evidence: list[Path],
+    out: Path,
+    *,
+    derived: Mapping[Path, Mapping[str, str]] | None = None,
+    **further: Any,
+) -> Draft:
     """Write the report on ``findings``."""
-    report = structured_report(findings, decide(findings), evidence=evidence, **further)
+    sources = read_evidence(evidence, series_instance_uid=findings.series_instance_uid, derived=derived)
+    report = structured_report(findings, decide(findings), sources=sources, **further)
     out.write_bytes(report.content)
     return report
 
@@ -188,3 +196,12 @@ def dciodvfy(path: Path) -> str:
     result = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr
     return result.stderr
+
+
+def unexpected(lines: list[str], iod: str) -> list[str]:
+    """The lines of dciodvfy but the name of the IOD, and what dciodvfy does not know.
+
+    That is the private scheme, and the device UID of contributing equipment, which is younger than dciodvfy.
+    """
+    known = ("99LUNGSENTRY", "UI Device UID", "this is a Standard Extended SOP Class")
+    return [line for line in lines if line != iod and not any(part in line for part in known)]

@@ -82,14 +82,15 @@ def test_json_of_an_analysed_series(chest: _Chest) -> None:
     assert series["seconds"]["total"] >= series["seconds"]["model"] >= 0
 
 
-def test_out_writes_the_report_and_pictures(chest: _Chest, tmp_path: Path) -> None:
-    """--out holds a structured report of this series and PNG pictures, and JSON names them."""
+def test_out_writes_the_objects_and_pictures(chest: _Chest, tmp_path: Path) -> None:
+    """--out holds the DICOM objects of this series, the report first, and PNG pictures, and JSON names them."""
     code, document, _ = _analyze(chest.folder, "--out", tmp_path / "out")
     assert code == 0
-    report, *pictures = map(Path, document["series"][0]["files"])
-    sr = pydicom.dcmread(report)
-    assert sr.Modality == "SR"
-    assert sr.StudyInstanceUID == chest.written.study_instance_uid
+    files = [Path(name) for name in document["series"][0]["files"]]
+    objects = [pydicom.dcmread(file) for file in files if file.suffix == ".dcm"]
+    pictures = [file for file in files if file.suffix == ".png"]
+    assert [one.Modality for one in objects] == ["SR", "SEG"]
+    assert {one.StudyInstanceUID for one in objects} == {chest.written.study_instance_uid}
     assert pictures
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
 

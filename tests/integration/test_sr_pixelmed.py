@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import SegmentationStorage
 
 from alerts import AlertPolicy, Prior, ProfileThresholds, RequestContext, evaluate
-from alerts.reports import structured_report
+from alerts.reports import Evidence, SegmentReference, read_evidence, structured_report
 from analysis.findings import (
     Findings,
     KeySlice,
@@ -96,6 +97,19 @@ def _findings(header: pydicom.Dataset) -> Findings:
     )
 
 
+def _segments(findings: Findings, sources: Evidence) -> dict[str, SegmentReference]:
+    """A segment for the lesions and a lobe."""
+    instance = replace(
+        sources.instances[0],
+        sop_class_uid=SegmentationStorage,
+        sop_instance_uid=f"{STUDY}.9.1",
+        study_instance_uid=findings.study_instance_uid,
+        series_instance_uid=f"{STUDY}.9",
+    )
+    tracked = ("Ground-glass opacity, both lungs", "Right upper lobe")
+    return {name: SegmentReference(instance=instance, number=number) for number, name in enumerate(tracked, start=1)}
+
+
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_pixelmed_finds_no_error(shared_data: Path, tmp_path: Path) -> None:
@@ -112,14 +126,41 @@ def test_pixelmed_finds_no_error(shared_data: Path, tmp_path: Path) -> None:
     earlier = replace(findings, study_instance_uid=f"{STUDY}.1", series_instance_uid=f"{STUDY}.2", key_slices=())
     prior_source = _copy(source, tmp_path / "earlier.dcm")
     then, superseded, now = (tmp_path / name for name in ("prior.dcm", "superseded.dcm", "sr.dcm"))
-    then.write_bytes(structured_report(earlier, decision, evidence=[prior_source]).content)
-    superseded.write_bytes(structured_report(findings, decision, evidence=[source]).content)
+    sources = read_evidence([source], series_instance_uid=findings.series_instance_uid)
+    prior_sources = read_evidence([prior_source], series_instance_uid=earlier.series_instance_uid)
+    then.write_bytes(structured_report(earlier, decision, sources=prior_sources).content)
+    superseded.write_bytes(structured_report(findings, decision, sources=sources).content)
     prior = Prior(study_date="20200101", findings=earlier, report_path=then)
-    report = structured_report(findings, decision, evidence=[source], prior=prior, in_force=superseded)
+    report = structured_report(
+        findings, decision, sources=sources, segments=_segments(findings, sources), prior=prior, in_force=superseded
+    )
     now.write_bytes(report.content)
     command = ["java", *NO_LIMITS, "-cp", str(JAR), "com.pixelmed.validate.DicomSRValidator", str(now)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     text = result.stdout + result.stderr
     assert "IOD validation complete" in text
     assert "Root Template Validation Complete" in text
-    assert not re.search(r"^Error|illegal relationship|Exception", text, re.MULTILINE), text
+    without_segment = _groups_without_segment(pydicom.dcmread(now))
+    assert len(without_segment) > 10
+    told = [line for line in text.splitlines() if not _of_another_template(line, without_segment)]
+    assert not [line for line in told if re.search(r"^Error|illegal relationship|Exception", line)], told
+
+
+def _groups_without_segment(report: pydicom.Dataset) -> set[str]:
+    """The places of the measurement groups that name TID 1501, as the validator counts them."""
+    (place, groups), *_ = (
+        (number, item.ContentSequence)
+        for number, item in enumerate(report.ContentSequence, start=1)
+        if item.ConceptNameCodeSequence[0].CodeValue == "126010"
+    )
+    return {
+        f"1.{place}.{number}"
+        for number, group in enumerate(groups, start=1)
+        if group.ContentTemplateSequence[0].TemplateIdentifier == "1501"
+    }
+
+
+def _of_another_template(line: str, groups: set[str]) -> bool:
+    """Where one group follows TID 1411, the validator asks all others too for what that needs: a region or segment."""
+    missing = re.match(r"Error: Template 1411 .* within ([\d.]+): .*: Missing conditional content item$", line)
+    return missing is not None and missing[1] in groups
