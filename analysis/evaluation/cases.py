@@ -1,8 +1,11 @@
 """Which cases a folder holds, by the layout of each set, and which fold of a cross-validation a case belongs to."""
 
+import csv
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 
 from analysis.evaluation.errors import NoCases
@@ -18,6 +21,7 @@ class EvaluationSet(StrEnum):
     LOBES = "lobes"
     DICOM = "dicom"
     CTAC = "ctac"
+    SARS = "sars"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +29,19 @@ class CaseFile:
     """One case on disk: ``path`` is its file (medseg: the picture; dicom: the folder that is searched).
 
     ``source`` is the data set it comes from and ``fold`` the fold that kept it from training, by its place among the
-    cases of its folder; None where there are no folds.
+    cases of its folder; None where there are no folds. ``images`` are those of an archive that the case is made of.
     """
 
     name: str
     path: Path
     source: EvaluationSet
     fold: int | None
+    images: tuple[str, ...] = ()
 
+
+SARS_FOLDER, SARS_INDEX, SARS_IMAGES = "sars_cov_2_ct", "index.csv", "images.zip"
+SARS_BLOCK = 25
+"""Images in a block: few enough for some sixty blocks, more than the images of most patients."""
 
 _LAYOUTS: Mapping[EvaluationSet, str] = {
     EvaluationSet.COVID20: "covid20/*.zip",
@@ -41,6 +50,7 @@ _LAYOUTS: Mapping[EvaluationSet, str] = {
     EvaluationSet.LOBES: "lobes/*.npz",
     EvaluationSet.DICOM: "DICOM files anywhere below it",
     EvaluationSet.CTAC: "covid20/*.zip or lctsc/*.npz, which it is simulated from",
+    EvaluationSet.SARS: "sars_cov_2_ct/index.csv with images.zip beside it",
 }
 
 
@@ -119,6 +129,31 @@ def _find_dicom(data: Path) -> Iterator[CaseFile]:
         yield CaseFile(name=folder.name, path=folder, source=EvaluationSet.DICOM, fold=None)
 
 
+def _find_sars(data: Path) -> Iterator[CaseFile]:
+    """Blocks of consecutive files of one label: numbers run patient by patient, so that images of a block are kin."""
+    below = data / SARS_FOLDER
+    folder = below if below.is_dir() else data
+    if not (folder / SARS_INDEX).is_file() or not (folder / SARS_IMAGES).is_file():
+        return
+    with (folder / SARS_INDEX).open(newline="", encoding="utf-8") as stream:
+        rows = [(row["label"], row["file"]) for row in csv.DictReader(stream)]
+    for label, group in groupby(sorted(rows, key=_block_order), key=lambda row: row[0]):
+        files = [file for _, file in group]
+        for start in range(0, len(files), SARS_BLOCK):
+            images = tuple(files[start : start + SARS_BLOCK])
+            name = f"{label}_{_number(images[0])}_to_{_number(images[-1])}"
+            yield CaseFile(name=name, path=folder / SARS_IMAGES, source=EvaluationSet.SARS, fold=None, images=images)
+
+
+def _block_order(row: tuple[str, str]) -> tuple[str, int]:
+    return row[0], _number(row[1])
+
+
+def _number(file: str) -> int:
+    digits = re.findall(r"\d+", Path(file).stem)
+    return int(digits[-1]) if digits else 0
+
+
 _FINDERS: Mapping[EvaluationSet, Callable[[Path], Iterator[CaseFile]]] = {
     EvaluationSet.COVID20: _find_covid20,
     EvaluationSet.MEDSEG: _find_medseg,
@@ -126,4 +161,5 @@ _FINDERS: Mapping[EvaluationSet, Callable[[Path], Iterator[CaseFile]]] = {
     EvaluationSet.LOBES: _find_lobes,
     EvaluationSet.DICOM: _find_dicom,
     EvaluationSet.CTAC: _find_ctac,
+    EvaluationSet.SARS: _find_sars,
 }

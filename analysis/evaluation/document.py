@@ -12,9 +12,9 @@ from analysis.evaluation.ctac import CTAC_ASSUMPTION
 from analysis.evaluation.harness import Evaluation
 from analysis.evaluation.lobes import LOBES_ASSUMPTION
 from analysis.evaluation.models import Models
-from analysis.evaluation.reading import COVID20_ASSUMPTION, MEDSEG_ASSUMPTION
+from analysis.evaluation.reading import COVID20_ASSUMPTION, MEDSEG_ASSUMPTION, SARS_ASSUMPTION
 from analysis.evaluation.results import CaseResult
-from analysis.evaluation.slices import pooled_dice
+from analysis.evaluation.slices import OPACITY_OF_EACH, pooled_dice
 
 RESEARCH_USE = "Research use only. Not a medical device."
 
@@ -25,6 +25,7 @@ MAIN_FIGURES: Mapping[EvaluationSet, tuple[str, ...]] = {
     EvaluationSet.LOBES: ("lobe_dice", "RUL_dice", "RML_dice", "RLL_dice", "LUL_dice", "LLL_dice"),
     EvaluationSet.DICOM: ("burden_percent", "slice_auroc"),
     EvaluationSet.CTAC: ("lesion_dice", "lesion_dice_own_lung", "lung_dice", "lesion_in_lung_share"),
+    EvaluationSet.SARS: ("opacity_percent",),
 }
 """The figures that a set is judged by, the first one before all."""
 
@@ -37,8 +38,9 @@ _ASSUMPTIONS: Mapping[EvaluationSet, tuple[str, ...]] = {
     EvaluationSet.LOBES: (LOBES_ASSUMPTION,),
     EvaluationSet.DICOM: (),
     EvaluationSet.CTAC: (CTAC_ASSUMPTION, COVID20_ASSUMPTION),
+    EvaluationSet.SARS: (SARS_ASSUMPTION,),
 }
-_NO_MEAN = {"slices", "slices_with_infection", "slices_without_infection"}
+_NO_MEAN = {"images", "slices", "slices_with_infection", "slices_without_infection"}
 
 
 def document(evaluation: Evaluation, models: Models, *, alert_threshold_percent: float | None = None) -> dict[str, Any]:
@@ -98,6 +100,12 @@ def _statistics(evaluation: Evaluation, alert_threshold_percent: float | None) -
         ]
         if agreement := statistics.agreement([pair[0] for pair in pairs], [pair[1] for pair in pairs]):
             found[name] = agreement
+    if which is EvaluationSet.SARS:
+        covid, other = (
+            [result.figures[OPACITY_OF_EACH] for result in results if result.figures["covid"] is kind]
+            for kind in (True, False)
+        )
+        found["images_with_covid_against_others"] = statistics.discrimination_of_groups(covid, other)
     controls = evaluation.controls or (results if which is EvaluationSet.LCTSC else ())
     false_burdens = column(controls, "burden_percent")
     if false_burdens:

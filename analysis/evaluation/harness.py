@@ -11,10 +11,10 @@ from analysis.evaluation.ctac import simulate_ctac
 from analysis.evaluation.errors import NoCases
 from analysis.evaluation.lobes import score_lobes
 from analysis.evaluation.models import Models
-from analysis.evaluation.reading import read_covid20, read_lctsc, read_lobes, read_picture
+from analysis.evaluation.reading import read_covid20, read_lctsc, read_lobes, read_picture, read_pictures
 from analysis.evaluation.results import CaseResult, FailedCase, Progress
 from analysis.evaluation.series import score_folder
-from analysis.evaluation.slices import score_slice
+from analysis.evaluation.slices import score_block, score_slice
 from analysis.evaluation.volumes import score_control, score_patient
 from analysis.findings import Profile
 
@@ -106,6 +106,8 @@ class _Scorer:
             return [
                 score_slice(case.name, read_picture(case.path), self.models.of(case).lesions, picture=self.pictures)
             ]
+        if case.source is EvaluationSet.SARS:
+            return [score_block(case.name, read_pictures(case.path, case.images), self.models.of(case).lesions)]
         return [self._volume(case)]
 
     def _volume(self, case: CaseFile) -> CaseResult:

@@ -1,10 +1,14 @@
 """Labelled cases from disk as volumes on the patient's axes, with what is assumed where a file does not tell it."""
 
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from analysis.evaluation.errors import UnreadableCase
 from analysis.series.volume import MINIMUM_HU, NativeGrid, Volume
@@ -29,6 +33,13 @@ MEDSEG_ASSUMPTION = (
     "medseg has no Hounsfield units and no lung mask: grey values are scaled by soft tissue and aerated lung, the "
     "whole picture counts as lung, and the slice stands in for its own neighbours."
 )
+
+SARS_ASSUMPTION = (
+    "sars_cov_2_ct has no Hounsfield units and no lung mask: grey values are read as a window of 1500 HU about -600, "
+    "the whole picture counts as lung, and the slice stands in for its own neighbours. Files are numbered patient by "
+    "patient, without patients' names: the interval is over blocks of 25 consecutive files, drawn whole."
+)
+_WINDOW_HU, _LEVEL_HU = 1500.0, -600.0
 
 _DIMENSIONS = 3
 _IN_PLACE = NativeGrid(transposed=False, rows_flipped=False, columns_flipped=False)
@@ -110,6 +121,19 @@ def read_picture(path: Path) -> LabelledPicture:
         if scan.hu.shape != scan.label.shape:
             raise ValueError(f"a picture of shape {scan.hu.shape[1:]} with a truth of shape {scan.label.shape[1:]}")
         return LabelledPicture(hu=np.rint(scan.hu[0]).astype(np.int16), label=scan.label[0])
+
+
+def read_pictures(archive: Path, images: Sequence[str]) -> Iterator[npt.NDArray[np.int16]]:
+    """Pictures of an archive in HU (row, column); see ``SARS_ASSUMPTION``.
+
+    Raises:
+        UnreadableCase: the archive lacks one, or one is malformed.
+    """
+    with readable(archive.name, UnreadableCase), ZipFile(archive) as stored:
+        for name in images:
+            grey = np.asarray(Image.open(io.BytesIO(stored.read(name))).convert("L"), np.float32)
+            low = _LEVEL_HU - _WINDOW_HU / 2
+            yield np.rint(low + grey * np.float32(_WINDOW_HU / np.iinfo(np.uint8).max)).astype(np.int16)
 
 
 def read_lobes(path: Path) -> LabelledLobes:

@@ -14,8 +14,13 @@ from analysis.evaluation.plots import plots
 from analysis.evaluation.results import Picture
 
 _WORST = 12
-_LEGEND_OF = {EvaluationSet.MEDSEG: "slice", EvaluationSet.LOBES: "lobes", EvaluationSet.DICOM: "series"}
-_COUNTS = "_counts"
+_LEGEND_OF = {
+    EvaluationSet.MEDSEG: "slice",
+    EvaluationSet.LOBES: "lobes",
+    EvaluationSet.DICOM: "series",
+    EvaluationSet.SARS: "slice",
+}
+_LISTS = ("_counts", "_of_each")
 _SMALL = 0.0005  # would be shown as 0.000
 
 _PAGE = Template("""<!doctype html>
@@ -111,6 +116,8 @@ def _cards(document: Mapping[str, Any]) -> str:
         shown.append(("burden, Pearson R²", _number("r2", agreement["pearson_r2"])))
     if controls := found.get("false_positive_burden_percent"):
         shown.append(("mean false burden of controls", _number("burden_percent", controls["mean"])))
+    if images := found.get("images_with_covid_against_others"):
+        shown.append(("AUROC of the area of opacity, image by image", _number("auroc", images["auroc"])))
     if against := found.get("patients_against_controls"):
         shown.append(("AUROC, patients against controls", _number("auroc", against["auroc"])))
     shown.append(("cases", len(document["cases"])))
@@ -120,7 +127,7 @@ def _cards(document: Mapping[str, Any]) -> str:
 
 
 def _case_table(cases: Sequence[Mapping[str, Any]], means: Mapping[str, Any]) -> str:
-    keys = [key for key in dict.fromkeys(key for case in cases for key in case) if not key.endswith(_COUNTS)]
+    keys = [key for key in dict.fromkeys(key for case in cases for key in case) if not key.endswith(_LISTS)]
     keys = [key for key in keys if key != "case" and not any(isinstance(case.get(key), Mapping) for case in cases)]
     rows = [[case["case"], *(_number(key, case.get(key)) for key in keys)] for case in cases]
     rows.append(["mean", *(_number(key, means.get(key)) for key in keys)])

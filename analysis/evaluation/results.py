@@ -1,4 +1,4 @@
-"""What the evaluation of a case yields: values that every part shares."""
+"""What the evaluation of a case yields, in values that every part shares."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

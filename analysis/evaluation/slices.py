@@ -1,9 +1,10 @@
 """Scores a model on single slices with both classes labelled: medseg."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.evaluation.overlays import picture_slice
 from analysis.evaluation.reading import LabelledPicture
@@ -21,9 +22,7 @@ def score_slice(name: str, truth: LabelledPicture, model: LesionModel, *, pictur
 
     The counts (in both, found, true) are what :func:`pooled_dice` adds up.
     """
-    hu = truth.hu[None]
-    # The pictures were cropped to the lungs by those who made them; training shows them whole.
-    found = model.segment(hu, np.ones(hu.shape, bool), slice_spacing_mm=_SINGLE_SLICE_MM, margin_percent=0)[0]
+    found = _alone(model, truth.hu)
     pairs = {"lesion": overlap(found > 0, truth.label > 0)}
     pairs |= {key: overlap(found == label, truth.label == label) for key, label in _CLASSES.items()}
     figures: dict[str, Any] = {f"{key}_dice": pair.dice if pair.true else None for key, pair in pairs.items()}
@@ -37,6 +36,22 @@ def score_slice(name: str, truth: LabelledPicture, model: LesionModel, *, pictur
     return CaseResult(case=name, figures=figures, picture=shown)
 
 
+OPACITY_OF_EACH = "opacity_percent_of_each"
+"""Key of the area of opacity of each image of a block, in percent of the image."""
+
+
+def score_block(name: str, images: Iterable[npt.NDArray[np.int16]], model: LesionModel) -> CaseResult:
+    """The area of opacity in each image of a block, in percent of the image; one label, which the name begins with."""
+    areas = [100 * float((_alone(model, hu) > 0).mean()) for hu in images]
+    figures: dict[str, Any] = {
+        "covid": name.startswith("covid"),
+        "images": len(areas),
+        "opacity_percent": float(np.mean(areas)),
+        OPACITY_OF_EACH: areas,
+    }
+    return CaseResult(case=name, figures=figures)
+
+
 def pooled_dice(results: Sequence[CaseResult]) -> dict[str, float | None]:
     """Dice of each class over the pixels of all slices together."""
     pooled: dict[str, float | None] = {}
@@ -47,6 +62,12 @@ def pooled_dice(results: Sequence[CaseResult]) -> dict[str, float | None]:
             total += Overlap(both=both, found=found, true=true)
         pooled[f"{key}_dice"] = total.dice
     return pooled
+
+
+def _alone(model: LesionModel, hu: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
+    """Labels of a picture (row, column), which those who made it cropped to the lungs; training shows them whole."""
+    shape = (1, *hu.shape)
+    return model.segment(hu[None], np.ones(shape, bool), slice_spacing_mm=_SINGLE_SLICE_MM, margin_percent=0)[0]
 
 
 def _told(dice: float | None) -> str:

@@ -96,6 +96,34 @@ def discrimination(patients: Sequence[float], controls: Sequence[float]) -> dict
     return result | {"patients": len(patients), "controls": len(controls)}
 
 
+def discrimination_of_groups(
+    patients: Sequence[Sequence[float]], controls: Sequence[Sequence[float]]
+) -> dict[str, Any] | None:
+    """AUROC of a score of images that come in groups, within which they are kin; None where one side is empty.
+
+    The interval is the percentile bootstrap over whole groups of either side apart, seeded.
+    """
+    if not any(map(len, patients)) or not any(map(len, controls)):
+        return None
+    whole = [np.concatenate([np.asarray(group, np.float64) for group in side]) for side in (patients, controls)]
+    random = np.random.default_rng(_SEED)
+    drawn: list[float] = []
+    for _ in range(_RESAMPLES):
+        one, other = (
+            np.concatenate([np.asarray(side[at], np.float64) for at in random.integers(0, len(side), len(side))])
+            for side in (patients, controls)
+        )
+        drawn.append(float(_auroc_of_resamples(one, other)))
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return {
+        "auroc": auroc(whole[0], whole[1]),
+        "auroc_ci95": [float(low), float(high)] if min(len(patients), len(controls)) >= _LEAST_CASES else None,
+        "images_with": len(whole[0]),
+        "images_without": len(whole[1]),
+        "groups": len(patients) + len(controls),
+    }
+
+
 def auroc(
     positive: Sequence[float] | npt.NDArray[np.float64], negative: Sequence[float] | npt.NDArray[np.float64]
 ) -> float:

@@ -43,6 +43,7 @@ class _Set(StrEnum):
     LOBES = "lobes"
     DICOM = "dicom"
     CTAC = "ctac"
+    SARS = "sars"
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +71,8 @@ def evaluate(
             "--set",
             help="Layout and measure. covid20: volumes with lesions. medseg: single slices with both classes. "
             "lctsc: controls. lobes: label maps. dicom: any series, with NAME.labels.json beside folder NAME where "
-            "there is one. ctac: simulated from covid20 and lctsc.",
+            "there is one. ctac: simulated from covid20 and lctsc. sars: single slices of which each is labelled as a "
+            "whole.",
         ),
     ],
     model: Annotated[
@@ -272,6 +274,12 @@ def _told_statistics(document: dict[str, Any]) -> list[str]:
                 f"burden{of}: Pearson R² {number(agreement['pearson_r2'], 3)}, mean absolute error "
                 f"{number(agreement['mean_absolute_error'], 2)} percentage points"
             )
+    if images := found.get("images_with_covid_against_others"):
+        low, high = images["auroc_ci95"] or (None, None)
+        lines.append(
+            f"images with COVID against others by area of opacity: AUROC {number(images['auroc'], 3)} "
+            f"({number(low, 3)} to {number(high, 3)} over blocks)"
+        )
     if against := found.get("patients_against_controls"):
         low, high = against["auroc_ci95"] or (None, None)
         lines.append(

@@ -130,6 +130,25 @@ def write_medseg(folder: Path, name: str, *, high_opacity: bool = True) -> Path:
     return path
 
 
+def write_sars(folder: Path, *, covid: int, others: int) -> Path:
+    """Single slices with a label each: those with COVID hold ground glass, each a little more; every tenth has none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["file,label"]
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for label, count in (("covid", covid), ("noncovid", others)):
+            for number in range(1, count + 1):
+                grey = np.full((64, 64), 236, np.uint8)
+                grey[8:56, 8:56] = 85
+                if label == "covid" and number % 10:
+                    grey[20 : 20 + number % 10, 20:40] = 145
+                stored = io.BytesIO()
+                Image.fromarray(grey).save(stored, "JPEG", quality=100)
+                archive.writestr(f"{label}/{label}_{number}.jpg", stored.getvalue())
+                rows.append(f"{label}/{label}_{number}.jpg,{label}")
+    (folder / "index.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
 def lobe_boxes() -> npt.NDArray[np.uint8]:
     """Lobe labels 4 to 8 (slice, row, column) as boxes: upper above lower, the middle lobe in front."""
     lobes = np.zeros((20, 24, 40), np.uint8)

@@ -18,6 +18,7 @@ from labelled_sets import (
     write_lctsc,
     write_lobes,
     write_medseg,
+    write_sars,
 )
 from model_sets import models_with
 from typer.testing import CliRunner
@@ -136,6 +137,23 @@ def test_medseg_lctsc_and_lobes(data, monkeypatch):
     lobes = evaluate("--data", data, "--set", "lobes").document
     assert lobes["mean"]["lobe_dice"] == 1
     assert {f"{lobe}_dice" for lobe in ("RUL", "RML", "RLL", "LUL", "LLL")} <= set(lobes["cases"][0])
+
+
+def test_single_slices_with_a_label_each_are_told_apart_by_their_area_of_opacity(data):
+    """Blocks of 25 consecutive files; images with COVID of which a tenth shows nothing: AUROC 0.95, over blocks."""
+    write_sars(data / "sars_cov_2_ct", covid=60, others=55)
+    done = evaluate("--data", data, "--set", "sars")
+    assert done.code == 0, done.said
+    names = [case["case"] for case in done.document["cases"]]
+    ends = ("1_to_25", "26_to_50", "51_to_60"), ("1_to_25", "26_to_50", "51_to_55")
+    assert names == [f"{label}_{end}" for label, own in zip(("covid", "noncovid"), ends, strict=True) for end in own]
+    found = done.document["statistics"]["images_with_covid_against_others"]
+    assert found["auroc"] == pytest.approx(0.95)
+    assert (found["images_with"], found["images_without"], found["groups"]) == (60, 55, 6)
+    low, high = found["auroc_ci95"]
+    assert low <= 0.95 <= high
+    assert "AUROC 0.950" in done.shown
+    assert evaluate("--data", data / "sars_cov_2_ct", "--set", "sars").document["cases"] == done.document["cases"]
 
 
 def test_ctac_is_simulated_the_same_way_twice(data):
