@@ -60,7 +60,7 @@ def _trap(last: int) -> None:
     event.listen(Engine, "checkin", after)
 
 
-def _analyse(settings: Settings, series: Series) -> AnalysedSeries:
+def stand_in_analysis(settings: Settings, series: Series) -> AnalysedSeries:
     volume = assemble(series)
     labels = np.zeros(volume.hu.shape, np.uint8)
     labels[:, 20:44, 10:30], labels[:, 20:44, 34:54] = 1, 2
@@ -98,7 +98,7 @@ def _analyse(settings: Settings, series: Series) -> AnalysedSeries:
 def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
     def analyse(series: Series, progress: Callable[[str], None]) -> AnalysedSeries:
         progress("model")
-        return _analyse(settings, series)
+        return stand_in_analysis(settings, series)
 
     Worker(settings=settings, store=store, analyse=analyse).run(stop)
 

@@ -27,6 +27,11 @@ def associate_request(called: str = "LUNGSENTRY", calling: str = "SCANNER", synt
     return struct.pack(">BBI", 1, 0, len(body)) + body
 
 
+def release_request() -> bytes:
+    """An A-RELEASE-RQ (PS3.8 section 9.3.6)."""
+    return struct.pack(">BBI4x", RELEASE_RQ, 0, 4)
+
+
 def data_pdu(fragment: bytes, control: int, context_id: int = 1) -> bytes:
     value = struct.pack(">IBB", len(fragment) + 2, context_id, control) + fragment
     return struct.pack(">BBI", DATA, 0, len(value)) + value
@@ -63,10 +68,10 @@ def fragments(encoded: bytes, size: int = MAX_PDU - 6) -> Iterator[bytes]:
 
 
 class RawPeer:
-    """A socket that says what it is told to."""
+    """A socket that says what it is told to, and calls from an address of this machine."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+    def __init__(self, port: int, *, address: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), 10, source_address=(address, 0))
         self.socket.settimeout(10)
 
     def read_pdu(self) -> tuple[int, bytes] | None:

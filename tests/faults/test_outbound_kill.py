@@ -16,8 +16,8 @@ from pathlib import Path
 
 import node_harness as harness
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pynetdicom import evt
+from storage_scp import storage_scp
 
 from alerts import AlertState, DeliveryState
 from db import JobState, RequeueFilter, Store
@@ -49,18 +49,6 @@ class _Pacs:
 
 
 @contextmanager
-def _scp(ae_title: str, reply: object) -> Iterator[DicomDestination]:
-    entity = AE(ae_title=ae_title)
-    entity.add_supported_context(Comprehensive3DSRStorage, ExplicitVRLittleEndian)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, reply)])
-    assert server is not None
-    try:
-        yield DicomDestination(ae_title=ae_title, host="127.0.0.1", port=server.socket.getsockname()[1])
-    finally:
-        server.shutdown()
-
-
-@contextmanager
 def _silent() -> Iterator[DicomDestination]:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         yield DicomDestination(ae_title="SILENT", host="127.0.0.1", port=listener.getsockname()[1])
@@ -84,7 +72,11 @@ def test_kills_between_analysis_and_receipt_lose_and_double_nothing(tmp_path: Pa
     and one alert; who takes everything has every report in force, under each UID one content and no more.
     """
     chance, pacs = random.Random(7), _Pacs()
-    with _scp("UP", pacs.store) as up, _scp("REFUSES", lambda _event: 0xA900) as refuses, _silent() as silent:
+    with (
+        storage_scp("UP", pacs.store) as up,
+        storage_scp("REFUSES", lambda _event: 0xA900) as refuses,
+        _silent() as silent,
+    ):
         settings = harness.quick_settings(tmp_path / "node", max_attempts=1000, lease_s=1).model_copy(
             update={
                 "destinations": (up, silent, refuses),
