@@ -44,7 +44,7 @@ format: $(READY)
 bench: $(READY)  ## figures, printed with the machine's name
 	$(BIN)/python -m tests.benchmarks
 
-fuzz: $(READY)  ## hostile PDUs, commands and data sets, many more than the tests send
+fuzz: $(READY)  ## hostile PDUs, commands, data sets and numbers, many more than the tests send
 	LUNGSENTRY_FUZZ=$${LUNGSENTRY_FUZZ:-2000} $(BIN)/python -m pytest tests/fuzz --timeout=0
 
 lock: $(READY)  ## requirements.lock: the default install in the versions that are tested, with hashes

@@ -12,45 +12,11 @@ import pytest
 from ct_files import ct_slice, ct_slices, enhanced, item, set_pixels, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import RawDataElement
-from pydicom.tag import Tag
+from odd_values import NUMERIC, ODD, put
 
 from analysis.errors import AnalysisError
 from analysis.series import Outcome, Rule, Screening, assemble, read_series, screen_headers, screen_volume
 from analysis.series import memory as memory_rules
-
-NUMERIC = (
-    *("SeriesNumber", "InstanceNumber", "AcquisitionNumber", "Rows", "Columns", "NumberOfFrames", "BitsAllocated"),
-    *("BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "PixelSpacing", "ImageOrientationPatient"),
-    *("ImagePositionPatient", "SliceThickness", "GantryDetectorTilt", "RescaleSlope", "RescaleIntercept", "KVP"),
-    *("ReconstructionDiameter", "Exposure", "LossyImageCompressionRatio", "TemporalPositionIdentifier"),
-    *("NominalPercentageOfCardiacPhase", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "StudyDate"),
-)
-"""Every numeric attribute that screening and the volume read, and the dates and times."""
-
-ODD = st.one_of(
-    st.floats().map(repr),
-    st.integers(-(2**70), 2**70).map(str),
-    st.sampled_from(
-        ["", " ", "nan", "inf", "-inf", "1e308", "-1.7e308", "1e200", "0", "-0", "1e-320", "x", "1\\2", "\0"]
-    ),
-    st.text("0123456789.eE+-\\ ", max_size=12),
-)
-
-
-def _put(dataset: pydicom.Dataset, keyword: str, text: str, times: int) -> None:
-    """Bytes as a scanner may have written them, whatever the attribute is meant to hold."""
-    tag = Tag(tag_for_keyword(keyword))
-    binary = keyword in {"Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"}
-    vr = "US" if binary or keyword in {"SamplesPerPixel", "PixelPaddingValue", "PixelPaddingRangeLimit"} else "DS"
-    if vr == "US":
-        value = struct.pack("<H", zlib.crc32(text.encode()) & 0xFFFF)
-    else:
-        value = "\\".join([text] * times).encode("latin-1", "replace")[:60_000]
-        value += b" " * (len(value) % 2)
-    dataset[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True, True)
 
 
 def _through(folder: Path) -> Screening | None:
@@ -84,7 +50,7 @@ def test_any_number_in_any_attribute_is_excluded_or_analysed(tmp_path_factory, s
     for index, dataset in enumerate(slices):
         if where == "all" or (where == "half" and index % 2) or (where == "one" and index == 5):
             for keyword, text in spoilt:
-                _put(dataset, keyword, text, times)
+                put(dataset, keyword, text, times)
     _through(write(slices, tmp_path_factory.mktemp("odd")))
 
 
@@ -94,7 +60,7 @@ def test_any_number_in_any_attribute_is_excluded_or_analysed(tmp_path_factory, s
 def test_a_position_that_no_table_reaches_is_named(tmp_path, position):
     """It counts as absent, and the reason says which attribute it is."""
     slices = ct_slices(20)
-    _put(slices[3], "ImagePositionPatient", "\\".join(map(str, position)), 1)
+    put(slices[3], "ImagePositionPatient", "\\".join(map(str, position)), 1)
     screening = _through(write(slices, tmp_path))
     assert screening is not None
     assert "Image Position (Patient) absent or senseless in 1" in (screening.reason or "")
