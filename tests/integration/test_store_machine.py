@@ -1,66 +1,87 @@
-"""Whatever happens in whatever order, no alert in force vanishes without a successor: a machine on a real store."""
+"""Whatever happens in whatever order, nothing in force ends without a successor, and each report goes once."""
 
 import os
+import random
 import shutil
 import tempfile
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+import pytest
 from store_bench import ELIGIBLE, NO_LUNG, STUDY, Bench, Clock, instance, new_database
 
-from alerts import AlertState
+from alerts import AlertState, DeliveryState
 from db import Job, JobState, Rejected, RequeueFilter, SeriesState, StaleState, Store
 
 SERIES = tuple(f"{STUDY}.{number}" for number in (1, 2))
 INSTANCES = (1, 2)
-series_uids, numbers, contents = st.sampled_from(SERIES), st.sampled_from(INSTANCES), st.sampled_from("ab")
+LACKING = "1 missing by their positions"
+FATES = (None, "new", "new", "new", "same", "same", "fail", "lapse", "cancel", "no lung")
+"""What becomes of the next job: it waits on, a new result, the same as once before, a death, an exclusion."""
+STEPS = 40
+WALKS = int(os.environ.get("LUNGSENTRY_MACHINE_RUNS", "20"))
 
 
-class Node(RuleBasedStateMachine):
-    """Two reconstructions of one acquisition, the second the better; what is flagged is told beside the store."""
+class Node:
+    """Two reconstructions of one acquisition, the second the better, and a PACS.
+
+    What has to be in force is told beside the store, from what was done and never from what came of it: ``in_force`` is
+    the report of each series with a result, all of which alert, ``marked`` the series that another was chosen for, and
+    ``confirmed`` what the PACS has.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.clock = Clock()
         self.store = Store.open(new_database("sqlite", self.folder), clock=self.clock)
         self.bench = Bench(store=self.store, url="", clock=self.clock)
-        self.flagged: set[str] = set()
-        self.whole: dict[str, bool] = {}
+        self.in_force: dict[str, str] = {}
+        self.marked: dict[str, str] = {}
+        self.lacking: dict[str, str | None] = {}
+        self.confirmed: Counter[str] = Counter()
 
     def teardown(self) -> None:
         """Leave nothing behind."""
         self.store.close()
         shutil.rmtree(self.folder)
 
-    @rule(uid=series_uids, number=numbers, content=contents)
-    def arrive(self, uid: str, number: int, content: str) -> None:
-        """An instance comes: new, again, or with other bytes."""
-        self.store.intake.record_instance(
-            instance(number, series=uid, content=content, received_at=self.clock.advance(1))
-        )
+    def come_in_part(self, uid: str, number: int, content: str, ends: bool) -> None:
+        """One instance comes; it may be all that is waited for."""
+        self.arrive(uid, number, content)
+        if ends:
+            self.complete(uid, None)
+            self.screen()
 
-    @rule(uid=series_uids, content=contents, lacking=st.sampled_from([None, None, "1 missing by their positions"]))
-    def come_whole(self, uid: str, content: str, lacking: str | None) -> None:
-        """All that there is of it comes, is taken as complete, or as it is, and is screened."""
+    def come_whole(self, uid: str, content: str, lacking: str | None, fate: str | None = None) -> None:
+        """All that there is of it comes, is taken as complete, or as it is, is screened, and perhaps worked on."""
         for number in INSTANCES:
             self.arrive(uid, number, content)
         self.complete(uid, lacking)
         self.screen()
+        self.work(fate)
 
-    @rule(uid=series_uids, lacking=st.sampled_from([None, "1 missing by their positions"]))
+    def arrive(self, uid: str, number: int, content: str) -> None:
+        """An instance comes: new, again, or with other bytes. A new revision is judged anew, whatever was chosen."""
+        before = self.store.series.get(uid)
+        recorded = self.store.intake.record_instance(
+            instance(number, series=uid, content=content, received_at=self.clock.advance(1))
+        )
+        if before is not None and recorded.revision > before.revision:
+            self.marked.pop(uid, None)
+
     def complete(self, uid: str, lacking: str | None) -> None:
         """It is taken as complete, or as it is."""
         record = self.store.series.get(uid)
         if record is not None and record.state is SeriesState.RECEIVING:
             self.store.intake.mark_complete(uid, record.revision, "quiet", lacking)
-            self.whole[uid] = lacking is None and record.instances_removed_at is None
+            self.lacking[uid] = lacking
 
-    @precondition(lambda self: bool(self.store.intake.complete_series()))
-    @rule()
+    def look_again(self, fate: str | None) -> None:
+        """What was reconsidered is screened."""
+        self.screen()
+        self.work(fate)
+
     def screen(self) -> None:
         """Triage: what lacks files is excluded, the better of what is left is chosen."""
         records = {one.series_instance_uid: one for one in self.store.series.list()}
@@ -78,31 +99,34 @@ class Node(RuleBasedStateMachine):
             Rejected(series_instance_uid=one.series_instance_uid, revision=one.revision, screening=NO_LUNG)
             for one in group[:-1]
         ]
+        self.marked |= {one.series_instance_uid: best.series_instance_uid for one in rejected}
         if best.state is SeriesState.COMPLETE:
             self.store.jobs.enqueue(best.series_instance_uid, best.revision, ELIGIBLE, 1, rejected=rejected)
-        else:
-            for one in rejected:
-                self.store.intake.reject(one, best.series_instance_uid)
+            self.marked.pop(best.series_instance_uid, None)
+            return
+        for one in rejected:
+            self.store.intake.reject(one, best.series_instance_uid)
             if best.state is SeriesState.ANALYSED:
-                self.flagged -= {one.series_instance_uid for one in rejected}
+                self.in_force.pop(one.series_instance_uid, None)
 
-    @rule(uid=series_uids)
     def exclude(self, uid: str) -> None:
         """A rule on headers excludes it; only a whole revision ends what stands."""
         record = self.store.series.get(uid)
         if record is not None and record.state is SeriesState.COMPLETE:
-            reason = self.store.intake.exclude(uid, record.revision, NO_LUNG)
-            if "stands" not in reason:
-                self._may_end(uid)
+            whole = self._is_whole(uid)
+            self.store.intake.exclude(uid, record.revision, NO_LUNG)
+            if whole:
+                self.in_force.pop(uid, None)
 
-    def succeed(self) -> None:
-        """A worker records a result that alerts: those that were rejected for it give way."""
+    def succeed(self, content: str) -> None:
+        """A worker records a result that alerts, and those that were rejected for it give way."""
         job = self._claimed()
-        before = {one.series_instance_uid for one in self.store.alerts.list(states=[AlertState.OPEN])}
-        self.bench.record(job, destinations="")
-        after = {one.series_instance_uid for one in self.store.alerts.list(states=[AlertState.OPEN])}
-        assert job.series_instance_uid in after, "the successor is there"
-        self.flagged = (self.flagged - (before - after)) | {job.series_instance_uid}
+        report = f"{job.series_instance_uid}.9{job.id if content == 'new' else ''}"
+        self.bench.record(job, destinations="P", content=report)
+        for uid, chosen in self.marked.items():
+            if chosen == job.series_instance_uid:
+                self.in_force.pop(uid, None)
+        self.in_force[job.series_instance_uid] = report
 
     def die(self, how: str) -> None:
         """The job dies in one way or another."""
@@ -116,32 +140,42 @@ class Node(RuleBasedStateMachine):
             self.store.jobs.cancel(job.id, "admin")
 
     def find_no_lung(self) -> None:
-        """The worker excludes it by its pixels."""
+        """The worker excludes it by its pixels; only a whole revision ends what stands."""
         job = self._claimed()
+        whole = self._is_whole(job.series_instance_uid)
         self.store.results.record_exclusion(job, "w", NO_LUNG, {})
-        after = self.store.series.get(job.series_instance_uid)
-        assert after is not None
-        if "stands" not in str(after.reason):
-            self._may_end(job.series_instance_uid)
+        if whole:
+            self.in_force.pop(job.series_instance_uid, None)
 
-    @precondition(lambda self: self._waiting())
-    @rule(fate=st.sampled_from(["succeed", "succeed", "succeed", "fail", "lapse", "cancel", "no lung"]))
-    def work(self, fate: str) -> None:
-        """A worker brings the next job to one end or another."""
-        if fate == "succeed":
-            self.succeed()
+    def work(self, fate: str | None) -> None:
+        """A worker brings the next job to one end or another; what it finds is new, or the same as once before."""
+        if fate is None or not self._waiting():
+            return
+        if fate in {"new", "same"}:
+            self.succeed(fate)
         elif fate == "no lung":
             self.find_no_lung()
         else:
             self.die(fate)
 
-    @rule(uid=series_uids)
-    def requeue(self, uid: str) -> None:
+    def deliver(self, ends: list[str]) -> None:
+        """The PACS is sent what is due, one after the other: it confirms, is busy, or the sender falls silent."""
+        for end in ends:
+            delivery = self.store.deliveries.claim("P", self.clock.advance(600), 60)
+            if delivery is None:
+                return
+            if end == "confirmed":
+                self.store.deliveries.sent(delivery, "0x0000")
+                self.confirmed[str(delivery.artefact.sop_instance_uid)] += 1
+            elif end == "busy":
+                self.store.deliveries.failed(delivery, "busy", transient=True, retry_delay_s=1)
+
+    def requeue(self, uid: str, fate: str | None = None) -> None:
         """An administrator has it run again."""
         candidates = self.store.requeue.select(RequeueFilter(series=uid))
         self.store.requeue.apply([one for one in candidates if one.refusal is None], "admin")
+        self.work(fate)
 
-    @rule(uid=series_uids)
     def remove(self, uid: str) -> None:
         """Retention takes the files of what has ended."""
         self.clock.advance(86_400)
@@ -152,17 +186,26 @@ class Node(RuleBasedStateMachine):
         except StaleState:
             return
 
-    @invariant()
-    def what_is_flagged_stands(self) -> None:
-        """Every alert that nothing has taken the place of is open, on a result that is in force."""
+    def what_is_in_force_stands(self) -> None:
+        """Every result that nothing has taken the place of is in force, with its open alert; no other is."""
         alerts = {one.series_instance_uid: one for one in self.store.alerts.list(states=[AlertState.OPEN])}
-        assert set(alerts) == self.flagged
-        for uid, alert in alerts.items():
+        assert set(alerts) == set(self.in_force)
+        for uid in SERIES:
             result = self.store.results.latest(uid)
-            assert result is not None
-            assert result.id == alert.result_id
+            assert (result and result.report.sop_instance_uid) == self.in_force.get(uid)
+            assert result is None or result.id == alerts[uid].result_id
 
-    @invariant()
+    def each_report_goes_once(self) -> None:
+        """A report in force is confirmed or on its way, one that is not is not begun; nothing is confirmed twice."""
+        assert set(self.confirmed.values()) <= {1}
+        states: dict[str, set[DeliveryState]] = {}
+        for one in self.store.deliveries.list():
+            states.setdefault(str(one.artefact.sop_instance_uid), set()).add(one.state)
+        for report, of_it in states.items():
+            assert DeliveryState.PENDING not in of_it or report in self.in_force.values()
+        for report in self.in_force.values():
+            assert states[report] - {DeliveryState.CANCELLED}
+
     def counts_are_of_what_is_on_disk(self) -> None:
         """The count of a series is that of its files; without some it says so."""
         for one in self.store.series.list():
@@ -176,34 +219,65 @@ class Node(RuleBasedStateMachine):
     def _claimed(self) -> Job:
         return self.bench.claim()
 
-    def _may_end(self, uid: str) -> None:
-        assert self.whole[uid] or uid not in self.flagged, "what lacks instances ends nothing"
-        self.flagged.discard(uid)
+    def _is_whole(self, uid: str) -> bool:
+        record = self.store.series.get(uid)
+        return record is not None and record.instances_removed_at is None and self.lacking.get(uid) is None
 
 
-TestNode = Node.TestCase
-TestNode.settings = settings(
-    max_examples=int(os.environ.get("LUNGSENTRY_MACHINE_RUNS", "20")),
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def _step(chance: random.Random) -> tuple[str, list[object]]:
+    """What happens next, and with what."""
+    uid, number, content = chance.choice(SERIES), chance.choice(INSTANCES), chance.choice("ab")
+    fate, lacking = chance.choice(FATES), chance.choice((None, None, None, LACKING))
+    ends = chance.choices(("confirmed", "busy", "silent"), (2, 1, 1), k=3)
+    return chance.choice(
+        [
+            ("come_whole", [uid, content, lacking, fate]),
+            ("come_whole", [uid, content, lacking, fate]),
+            ("come_in_part", [uid, number, content, chance.random() < 0.5]),
+            ("look_again", [fate]),
+            ("work", [fate]),
+            ("requeue", [uid, fate]),
+            ("deliver", [ends]),
+            ("exclude", [uid]),
+            ("remove", [uid]),
+        ]
+    )
+
+
+@pytest.mark.parametrize("walk", range(WALKS))
+def test_whatever_happens_what_is_in_force_stands(walk: int) -> None:
+    """Steps by chance, the same in every run of the walk; after each, all that has to hold does."""
+    node, chance = Node(), random.Random(walk)
+    steps: list[str] = []
+    try:
+        for _ in range(STEPS):
+            name, given = _step(chance)
+            steps.append(f"{name}{tuple(given)}")
+            getattr(node, name)(*given)
+            node.what_is_in_force_stands()
+            node.each_report_goes_once()
+            node.counts_are_of_what_is_on_disk()
+    except AssertionError as error:
+        error.add_note("after " + "\n      ".join(steps))
+        raise
+    finally:
+        node.teardown()
 
 
 def test_better_reconstruction_whose_job_dies_ends_nothing() -> None:
     """The way that matters most, walked without chance: the older one stands until the better one has its result."""
     node, (older, better) = Node(), SERIES
     try:
-        for fate in ("succeed", "fail"):
-            node.come_whole(older if fate == "succeed" else better, "a", None)
-            node.what_is_flagged_stands()
+        for fate in ("new", "fail"):
+            node.come_whole(older if fate == "new" else better, "a", None)
+            node.what_is_in_force_stands()
             node.work(fate)
-            node.what_is_flagged_stands()
-        assert node.flagged == {older}
+            node.what_is_in_force_stands()
+        assert set(node.in_force) == {older}
         node.requeue(better)
-        node.what_is_flagged_stands()
-        node.work("succeed")
-        node.what_is_flagged_stands()
-        assert node.flagged == {better}
+        node.what_is_in_force_stands()
+        node.work("new")
+        node.what_is_in_force_stands()
+        assert set(node.in_force) == {better}
     finally:
         node.teardown()
