@@ -40,6 +40,16 @@ class SelfCheck:
         """Whether what it calls opacity is of the order of what there is; else it computes, and sees nothing."""
         return self.true_opacity_percent / _FACTOR <= self.opacity_percent <= self.true_opacity_percent * _FACTOR
 
+    @property
+    def doubt(self) -> str | None:
+        """What the phantom speaks against; a model that was made for something else may fail it and be good."""
+        if self.sees_opacity:
+            return None
+        return (
+            f"calls {self.opacity_percent:.1f} % of a phantom's lung opacity, of which "
+            f"{self.true_opacity_percent:.1f} % is"
+        )
+
 
 def self_check(directory: Path, *, device: str = "cpu") -> SelfCheck:
     """Read the weights against their hash, load them strictly, and segment a phantom twice.

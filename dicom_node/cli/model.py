@@ -18,7 +18,7 @@ from dicom_node.cli.output import print_json, print_note, say
 
 if TYPE_CHECKING:
     from analysis.findings import Profile
-    from analysis.model.registry import Registry
+    from analysis.model.registry import InstalledModel, Registry
     from db import ModelAssignment, StoredEvent, StoredShadowResult
 
 app = typer.Typer(
@@ -135,6 +135,7 @@ def install(
         if not model.shipped:
             store.models.record_installed(manifest.name, manifest.version, manifest.sha256, who or this_user())
     say(f"{model.reference} is installed, SHA-256 {manifest.sha256}")
+    _judge_phantom(model)
     say(f"`lungsentry models shadow {model.reference}` tries it beside the active one, `activate` puts it in use.")
 
 
@@ -157,11 +158,10 @@ def activate(ctx: typer.Context, model: _Model, *, profile: _For = _Profiles.BOT
     The choice is held in the database, so that all machines of the node follow it at once and an event says who made
     it. `shipped` returns to the model that comes with the software, whatever its version.
     """
-    from analysis.model.self_check import self_check
     from db import ModelRole
 
     found = _registry(ctx).find(model)
-    self_check(found.directory)
+    _judge_phantom(found)
     manifest, decided = found.manifest, who or this_user()
     with Invocation.of(ctx).store() as store:
         for one in _profiles(profile):
@@ -199,7 +199,6 @@ def shadow(
 
     What it finds is kept beside the result (`series show`, `model show`) and logged. A job takes about twice as long.
     """
-    from analysis.model.self_check import self_check
     from db import ModelRole
 
     decided = who or this_user()
@@ -210,7 +209,7 @@ def shadow(
                 say(f"{'no model runs' if ended else 'no model ran'} in shadow for {one.value}")
         return
     found = _registry(ctx).find(model)
-    self_check(found.directory)
+    _judge_phantom(found)
     manifest = found.manifest
     with Invocation.of(ctx).store() as store:
         active = {one.profile: one.reference for one in store.models.assignments() if one.role is ModelRole.ACTIVE}
@@ -223,6 +222,18 @@ def shadow(
                 one, ModelRole.SHADOW, name=manifest.name, version=manifest.version, sha256=manifest.sha256, who=decided
             )
             say(f"{found.reference} runs in shadow for {one.value}. {RESEARCH_USE}")
+
+
+def _judge_phantom(model: InstalledModel) -> None:
+    """Verify the model, and say where it does not see a phantom's opacity; whether it is good its evaluation tells.
+
+    Raises:
+        UntrustedWeights: it is not what its manifest names.
+    """
+    from analysis.model.self_check import self_check
+
+    if doubt := self_check(model.directory).doubt:
+        print_note(f"{model.reference} {doubt}: see that its evaluation explains it before its results count")
 
 
 def _registry(ctx: typer.Context) -> Registry:
@@ -267,10 +278,7 @@ def _checked(registry: Registry, wanted: str) -> dict[str, object]:
     return {
         "model": wanted,
         "ok": check.sees_opacity,
-        "why": None
-        if check.sees_opacity
-        else f"calls {check.opacity_percent:.1f} % of a phantom's lung opacity, of which "
-        f"{check.true_opacity_percent:.1f} % is",
+        "why": check.doubt,
         "sha256": check.manifest.sha256,
         "phantom_opacity_percent": check.opacity_percent,
         "phantom_true_opacity_percent": check.true_opacity_percent,

@@ -127,6 +127,13 @@ def test_verify_says_ok_or_why_not(node: FilledNode, given: Path) -> None:
     assert "no such model" in node.run("model", "verify", "9.9.9", code=1).stderr
 
 
+def test_a_model_that_sees_no_opacity_is_told_before_it_is_used(node: FilledNode, given: Path) -> None:
+    """Installed, activated, put in shadow: each says that the phantom speaks against it; not so the shipped one."""
+    for words in (["install", str(given)], ["shadow", STUB], ["activate", STUB]):
+        assert "of a phantom's lung opacity" in " ".join(node.run("models", *words).stderr.split()), words
+    assert "phantom" not in node.run("models", "activate", "shipped").stderr
+
+
 def test_a_broken_model_is_not_activated(node: FilledNode, given: Path) -> None:
     """Activation verifies first: nothing changes."""
     node.run("model", "install", str(given))
