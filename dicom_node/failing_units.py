@@ -12,10 +12,12 @@ from db import StoreError
 from dicom_node.backoff import retry_delay_s
 from dicom_node.logs import cause_of
 
-__all__ = ["FailingUnits"]
+__all__ = ["CLOCK", "FailingUnits"]
 
 _LOG = structlog.stdlib.get_logger()
 
+CLOCK = "clock"
+"""What is written down under this name is of no sweep: the wall clock was stepped."""
 LONGEST_DELAY_S = 60.0
 """What failed is looked at again within this, so that what has been mended need not be told to the node."""
 

@@ -12,7 +12,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from dicom_node.backoff import is_transient
 from dicom_node.clock_step import StepWatch
-from dicom_node.failing_units import FailingUnits
+from dicom_node.failing_units import CLOCK, FailingUnits
 from dicom_node.lanes import Lanes
 from dicom_node.logs import cause_of
 from dicom_node.sweep import Sweep, Unit
@@ -94,6 +94,7 @@ class Sweeps:
     def _look_now(self, scheduler: BackgroundScheduler, step_s: float) -> None:
         """The times of the next looks are those of a clock that holds no more."""
         _LOG.warning("clock.stepped", by_s=round(step_s, 1))
+        self._failing.failed(CLOCK, CLOCK, f"the clock was set by {step_s:+.0f} s", base_s=0)
         for sweep in self._sweeps:
             scheduler.modify_job(sweep.name, next_run_time=datetime.now(UTC))
 

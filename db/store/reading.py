@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from alerts.alert import AlertState
 from alerts.delivery import DeliveryState
-from analysis.series.verdicts import Screening
+from analysis.series.verdicts import Rule, Screening
 from db.commitment import CommitmentState
 from db.errors import StaleState
 from db.job import JobState
@@ -23,6 +23,9 @@ from db.store.room import Room
 from db.values import SeriesRecord, Status, StoredEvent, StudyRecord
 
 __all__ = ["SeriesReading", "Studies", "read_status"]
+
+_UNJUDGED = (Rule.READABLE, Rule.SCREENING)
+"""What excludes a series that no rule could be applied to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,17 @@ class SeriesReading(Room):
         with self.database.read() as session:
             row = session.get(SeriesRow, series_instance_uid)
             return None if row is None else series_of(row)
+
+    def set_aside(self, since: datetime) -> int:
+        """How many of the series that came since then are excluded because they could not be read or screened."""
+        unjudged = [SeriesRow.reason.startswith(f"{rule}: ", autoescape=True) for rule in _UNJUDGED]
+        came = (
+            select(func.count())
+            .select_from(SeriesRow)
+            .where(SeriesRow.state == SeriesState.EXCLUDED, SeriesRow.last_received_at >= since, or_(*unjudged))
+        )
+        with self.database.read() as session:
+            return session.scalar(came) or 0
 
     def find(self, part: str, limit: int) -> tuple[str, ...]:
         """The UIDs of series that begin or end with this text, in order, at most so many; if one is it, that one."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from db import SchemaOutOfDate, StoreError
 from dicom_node.cli.invocation import is_sqlite, open_store, sqlite_file
+from dicom_node.failing_units import CLOCK
 from dicom_node.storage.disk_space import Room, room_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _SILENT = timedelta(seconds=60)
 _STUCK_FAILURES, _STUCK = 3, timedelta(minutes=10)
 """What failed so often for so long does not mend itself."""
 _CLOCK_TOLERANCE = timedelta(minutes=5)
+_SET_ASIDE_SHOWN = timedelta(days=1)
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not listened on
 _SYNTAXES = (
     "ImplicitVRLittleEndian",
@@ -141,15 +143,20 @@ def database_and_peers(settings: Settings) -> Iterator[Check]:
         with open_store(settings) as store:
             yield _ok("database", "SQLite" if is_sqlite(settings) else "PostgreSQL")
             yield _peers(settings, len(store.peers.list()), sum(1 for _ in store.peers.refusals()))
-            yield from _clock_against(store.status().last_received_at)
-            yield from processes(store)
-            yield from same_database(settings, store)
-            yield from set_aside(store)
-            yield from failing_units(store)
+            yield from standing(settings, store)
     except SchemaOutOfDate as error:
         yield _fail("database", str(error), "stop the node and run `lungsentry db upgrade`")
     except StoreError as error:
         yield _fail("database", str(error), "check database.url and that the server runs")
+
+
+def standing(settings: Settings, store: Store) -> Iterator[Check]:
+    """How the running node stands, as its database tells: what ``doctor`` and ``status`` both show."""
+    yield from processes(store)
+    yield from same_database(settings, store)
+    yield from clock_against(store.status().last_received_at)
+    yield from set_aside(store)
+    yield from failing_units(store)
 
 
 def processes(store: Store) -> Iterator[Check]:
@@ -170,6 +177,12 @@ def processes(store: Store) -> Iterator[Check]:
 def failing_units(store: Store) -> Iterator[Check]:
     """Whatever the scheduler looks at and fails at now, each with its cause; the rest goes on meanwhile."""
     for failing in store.failing_units.list(_FAILING_SHOWN):
+        if failing.sweep == CLOCK:
+            saw = f"{failing.cause}, at {failing.last_at:%Y-%m-%d %H:%M} UTC"
+            yield _warn(
+                "clock step", saw, "synchronise it (NTP); times of before the step are those of the other clock"
+            )
+            continue
         since = f"{failing.failures} times since {failing.first_at:%Y-%m-%d %H:%M} UTC"
         stuck = failing.failures >= _STUCK_FAILURES and datetime.now(UTC) - failing.first_at > _STUCK
         told, what = (_fail, "is stuck") if stuck else (_warn, "fails")
@@ -178,10 +191,14 @@ def failing_units(store: Store) -> Iterator[Check]:
 
 def set_aside(store: Store) -> Iterator[Check]:
     """What was given up after all of its attempts, and waits for somebody."""
-    standing = store.status()
-    if standing.dead_letters:
+    if dead_letters := store.status().dead_letters:
         commands = "`lungsentry jobs list`, `deliveries list` and `commitments list` tell why; each can be tried again"
-        yield _warn("dead letters", f"{standing.dead_letters} given up after all attempts", commands)
+        yield _warn("dead letters", f"{dead_letters} given up after all attempts", commands)
+    if series := store.series.set_aside(datetime.now(UTC) - _SET_ASIDE_SHOWN):
+        saw = f"{series} of the last day could not be read or screened, and are set aside"
+        yield _warn(
+            "series", saw, "`lungsentry series list --state excluded` tells why; `requeue --series` tries again"
+        )
 
 
 def same_database(settings: Settings, store: Store) -> Iterator[Check]:
@@ -214,9 +231,12 @@ def _peers(settings: Settings, allowed: int, refused: int) -> Check:
     return _ok("peers", f"{allowed} allowed")
 
 
-def _clock_against(last_received_at: datetime | None) -> Iterator[Check]:
+def clock_against(last_received_at: datetime | None) -> Iterator[Check]:
+    """What was received before now: else the clock was set back since."""
     if last_received_at is not None and last_received_at > datetime.now(UTC) + _CLOCK_TOLERANCE:
-        yield _fail("clock", "instances were received in the future: the clock was set back", "synchronise it (NTP)")
+        yield _fail(
+            "clock step", "instances were received in the future: the clock was set back", "synchronise it (NTP)"
+        )
 
 
 def weights(settings: Settings) -> Iterator[Check]:

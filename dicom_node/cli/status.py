@@ -31,30 +31,29 @@ def register(app: typer.Typer) -> None:
 def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Show how many series, jobs, alerts, deliveries and commitments stand where, what waits longest, the dead letters.
 
-    Tells of a process that gives no sign of life, of a disk that runs full, of certificates that are about to end, and
-    of what the scheduler fails at.
+    Tells of a process that gives no sign of life, of a clock that was set, of what was set aside, of what the scheduler
+    fails at, of a database that is not the node's, of a disk that runs full and of certificates that are about to end.
     """
     invocation = Invocation.of(ctx)
-    from dicom_node.cli.checks import Level, disk, failing_units, processes, same_database, tls
+    from dicom_node.cli.checks import Level, disk, standing, tls
 
     settings = invocation.settings()
     with invocation.store() as store:
-        standing = store.status()
-        warnings = [one for one in processes(store) if one.level is not Level.OK]
-        warnings += [*same_database(settings, store), *failing_units(store)]
-    warnings += [found for check in (disk, tls) for found in check(settings) if found.level is not Level.OK]
+        counts = store.status()
+        checks = [*standing(settings, store), *disk(settings), *tls(settings)]
+    warnings = [one for one in checks if one.level is not Level.OK]
     failed = any(warning.level is Level.FAIL for warning in warnings)
     if as_json:
-        print_json({**plain(standing), "warnings": warnings})
+        print_json({**plain(counts), "warnings": warnings})
     else:
-        _print(standing, warnings)
+        _print(counts, warnings)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _print(standing: Status, warnings: Sequence[Check]) -> None:
+def _print(counts: Status, warnings: Sequence[Check]) -> None:
     fields: dict[str, object] = {}
-    for name, value in fields_of(standing).items():
+    for name, value in fields_of(counts).items():
         fields[name] = _counts(value) if isinstance(value, dict) else value
     print_fields(fields)
     for warning in warnings:

@@ -4,18 +4,27 @@ import json
 import os
 import socket
 import tarfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from filled_store import EXCLUDED, FAILED, FLAGGED, OTHER_STUDY, PATIENT, RECEIVING, STUDY, FilledNode, filled_node
+from node_harness import wait_until
+from store_bench import instance
 from typer.testing import CliRunner
 
+from analysis.series import Outcome, Rule, RuleResult, Screening
 from db import CommitmentRequest, JobState, SeriesState, Store
 from dicom_node.cli import app
+from dicom_node.clock_step import StepWatch
+from dicom_node.failing_units import FailingUnits
+from dicom_node.sweep import Sweep
+from dicom_node.sweeps import Sweeps
 
 
 @pytest.fixture
@@ -29,6 +38,14 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilledNode:
 
 def _keys(value: Mapping[str, Any], *names: str) -> None:
     assert set(names) <= set(value), set(names) - set(value)
+
+
+def _told(node: FilledNode, *, code: int) -> Iterator[dict[str, dict[str, str]]]:
+    """What status and doctor tell, by name; both end with the code."""
+    for command, name in (("status", "warnings"), ("doctor", "checks")):
+        done = CliRunner().invoke(app, ["--config", str(node.config), command, "--json"])
+        assert done.exit_code == code, done.output
+        yield {one["name"]: one for one in json.loads(done.stdout)[name]}
 
 
 def test_status_counts_every_fate(node: FilledNode) -> None:
@@ -98,6 +115,43 @@ def test_a_database_that_the_running_node_does_not_write_to_is_told(
         with Store.open(node.url) as store:
             store.heartbeats.beat("receiver", host="machine", pid=2)
         assert "replaced" not in node.run("status").stdout
+
+
+def test_poison_that_was_set_aside_is_told(node: FilledNode) -> None:
+    """What was given up after all attempts, and a series that no rule could be applied to, in status and doctor."""
+    fault = RuleResult(
+        rule=Rule.SCREENING, value="OverflowError", expected="headers that rules fit", outcome=Outcome.EXCLUDED
+    )
+    with Store.open(node.url) as store:
+        new = instance(series="1.2.77", received_at=datetime.now(UTC))
+        revision = store.intake.record_instance(new).revision
+        store.intake.mark_complete("1.2.77", revision, "in a test")
+        store.intake.exclude("1.2.77", revision, Screening(results=(fault,), profile=None), judged=False)
+    for told in _told(node, code=0):
+        assert "1 given up" in told["dead letters"]["saw"]
+        assert "1 of the last day could not be read or screened" in told["series"]["saw"]
+        assert {told[name]["level"] for name in ("dead letters", "series")} == {"warn"}
+
+
+def test_clock_that_was_set_is_told(node: FilledNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that the scheduler saw is a warning; what was received in the future, after a step back, is a failure."""
+    walls, stop = chain([0.0], repeat(-86_400.0)), threading.Event()
+    monkeypatch.setattr("dicom_node.sweeps.StepWatch", lambda: StepWatch(wall=lambda: next(walls), monotonic=float))
+    nothing = Sweep(name="sweep", every_s=60, units=list)
+    with Store.open(node.url) as store:
+        sweeps = Sweeps([nothing], leads=lambda: True, failing=FailingUnits(store.failing_units))
+        running = threading.Thread(target=sweeps.run, args=(stop,))
+        running.start()
+        wait_until(lambda: store.failing_units.list(1), what="the step")
+        stop.set()
+        running.join(30)
+    for told in _told(node, code=0):
+        assert "the clock was set by -86400 s" in told["clock step"]["saw"]
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    with Store.open(node.url, clock=lambda: tomorrow) as store:
+        store.intake.record_instance(instance(series="1.2.78", received_at=tomorrow))
+    for told in _told(node, code=1):
+        assert "received in the future" in told["clock step"]["saw"]
 
 
 def test_studies_never_name_the_patient_unless_asked(node: FilledNode) -> None:
