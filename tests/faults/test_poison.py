@@ -45,9 +45,9 @@ from db import JobState, ModelRole, Peer, SeriesState, Store
 from dicom_node.cli import app
 from dicom_node.completion import triage
 from dicom_node.failing_units import FailingUnits
-from dicom_node.node import prepare
+from dicom_node.node import delivery_channels, prepare
 from dicom_node.scheduler import node_sweeps
-from dicom_node.settings import Completion, Delivery, Destination, Settings, Tls
+from dicom_node.settings import Completion, Delivery, DicomDestination, Settings, Tls
 from dicom_node.sweeps import Sweeps
 from dicom_node.work.worker import Worker, build_worker
 
@@ -347,7 +347,7 @@ def _deliveries(settings: Settings, sent: threading.Event) -> tuple[float, Store
             settings=settings, store=store, analyse=lambda series, _tell: stand_in_analysis(settings, series)
         )
         assert harness.run_due_job(store, worker).state is JobState.SUCCEEDED
-    looks = node_sweeps(settings, store)
+    looks = node_sweeps(settings, store, delivery_channels(settings, store))
     sweeps = Sweeps(looks, leads=lambda: True, failing=FailingUnits(store.failing_units))
     began = time.monotonic()
     for sweep in looks:
@@ -360,7 +360,7 @@ def _deliveries(settings: Settings, sent: threading.Event) -> tuple[float, Store
 def test_poison_destination(tmp_path: Path) -> None:
     """One is silent, one floods, one refuses, one is nowhere: the one that takes everything has it at the first try."""
 
-    def run(folder: Path, beside: Sequence[Destination]) -> tuple[float, list[tuple[DeliveryState, int]]]:
+    def run(folder: Path, beside: Sequence[DicomDestination]) -> tuple[float, list[tuple[DeliveryState, int]]]:
         got, both = list[str](), threading.Event()
 
         def keep(event: object) -> int:
@@ -397,9 +397,9 @@ def test_poison_destination(tmp_path: Path) -> None:
         floods = stack.enter_context(_answering(_flood))
         refuses = stack.enter_context(storage_scp("REFUSES", lambda _: 0xA900))
         poison = [
-            Destination(ae_title="SILENT", host="127.0.0.1", port=silent),
-            Destination(ae_title="FLOODS", host="127.0.0.1", port=floods),
-            Destination(ae_title="NOWHERE", host="pacs.invalid", port=104),
+            DicomDestination(ae_title="SILENT", host="127.0.0.1", port=silent),
+            DicomDestination(ae_title="FLOODS", host="127.0.0.1", port=floods),
+            DicomDestination(ae_title="NOWHERE", host="pacs.invalid", port=104),
             refuses,
         ]
         beside, states = run(tmp_path / "beside", poison)
@@ -474,7 +474,7 @@ def test_poison_settings(tmp_path: Path, alone: _Cost) -> None:
             update={
                 "completion": settings.completion.model_copy(update={"pacs": "NOBODY"}),
                 "tls": Tls(certificates=tmp_path / "nowhere"),
-                "destinations": (Destination(ae_title="NOWHERE", host="pacs.invalid", port=104),),
+                "destinations": (DicomDestination(ae_title="NOWHERE", host="pacs.invalid", port=104),),
             }
         )
 
