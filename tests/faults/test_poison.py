@@ -466,7 +466,7 @@ def test_poison_model_folder(tmp_path: Path, poison: Callable[[Path], None]) -> 
 
 
 def test_poison_settings(tmp_path: Path, alone: _Cost) -> None:
-    """A PACS that nobody knows, certificates that are not there, a destination without a host: series end as always."""
+    """A PACS that nobody knows and certificates that are not there: series end as they always do."""
 
     def spoilt(folder: Path) -> Settings:
         settings = _settings(folder)
@@ -474,7 +474,6 @@ def test_poison_settings(tmp_path: Path, alone: _Cost) -> None:
             update={
                 "completion": settings.completion.model_copy(update={"pacs": "NOBODY"}),
                 "tls": Tls(certificates=tmp_path / "nowhere"),
-                "destinations": (DicomDestination(ae_title="NOWHERE", host="pacs.invalid", port=104),),
             }
         )
 
