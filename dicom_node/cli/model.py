@@ -126,7 +126,10 @@ def install(
     *,
     who: _Who = None,
 ) -> None:
-    """Copy a model folder beside the others, once it is verified. It is not used before it is activated."""
+    """Copy a model folder beside the others, once it is verified. It is not used before it is activated.
+
+    Whether it sees a phantom's opacity is said when it is put to use, and by `verify`.
+    """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
     with Invocation.of(ctx).store() as store:
@@ -135,7 +138,6 @@ def install(
         if not model.shipped:
             store.models.record_installed(manifest.name, manifest.version, manifest.sha256, who or this_user())
     say(f"{model.reference} is installed, SHA-256 {manifest.sha256}")
-    _judge_phantom(model)
     say(f"`lungsentry models shadow {model.reference}` tries it beside the active one, `activate` puts it in use.")
 
 
