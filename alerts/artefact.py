@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from pydicom.uid import UID, Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 DICOM = "application/dicom"
 PNG = "image/png"
@@ -21,7 +28,15 @@ class ArtefactKind(StrEnum):
     """The segmentation of the opacities."""
     LOBES = "lobes"
     """The segmentation of lungs and lobes."""
+    SUMMARY = "summary"
+    """The page of the result as a secondary capture."""
+    KEY_SLICES = "key_slices"
+    """The slices with most opacity as secondary captures."""
+    PDF = "pdf"
+    """The page of the result as an encapsulated document."""
     SR = "sr"
+    KEY_OBJECTS = "key_objects"
+    """The key object selection: what of the study is worth looking at."""
     PICTURE = "picture"
     VIEW = "view"
     """The images of a flagged series as the worklist shows them."""
@@ -30,11 +45,15 @@ class ArtefactKind(StrEnum):
 SOP_CLASSES: Mapping[ArtefactKind, UID] = {
     ArtefactKind.OPACITIES: SegmentationStorage,
     ArtefactKind.LOBES: SegmentationStorage,
+    ArtefactKind.SUMMARY: SecondaryCaptureImageStorage,
+    ArtefactKind.KEY_SLICES: SecondaryCaptureImageStorage,
+    ArtefactKind.PDF: EncapsulatedPDFStorage,
     ArtefactKind.SR: Comprehensive3DSRStorage,
+    ArtefactKind.KEY_OBJECTS: KeyObjectSelectionDocumentStorage,
 }
 """The kinds that are DICOM objects, with what they are."""
 
-DEFAULT_KINDS = (ArtefactKind.OPACITIES, ArtefactKind.SR)
+DEFAULT_KINDS = (ArtefactKind.OPACITIES, ArtefactKind.SUMMARY, ArtefactKind.KEY_SLICES, ArtefactKind.SR)
 """What a destination gets where its settings say nothing."""
 
 
@@ -42,7 +61,7 @@ DEFAULT_KINDS = (ArtefactKind.OPACITIES, ArtefactKind.SR)
 class Draft:
     """A file that is not written yet; ``name`` is what people call it, and no other of its result has it.
 
-    A DICOM object names its SOP class and instance.
+    A DICOM object names its SOP class, instance and series.
     """
 
     kind: ArtefactKind
@@ -51,6 +70,7 @@ class Draft:
     content: bytes
     sop_class_uid: str | None = None
     sop_instance_uid: str | None = None
+    series_instance_uid: str | None = None
 
     @property
     def sha256(self) -> str:

@@ -56,7 +56,7 @@ def build_content(
     if comparison and (changed := change_group(findings, comparison.prior)):
         groups.append(changed)
     report = MeasurementReport(
-        observation_context=_observer(findings.provenance),
+        observation_context=ObservationContext(observer_device_context=device_observer(findings.provenance)),
         procedure_reported=codes.PROCEDURE,
         imaging_measurements=groups,
         title=codes.REPORT,
@@ -69,17 +69,16 @@ def build_content(
     return report
 
 
-def _observer(provenance: Provenance) -> ObservationContext:
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=CodedConcept.from_code(codes.DEVICE),
-            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-                uid=device_uid(provenance),
-                name=PRODUCT,
-                manufacturer_name=MANUFACTURER,
-                model_name=f"{PRODUCT} {provenance.software_version}",
-            ),
-        )
+def device_observer(provenance: Provenance) -> ObserverContext:
+    """This software with its weights, which observed what an object tells."""
+    return ObserverContext(
+        observer_type=CodedConcept.from_code(codes.DEVICE),
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid(provenance),
+            name=PRODUCT,
+            manufacturer_name=MANUFACTURER,
+            model_name=f"{PRODUCT} {provenance.software_version}",
+        ),
     )
 
 

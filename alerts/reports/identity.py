@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -37,16 +38,30 @@ def name_object(dataset: Dataset, kind: str, *, transfer_syntax_uid: str | None 
     written in ``transfer_syntax_uid`` where one is given: its UIDs are those of what was to be deflated, whatever a
     library makes of that.
     """
-    _name(dataset, UNNAMED, UNNAMED)
-    digest = hashlib.sha256(_encoded(dataset)).hexdigest()
-    _name(dataset, derived_uid(f"{kind} series", digest), derived_uid(f"{kind} instance", digest))
-    if transfer_syntax_uid is not None:
-        dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    return NamedObject(
-        sop_class_uid=str(dataset.SOPClassUID),
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        series_instance_uid=str(dataset.SeriesInstanceUID),
-        content=_encoded(dataset),
+    return name_series([dataset], kind, transfer_syntax_uid=transfer_syntax_uid)[0]
+
+
+def name_series(
+    datasets: Sequence[Dataset], kind: str, *, transfer_syntax_uid: str | None = None
+) -> tuple[NamedObject, ...]:
+    """``name_object`` for the objects of one series, which has the UID of what they hold together."""
+    digests: list[str] = []
+    for dataset in datasets:
+        _name(dataset, UNNAMED, UNNAMED)
+        digests.append(hashlib.sha256(_encoded(dataset)).hexdigest())
+    series_instance_uid = derived_uid(f"{kind} series", *digests)
+    for dataset, digest in zip(datasets, digests, strict=True):
+        _name(dataset, series_instance_uid, derived_uid(f"{kind} instance", digest))
+        if transfer_syntax_uid is not None:
+            dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    return tuple(
+        NamedObject(
+            sop_class_uid=str(dataset.SOPClassUID),
+            sop_instance_uid=str(dataset.SOPInstanceUID),
+            series_instance_uid=series_instance_uid,
+            content=_encoded(dataset),
+        )
+        for dataset in datasets
     )
 
 

@@ -339,6 +339,7 @@ def _written(
             content=named.content,
             sop_class_uid=named.sop_class_uid,
             sop_instance_uid=named.sop_instance_uid,
+            series_instance_uid=named.series_instance_uid,
         ),
         segments={
             segment.identifier: SegmentReference(instance=instance, number=number)

@@ -67,6 +67,7 @@ def structured_report(
         content=named.content,
         sop_class_uid=named.sop_class_uid,
         sop_instance_uid=named.sop_instance_uid,
+        series_instance_uid=named.series_instance_uid,
     )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.measure.burden import GGO, HIGH_OPACITY
-from analysis.pictures import LUNG_WINDOW_HU
+from analysis.panels import LUNG_WINDOW_HU
 from analysis.series.volume import Volume
 
 TRUTH_COLOUR = (214, 178, 40)

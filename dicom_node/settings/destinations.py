@@ -20,10 +20,11 @@ class DicomDestination(Section):
     ae_title: AETitle = Field(description="AE title of the PACS that takes the results.")
     host: str = Field(min_length=1, description="Its host name or address.")
     port: int = Field(ge=1, le=65535, description="Its port.")
-    kinds: tuple[Literal["opacities", "lobes", "sr"], ...] = Field(
+    kinds: tuple[Literal["opacities", "lobes", "summary", "key_slices", "pdf", "sr", "key_objects"], ...] = Field(
         default=tuple(kind.value for kind in DEFAULT_KINDS),
-        description="Which results it gets: opacities and lobes are segmentations, sr is the report. A series that is "
-        "not flagged gets the report alone.",
+        description="Which results it gets: opacities and lobes are segmentations, summary and key_slices "
+        "secondary captures, pdf is the summary as a document, sr the report, key_objects the selection of what to "
+        "look at. A series that is not flagged gets the report alone.",
     )
 
     @model_validator(mode="before")

@@ -23,11 +23,17 @@ from alerts import (
 from alerts.reports import (
     Evidence,
     WrittenSegmentation,
+    key_object_selection,
+    key_slice_captures,
     lobes_segmentation,
     opacities_segmentation,
     read_evidence,
+    result_page,
     structured_report,
+    summary_capture,
+    summary_document,
 )
+from alerts.wording import change_sentence
 from analysis.findings import Profile
 from analysis.measure import QualityLimits
 from analysis.pictures import coronal_png, key_slice_png, lobes_png
@@ -80,17 +86,20 @@ def publish(
         derived={header.path: header.identifiers for header in series.headers if header.derived},
     )
     further = frozenset(kinds) if decision.alert is not None else frozenset[ArtefactKind]()
+    prior = choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier))
     segmentations = tuple(_segmentations(analysed, series, sources, further))
     report = structured_report(
         findings,
         decision,
         sources=sources,
         segments={name: segment for one in segmentations for name, segment in one.segments.items()},
-        prior=choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier)),
+        prior=prior,
         in_force=in_force,
     )
+    pages = tuple(_pages(analysed, decision, prior, sources, further))
+    selection = _selection(analysed, (report, *pages), sources, further)
     view = () if decision.alert is None else (_view(analysed),)
-    drafts = (report, *(one.draft for one in segmentations), *_pictures(analysed), *view)
+    drafts = (report, *(one.draft for one in segmentations), *pages, *selection, *_pictures(analysed), *view)
     return Publication(decision=decision, drafts=drafts)
 
 
@@ -111,13 +120,42 @@ def deliveries_of(drafts: Iterable[Draft], destinations: Iterable[Destination]) 
 
 
 def _segmentations(
-    analysed: AnalysedSeries, series: Series, sources: Evidence, kinds: Collection[ArtefactKind]
+    analysed: AnalysedSeries, series: Series, sources: Evidence, kinds: frozenset[ArtefactKind]
 ) -> Iterator[WrittenSegmentation]:
     makers = {ArtefactKind.OPACITIES: opacities_segmentation, ArtefactKind.LOBES: lobes_segmentation}
     for kind, make in makers.items():
         written = make(analysed, series, sources) if kind in kinds else None
         if written is not None:
             yield written
+
+
+def _pages(
+    analysed: AnalysedSeries,
+    decision: PolicyDecision,
+    prior: Prior | None,
+    sources: Evidence,
+    kinds: frozenset[ArtefactKind],
+) -> Iterator[Draft]:
+    """The page of the result in the kinds that are asked for, and the key slices."""
+    findings = analysed.findings
+    if kinds & {ArtefactKind.SUMMARY, ArtefactKind.PDF}:
+        change = None if prior is None else change_sentence(findings, prior, study_date=sources.moment[0])
+        page = result_page(analysed, decision, change=change)
+        if ArtefactKind.SUMMARY in kinds:
+            yield summary_capture(findings, page, sources)
+        if ArtefactKind.PDF in kinds:
+            yield summary_document(findings, page, sources)
+    if ArtefactKind.KEY_SLICES in kinds and findings.key_slices:
+        yield from key_slice_captures(analysed, sources)
+
+
+def _selection(
+    analysed: AnalysedSeries, drafts: Iterable[Draft], sources: Evidence, kinds: frozenset[ArtefactKind]
+) -> tuple[Draft, ...]:
+    if ArtefactKind.KEY_OBJECTS not in kinds:
+        return ()
+    chosen = [draft for draft in drafts if draft.kind is not ArtefactKind.PDF]
+    return (key_object_selection(analysed.findings, chosen, sources),)
 
 
 def _pictures(analysed: AnalysedSeries) -> Iterator[Draft]:

@@ -89,7 +89,9 @@ def test_out_writes_the_objects_and_pictures(chest: _Chest, tmp_path: Path) -> N
     files = [Path(name) for name in document["series"][0]["files"]]
     objects = [pydicom.dcmread(file) for file in files if file.suffix == ".dcm"]
     pictures = [file for file in files if file.suffix == ".png"]
-    assert [one.Modality for one in objects] == ["SR", "SEG"]
+    modalities = [one.Modality for one in objects]
+    assert modalities == ["SR", "SEG", *["OT"] * (len(modalities) - 2)]
+    assert {"summary.dcm", "key-slice-1.dcm"} <= {file.name for file in files}
     assert {one.StudyInstanceUID for one in objects} == {chest.written.study_instance_uid}
     assert pictures
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)

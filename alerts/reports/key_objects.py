@@ -1,0 +1,78 @@
+"""The key object selection: the report, the pictures and the source images of the key slices."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
+
+from alerts.artefact import DICOM, ArtefactKind, Draft
+from alerts.reports.content import device_observer
+from alerts.reports.equipment import MANUFACTURER
+from alerts.reports.evidence import Evidence, SourceInstance, as_received
+from alerts.reports.identity import UNNAMED, name_object
+from alerts.reports.result_object import complete
+from analysis.findings import Findings
+
+NUMBER: Final = 9707
+_OF_INTEREST = Code("113000", "DCM", "Of Interest")
+
+
+def key_object_selection(findings: Findings, drafts: Sequence[Draft], sources: Evidence) -> Draft:
+    """What to look at: ``drafts``, that are reports and pictures of the result, and the images of the key slices."""
+    shown = {one.sop_instance_uid for one in findings.key_slices}
+    results = [_stand_in(draft, findings, sources) for draft in drafts]
+    images = [_image(one.stand_in()) for one in sources.instances if one.sop_instance_uid in shown]
+    date, time = sources.moment
+    with as_received():
+        document = KeyObjectSelectionDocument(
+            evidence=[*results, *images],
+            content=KeyObjectSelection(
+                document_title=_OF_INTEREST,
+                referenced_objects=[*results, *images],
+                observer_device_context=device_observer(findings.provenance),
+                description="Slices with opacities, and the result of Lungsentry (research use only)",
+            ),
+            series_instance_uid=UNNAMED,
+            series_number=NUMBER,
+            series_description="Lungsentry key images (research)",
+            sop_instance_uid=UNNAMED,
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            series_date=date,
+            series_time=time,
+            content_date=date,
+            content_time=time,
+        )
+        complete(document, findings, sources)
+        named = name_object(document, ArtefactKind.KEY_OBJECTS.value)
+    return Draft(
+        kind=ArtefactKind.KEY_OBJECTS,
+        name="key-objects.dcm",
+        media_type=DICOM,
+        content=named.content,
+        sop_class_uid=named.sop_class_uid,
+        sop_instance_uid=named.sop_instance_uid,
+        series_instance_uid=named.series_instance_uid,
+    )
+
+
+def _stand_in(draft: Draft, findings: Findings, sources: Evidence) -> Dataset:
+    instance = SourceInstance(
+        sop_class_uid=draft.sop_class_uid or "",
+        sop_instance_uid=draft.sop_instance_uid or "",
+        study_instance_uid=findings.study_instance_uid,
+        series_instance_uid=draft.series_instance_uid or "",
+        moment=sources.last,
+    )
+    stand_in = instance.stand_in()
+    return stand_in if draft.kind is ArtefactKind.SR else _image(stand_in)
+
+
+def _image(stand_in: Dataset) -> Dataset:
+    """A stand-in that is taken for an image; its size is not told on."""
+    stand_in.Rows = stand_in.Columns = 1
+    return stand_in
