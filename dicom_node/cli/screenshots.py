@@ -18,7 +18,10 @@ __all__ = ["chromium", "take"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _WIDTH, _HEIGHT = 1680, 1050
-_LINE, _CANVASES = "#lines tr[data-alert]", ("#axial[data-shown]", "#coronal[data-shown]")
+_LINE, _CASE = (
+    "#lines tr[data-alert]",
+    ("#axial[data-shown]", "#coronal[data-shown]", "[data-asks=take-up]:not(:disabled)"),
+)
 _PICTURES_ARE_THERE = "() => [...document.images].every((one) => one.complete)"
 _TIMEOUT_MS = 60_000
 
@@ -59,8 +62,8 @@ def _take(playwright: Playwright, program: str, link: str, alert_id: int, folder
         page.wait_for_function(_PICTURES_ARE_THERE)
         page.screenshot(path=shown[0])
         page.goto(f"{link.rpartition('/join/')[0]}/alerts/{alert_id}")
-        for canvas in _CANVASES:
-            page.wait_for_selector(canvas)
+        for shown_last in _CASE:
+            page.wait_for_selector(shown_last)
         page.wait_for_function(_PICTURES_ARE_THERE)
         page.screenshot(path=shown[1])
     return shown

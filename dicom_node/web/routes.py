@@ -16,6 +16,7 @@ from dicom_node.web.pages import (
     outbox,
     patients,
     provider_sign_in,
+    search,
     sign_in,
     users,
 )
@@ -29,6 +30,7 @@ _AUDITOR = frozenset({UserRole.AUDITOR})
 
 PAGES: tuple[Page, ...] = (
     Page(path="/", handler=flagged.page, roles=_READER),
+    Page(path="/search", handler=search.page, roles=_READER | _ADMINISTRATOR | _SCIENTIST, method="POST"),
     Page(path="/events", handler=live.stream, roles=EVERYBODY),
     Page(path="/alerts/{alert:int}/preview", handler=flagged.preview, roles=_READER),
     Page(path="/alerts/{alert:int}/pictures/{name}", handler=flagged.picture, roles=_READER),

@@ -1,5 +1,6 @@
 """Passwords and tokens: made, digested and compared here, and nowhere else."""
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -8,8 +9,9 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from cryptography.fernet import Fernet, InvalidToken
 
-__all__ = ["LEAST_PASSWORD", "digest", "hash_password", "is_password", "new_token", "same"]
+__all__ = ["LEAST_PASSWORD", "digest", "hash_password", "is_password", "new_token", "same", "sealed", "unsealed"]
 
 LEAST_PASSWORD = 12
 MOST_PASSWORD = 256
@@ -31,6 +33,23 @@ def digest(token: str) -> str:
 def same(given: str, expected: str) -> bool:
     """Whether two tokens are one, told in constant time."""
     return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def sealed(text: str, token: str) -> str:
+    """The text as nobody reads it who does not hold the token."""
+    return _box(token).encrypt(text.encode()).decode()
+
+
+def unsealed(given: str, token: str) -> str:
+    """What was sealed with this token; empty for all else."""
+    try:
+        return _box(token).decrypt(given.encode()).decode()
+    except InvalidToken:
+        return ""
+
+
+def _box(token: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"sealed {token}".encode()).digest()))
 
 
 def hash_password(password: str) -> str:

@@ -5,6 +5,7 @@ from starlette.responses import RedirectResponse, Response
 from db import RequeueFilter, SeriesState, StaleState, UserRole
 from dicom_node.web.errors import Conflict, NotThere
 from dicom_node.web.identity import accession, patient
+from dicom_node.web.pages.search import FOUND, searched
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
@@ -15,7 +16,7 @@ _PAGE = 50
 
 def page(visit: Visit) -> Response:
     """The list, the last received first; without a filter those that failed stand above it."""
-    state, text = visit.query.get("state", ""), visit.query.get("q", "").strip()
+    state, text = visit.query.get("state", ""), searched(visit)
     states = {SeriesState(state)} if state in {one.value for one in SeriesState} else set[SeriesState]()
     number = visit.query.get("page", "1")
     at = max(1, int(number)) if number.isdigit() and len(number) < 5 else 1
@@ -31,6 +32,7 @@ def page(visit: Visit) -> Response:
         total=total,
         state=next(iter(states)).value if states else "",
         text=text,
+        found_by={FOUND: visit.query.get(FOUND, "")} if text else {},
         at=at,
         pages=max(1, -(-total // _PAGE)),
         states=[one.value for one in SeriesState],

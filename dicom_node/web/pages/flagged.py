@@ -1,7 +1,7 @@
 """The flagged list: what is asked for stands in the address, so that it can be kept, shared and loaded again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from dicom_node.web.due import WITHIN
 from dicom_node.web.errors import NotThere
 from dicom_node.web.lines import lines_of
 from dicom_node.web.packs import pack_of
+from dicom_node.web.pages.search import FOUND, searched
 from dicom_node.web.templating import fragment, render
 from dicom_node.web.visit import Visit
 
@@ -42,19 +43,21 @@ _CHOICES: Mapping[str, Mapping[str, str]] = {
     },
     "days": _SPANS,
 }
-_NAMES = ("state", *_CHOICES, "scanner", "q", "sort", "turned", "page")
+_NAMES = ("state", *_CHOICES, "scanner", FOUND, "sort", "turned", "page")
 _PICTURES = frozenset({"preview.jpg", "first.jpg", *(f"thumb-{number}.jpg" for number in range(5))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What the address asks for; what it cannot mean counts as not asked."""
+    """What the address asks for; what it cannot mean counts as not asked. ``text`` is what is searched for."""
 
     asked: Mapping[str, str]
+    text: str = field(repr=False)
 
     @classmethod
-    def of(cls, given: Mapping[str, str]) -> "Query":
+    def of(cls, visit: Visit) -> "Query":
         """The query of an address."""
+        given, text = visit.query, searched(visit)
         asked = {name: given.get(name, "").strip() for name in _NAMES}
         for name, choices in _CHOICES.items():
             if asked[name] not in choices:
@@ -63,7 +66,9 @@ class Query:
             asked["state"] = "open"
         if asked["sort"] not in [sort.value for sort in WorklistSort]:
             asked["sort"] = WorklistSort.PRESSING.value
-        return cls(asked=asked)
+        if not text:
+            asked[FOUND] = ""
+        return cls(asked=asked, text=text)
 
     @property
     def number(self) -> int:
@@ -98,13 +103,13 @@ class Query:
             quality=QualityLevel(asked["quality"]) if asked["quality"] else None,
             calling_ae_title=asked["scanner"] or None,
             received_since=now - int(asked["days"]) * _DAY if asked["days"] else None,
-            found=asked["q"] or None,
+            found=self.text or None,
         )
 
 
 def page(visit: Visit) -> Response:
     """The list; for a script the lines alone."""
-    query = Query.of(visit.query)
+    query = Query.of(visit)
     now = visit.services.clock()
     after = visit.store.feed.last()  # before the rows are read: what comes meanwhile is told twice rather than never
     found = visit.store.worklist.page(

@@ -1,5 +1,5 @@
 // The flagged list: keeps still until the reader wants otherwise; everything works by keys.
-import { bindKeys } from "./keys.js";
+import { bindKeys, post } from "./keys.js";
 import { follow } from "./live.js";
 
 const lines = document.getElementById("lines");
@@ -120,7 +120,7 @@ async function go(address, { push = true } = {}) {
   document.querySelector(".pager")?.remove();
   const pager = fresh.querySelector(".pager");
   if (pager) scroll.append(pager);
-  for (const name of ["state", "sort", "turned"]) filters.elements[name].value = fresh.querySelector(`#filters [name=${name}]`).value;
+  for (const name of ["state", "sort", "turned", "q"]) filters.elements[name].value = fresh.querySelector(`#filters [name=${name}]`).value;
   document.querySelector(".keys").replaceWith(fresh.querySelector(".keys"));
   scroll.scrollTop = 0;
   waiting = null;
@@ -131,11 +131,20 @@ async function go(address, { push = true } = {}) {
 }
 
 function address() {
-  const query = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value));
+  const query = new URLSearchParams([...new FormData(filters)].filter(([name, value]) => value && name !== "csrf" && name !== "q"));
+  const found = new URLSearchParams(location.search).get("found");
+  if (found) query.set("found", found);
   return `/?${query}`;
 }
 
-filters.addEventListener("submit", (event) => { event.preventDefault(); go(address()); });
+// What is searched for may be a patient's ID: the address gets it sealed.
+async function search() {
+  const answer = await post(filters.action, Object.fromEntries(new FormData(filters))).catch(() => null);
+  if (!answer?.ok) return tellAway();
+  go((await answer.json()).address);
+}
+
+filters.addEventListener("submit", (event) => { event.preventDefault(); search(); });
 filters.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") go(address()); });
 document.addEventListener("click", (event) => {
   const link = event.target.closest(".seg a, #list thead a, .pager a");
@@ -150,7 +159,7 @@ addEventListener("popstate", () => { go(location.href, { push: false }).then(res
 
 function restoreForm() {
   const asked = new URLSearchParams(location.search);
-  for (const field of filters.elements) if (field.name) field.value = asked.get(field.name) ?? (field.name === "state" ? "open" : field.name === "sort" ? "pressing" : "");
+  for (const field of filters.elements) if (field.name && field.name !== "csrf" && field.name !== "q") field.value = asked.get(field.name) ?? (field.name === "state" ? "open" : field.name === "sort" ? "pressing" : "");
 }
 
 bindKeys({

@@ -171,6 +171,28 @@ def test_address_restores_the_rows(screen: Screen):
     assert page.locator("tr[data-alert]").count() >= 1
 
 
+def test_what_is_searched_for_stands_in_no_address(screen: Screen):
+    """A search by patient ID finds the case and survives a reload; the address holds it sealed."""
+    page = screen.page
+    page.goto(f"{screen.address}/?state=all")
+    page.keyboard.press("/")
+    page.keyboard.type(PATIENT[:-1])
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.search.includes('found=')")
+    for _ in range(2):
+        page.wait_for_selector(f"tr[data-alert='{screen.alert}']")
+        assert PATIENT[:-1] not in page.url
+        assert page.input_value("#q") == PATIENT[:-1]
+        page.reload()
+    page.fill("#q", "nothing")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#list .none")
+    page.fill("#q", "")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => !location.search.includes('found=')")
+    page.wait_for_selector(f"tr[data-alert='{screen.alert}']")
+
+
 def test_whole_path_by_keys(screen: Screen):
     """List, open, scroll, window, overlay, take up, back: no pointer, and somewhere the focus is seen."""
     page = screen.page
@@ -224,7 +246,7 @@ def test_no_page_violates_accessibility(screen: Screen, theme: str):
     page = screen.page
     found: list[str] = []
     for path in (
-        "/?state=all", "/?q=nothing", f"/alerts/{screen.alert}", "/series", f"/series/{store_bench.SERIES}",
+        "/?state=all", "/?kind=ctac", f"/alerts/{screen.alert}", "/series", f"/series/{store_bench.SERIES}",
         f"/patients/{screen.alert}", "/node", "/models", "/users", "/audit", "/me", "/help", "/nowhere",
     ):  # fmt: skip
         page.goto(screen.address + path)

@@ -32,14 +32,30 @@ def test_list_shows_the_alert_and_the_address_narrows(browser: Browser, alert: i
         ("kind=ctac", False),
         ("kind=chest_ct", True),
         ("state=dismissed", False),
-        ("q=ACC-1", True),
-        ("q=nothing", False),
         ("scanner=CT1&sort=burden&turned=yes", True),
         ("sort=<script>&page=-4&kind=%00", True),
     ):
         answer = browser.get(f"/?{query}")
         assert answer.status_code == 200
         assert (f'data-alert="{alert}"' in answer.text) is shown, query
+
+
+def test_search_is_sealed_for_the_session(browser: Browser, services: Services, alert: int):
+    """What was searched for leads to its rows in this session, in both lists; in another it says nothing."""
+    browser.sign_in("rita")
+    for text, shown in (("ACC-1", True), (PATIENT, True), ("nothing", False), ("\0", True)):
+        for path, row in (("/", f'data-alert="{alert}"'), ("/series", 'href="/series/')):
+            browser.get(path)
+            address = browser.post("/search", {"q": text, "list": path, "state": ""}).headers["location"]
+            assert text not in address
+            answer = browser.get(address)
+            assert answer.status_code == 200
+            assert (row in answer.text.partition("<tbody>")[2]) is shown, (text, path)
+    address = browser.post("/search", {"q": "nothing"}).headers["location"]
+    other = browser_on(services)
+    other.sign_in("rita")
+    assert f'data-alert="{alert}"' in other.get(address).text
+    assert browser.post("/search", {"q": "x", "list": "//elsewhere.example"}).status_code == 404
 
 
 def test_masked_by_default_and_revealed_on_the_record(browser: Browser, bench: Bench, alert: int):

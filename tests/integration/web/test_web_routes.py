@@ -11,6 +11,7 @@ R, A, S, U = "rita", "adam", "sven", "aude"  # reader, administrator, scientist,
 ALLOWED = {
     ("GET", "/"): R,
     ("GET", "/events"): R + A + S + U,
+    ("POST", "/search"): R + A + S,
     ("GET", "/alerts/{alert:int}"): R,
     ("GET", "/alerts/{alert:int}/preview"): R,
     ("GET", "/alerts/{alert:int}/pictures/{name}"): R,
