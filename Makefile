@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERIES ?=
 OUT ?= demo-output
+CACHE ?= .train/cache.npz
+MINUTES ?= 12
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := "uv>=0.13,<1"
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header --no-annotate
 
-.PHONY: demo pictures test check bench fuzz format lock sbom audit lowest newest peers clean
+.PHONY: demo pictures test check bench gpu fuzz format lock sbom audit lowest newest peers clean
 
 # torch is installed first and alone, so that its CPU build is taken where one is at hand.
 $(READY): pyproject.toml
@@ -43,6 +45,9 @@ format: $(READY)
 
 bench: $(READY)  ## figures, printed with the machine's name
 	$(BIN)/python -m tests.benchmarks
+
+gpu: $(READY)  ## a card compared with the CPU, then ours and the baselines trained on it over all folds, within MINUTES
+	$(BIN)/python -m analysis.training.gpu --cache "$(CACHE)" --out .train/gpu --minutes "$(MINUTES)"
 
 fuzz: $(READY)  ## hostile PDUs, commands, data sets and numbers, many more than the tests send
 	LUNGSENTRY_FUZZ=$${LUNGSENTRY_FUZZ:-2000} $(BIN)/python -m pytest tests/fuzz --timeout=0

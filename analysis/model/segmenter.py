@@ -102,10 +102,10 @@ class Segmenter:
 
         Labels are on the volume's own grid and lie inside the lung mask; a mask without lung gives background.
         ``margin_percent`` is what is seen around the lungs, where it is not the manifest's: pictures that were cropped
-        to the lungs before have none.
+        to the lungs before have none. Where the device is short of memory, fewer slices are computed at a time.
 
         Raises:
-            OutOfMemory: memory of the device or the machine is short.
+            OutOfMemory: memory of the device, for a single slice, or of the machine is short.
         """
         if hu.shape != lung_mask.shape:
             raise ValueError(f"a volume of shape {hu.shape} with a mask of shape {lung_mask.shape}")
@@ -117,14 +117,22 @@ class Segmenter:
         box = lung_box(lung_mask, margin_percent=margin)
         threshold = self._manifest.thresholds[profile][LESION_THRESHOLD]
         windows = _Windows(hu, box, self._manifest, stride=self._stride(slice_spacing_mm), lung_slices=with_lung)
-        batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
+        batch, start = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH, 0
         with _memory_errors(), _reproducible(), torch.inference_mode():
-            for start in range(0, len(with_lung), batch):
+            while start < len(with_lung):
                 centres = with_lung[start : start + batch]
-                for k, probability in zip(centres, self._probabilities(windows.around(centres)), strict=True):
+                try:
+                    probabilities = self._probabilities(windows.around(centres))
+                except torch.OutOfMemoryError:
+                    if batch == 1:
+                        raise
+                    batch //= 2
+                    continue
+                for k, probability in zip(centres, probabilities, strict=True):
                     native, where = restored(probability, box, hu.shape[1:])
                     found = labels_of(native, axis=2, lesion_probability=threshold)
                     labels[k][where] = np.where(lung_mask[k][where], found, 0)
+                start += len(centres)
         return labels
 
     def _probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:

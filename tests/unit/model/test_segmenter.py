@@ -148,6 +148,22 @@ def test_short_memory_is_transient(make_manifest, error):
     assert caught.value.__cause__ is error
 
 
+def test_a_device_that_is_short_of_memory_gets_smaller_batches(monkeypatch, segmenter, network, make_manifest):
+    """Batches are halved until one fits; the labels are those of a device that has room."""
+
+    class Small(torch.nn.Module):
+        def forward(self, stack):
+            if len(stack) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return network(stack)
+
+    hu, lung = _chest()
+    expected = segmenter.segment(hu, lung, slice_spacing_mm=3.0)
+    monkeypatch.setattr("analysis.model.segmenter._CPU_BATCH", 4)
+    small = Segmenter(Small(), make_manifest(), device=torch.device("cpu"))
+    assert np.array_equal(small.segment(hu, lung, slice_spacing_mm=3.0), expected)
+
+
 def test_another_runtime_error_is_not_memory(make_manifest):
     """A fault of the program is not hidden as short memory."""
 
