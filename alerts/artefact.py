@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     EncapsulatedPDFStorage,
+    EnhancedSRStorage,
     KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -52,6 +54,9 @@ SOP_CLASSES: Mapping[ArtefactKind, UID] = {
     ArtefactKind.KEY_OBJECTS: KeyObjectSelectionDocumentStorage,
 }
 """The kinds that are DICOM objects, with what they are."""
+
+REPORT_CLASSES = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
+"""What a report may go as, the first that its destination takes; none of its content is lost in any of them."""
 
 DEFAULT_KINDS = (ArtefactKind.OPACITIES, ArtefactKind.SUMMARY, ArtefactKind.KEY_SLICES, ArtefactKind.SR)
 """What a destination gets where its settings say nothing."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydicom.uid import UID
 
 from alerts import SOP_CLASSES
+from alerts.artefact import REPORT_CLASSES
 from dicom_node.commitment.errors import ActionRefused
 from dicom_node.completion.mpps import StepRefused
 from dicom_node.network import tls
@@ -31,7 +32,7 @@ from dicom_node.storage.retention import STEPS_KEPT_DAYS
 
 __all__ = ["statement"]
 
-_SENT = tuple(dict.fromkeys(SOP_CLASSES.values()))
+_SENT = tuple(dict.fromkeys([*SOP_CLASSES.values(), *REPORT_CLASSES]))
 _SCP, _SCU, _BOTH = "SCP", "SCU", "SCU and SCP"
 _SERVICES = {
     VERIFICATION_SOP_CLASS: "verification",
@@ -216,13 +217,15 @@ rules as storage. The number of instances that the archive then holds is compare
 
 
 def _delivery(settings: Settings) -> str:
-    sent = ", ".join(uid.name for uid in _SENT)
+    sent = ", ".join(uid.name for uid in dict.fromkeys(SOP_CLASSES.values()))
     return f"""\
 ## Storage as SCU
 {sent}, one association an object, to each of
 `[[destinations]]` that is to get them (`kinds`), in this order: what is referred to goes first. They go in Explicit VR
 Little Endian, segmentations in Deflated Explicit VR Little Endian; in Explicit or Implicit where the peer takes no
-other. Success, the warnings 0xB000, 0xB006 and 0xB007, and 0x0111 (the object is there) end a delivery;
+other. Where the peer accepts no context for Comprehensive 3D SR, or replies 0x0122, the report goes as Comprehensive SR
+or Enhanced SR, of the same content under UIDs of its own; without references to segmentations that are not at the peer.
+Success, the warnings 0xB000, 0xB006 and 0xB007, and 0x0111 (the object is there) end a delivery;
 0xA7xx, 0x0110 and a peer that is away are tried again with growing pauses; any other status is a dead letter. An object
 that was confirmed is not sent again: its UIDs come from its content. The node calls with
 `{settings.node.ae_title}` (`node.ae_title`)."""

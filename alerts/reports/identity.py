@@ -1,16 +1,23 @@
 """UIDs are derived from what they identify, never drawn at random: equal content, equal UIDs; other content, others."""
 
 import hashlib
+import struct
 import uuid
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 _NAMESPACE = uuid.UUID("8c0a3f5e-6f0b-5d2c-9a41-3b7f2d1c9e64")
+_META_LENGTH_AT: Final = 128 + 4 + 8
+"""Where the length of the meta information stands in a file: after preamble, prefix and its own tag (PS3.10, 7.1)."""
 UNNAMED: Final = "2.25.0"
 """The SOP Instance UID and the Series Instance UID of an object whose content is not known to its end yet."""
 
@@ -44,25 +51,34 @@ def name_object(dataset: Dataset, kind: str, *, transfer_syntax_uid: str | None 
 def name_series(
     datasets: Sequence[Dataset], kind: str, *, transfer_syntax_uid: str | None = None
 ) -> tuple[NamedObject, ...]:
-    """``name_object`` for the objects of one series, which has the UID of what they hold together."""
-    digests: list[str] = []
+    """``name_object`` for the objects of one series, which has the UID of what they hold together.
+
+    Encoding takes most of the time that an object takes, so each is encoded once, and its UIDs are put in their places.
+    """
+    unnamed: list[bytes] = []
     for dataset in datasets:
         _name(dataset, UNNAMED, UNNAMED)
-        digests.append(hashlib.sha256(_encoded(dataset)).hexdigest())
+        unnamed.append(_encoded(dataset))
+    digests = [hashlib.sha256(one).hexdigest() for one in unnamed]
     series_instance_uid = derived_uid(f"{kind} series", *digests)
-    for dataset, digest in zip(datasets, digests, strict=True):
+    named: list[NamedObject] = []
+    for dataset, encoded, digest in zip(datasets, unnamed, digests, strict=True):
+        (meta_length,) = struct.unpack_from("<I", encoded, _META_LENGTH_AT)
+        body = encoded[_META_LENGTH_AT + 4 + meta_length :]
         _name(dataset, series_instance_uid, derived_uid(f"{kind} instance", digest))
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+            body = _replaced(body, keyword, str(dataset[keyword].value))
         if transfer_syntax_uid is not None:
             dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    return tuple(
-        NamedObject(
-            sop_class_uid=str(dataset.SOPClassUID),
-            sop_instance_uid=str(dataset.SOPInstanceUID),
-            series_instance_uid=series_instance_uid,
-            content=_encoded(dataset),
+        named.append(
+            NamedObject(
+                sop_class_uid=str(dataset.SOPClassUID),
+                sop_instance_uid=str(dataset.SOPInstanceUID),
+                series_instance_uid=series_instance_uid,
+                content=_file(dataset, body),
+            )
         )
-        for dataset in datasets
-    )
+    return tuple(named)
 
 
 def tracking_uid(series_instance_uid: str, identifier: str) -> str:
@@ -74,6 +90,32 @@ def _name(dataset: Dataset, series_instance_uid: str, sop_instance_uid: str) -> 
     dataset.SeriesInstanceUID = series_instance_uid
     dataset.SOPInstanceUID = sop_instance_uid
     dataset.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+
+
+def _replaced(body: bytes, keyword: str, uid: str) -> bytes:
+    """The encoded data set with this UID in place of the unnamed one, which stands nowhere else in it."""
+    first, found, rest = body.partition(_ui_element(keyword, UNNAMED))
+    if not found or _ui_element(keyword, UNNAMED) in rest:
+        raise ValueError(f"{keyword} does not stand once in the object")
+    return b"".join((first, _ui_element(keyword, uid), rest))
+
+
+def _ui_element(keyword: str, uid: str) -> bytes:
+    """A UID in Explicit VR Little Endian (PS3.5, 7.1.2)."""
+    tag, value = Tag(keyword), uid.encode() + b"\0" * (len(uid) % 2)
+    return struct.pack("<HH2sH", tag.group, tag.element, b"UI", len(value)) + value
+
+
+def _file(dataset: Dataset, body: bytes) -> bytes:
+    """The data set as a file in its transfer syntax (PS3.10, 7.1)."""
+    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        body = packer.compress(body) + packer.flush()
+        body += b"\0" * (len(body) % 2)
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_file_meta_info(buffer, dataset.file_meta)
+    return b"".join((b"\0" * 128, b"DICM", buffer.getvalue(), body))
 
 
 def _encoded(dataset: Dataset) -> bytes:

@@ -37,6 +37,7 @@ SIZE_PX: Final = (1600, 1131)
 _LEFT, _MIDDLE, _RIGHT, _BOTTOM = 36, 740, 1564, 1095
 _TITLE, _HEADLINE, _BODY, _SMALL = 0.8, 0.86, 0.56, 0.48
 _LINE_PX = 25
+_LAST_LINE = 1048
 _TABLE_TOP, _ROW_PX = 190, 31
 _COLUMNS = (330, 410, 490, 570)
 """Right edges of the figures; the bar follows."""
@@ -206,13 +207,22 @@ def _sentences(page: Image, findings: Findings, decision: PolicyDecision, change
 
 
 def _paragraphs(page: Image, texts: list[str], place: tuple[int, int], width_px: int) -> int:
-    """Write texts one below the other, broken into lines; the base of the line that would follow."""
+    """Write texts one below the other, broken into lines; the base of the line that would follow.
+
+    What does not fit above the foot of the page is left to the report, and the page says so.
+    """
     x, base = place
+    placed: list[tuple[int, str]] = []
     for text in texts:
         for line in _lines(ascii_text(text), width_px):
-            write(page, line, (x, base), _BODY, TEXT)
+            placed.append((base, line))
             base += _LINE_PX
         base += _LINE_PX // 3
+    fitting = [one for one in placed if one[0] <= _LAST_LINE]
+    if len(fitting) < len(placed) and fitting:
+        fitting[-1] = (fitting[-1][0], "More in the report.")
+    for at, line in fitting:
+        write(page, line, (x, at), _BODY, TEXT)
     return base
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
@@ -172,7 +173,8 @@ def _segmentation(
     numbers = np.zeros(256, np.uint8)
     for number, segment in enumerate(segments, start=1):
         numbers[segment.label] = number
-    native = cast("_Labels", analysed.volume.to_native(numbers[labels]))
+    numbered = cv2.LUT(labels.reshape(-1, labels.shape[-1]), numbers).reshape(labels.shape)
+    native = cast("_Labels", analysed.volume.to_native(numbered))
     placed = _placed(whole.planes, native)
     if placed is None:
         return None

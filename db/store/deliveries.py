@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 from alerts.delivery import DeliveryEvent, DeliveryState
 from db.actor import Actor
 from db.errors import StaleState
-from db.rows import DeliveryRow, PausedDestinationRow, ResultRow
+from db.rows import ArtefactRow, DeliveryRow, PausedDestinationRow, ResultRow
 from db.store.conversion import delivery_of
 from db.store.lookup import first_of_states
 from db.store.room import Room
@@ -167,6 +167,25 @@ class Deliveries(Room):
         counted = select(func.count()).where(DeliveryRow.state == state, DeliveryRow.destination == destination)
         with self.database.read() as session:
             return session.scalar(counted) or 0
+
+    def absent(self, delivery: StoredDelivery) -> frozenset[str]:
+        """SOP Instance UIDs of the delivery's result that its destination has not confirmed, its own among them."""
+        at_destination = (
+            select(ArtefactRow.sop_instance_uid)
+            .join(DeliveryRow, DeliveryRow.artefact_id == ArtefactRow.id)
+            .where(DeliveryRow.destination == delivery.destination, DeliveryRow.state == DeliveryState.SENT)
+        )
+        beside = aliased(ArtefactRow)
+        with self.database.read() as session:
+            result_id = session.scalar(select(DeliveryRow.result_id).where(DeliveryRow.id == delivery.id))
+            found = session.scalars(
+                select(beside.sop_instance_uid).where(
+                    beside.result_id == result_id,
+                    beside.sop_instance_uid.is_not(None),
+                    ~at_destination.where(ArtefactRow.sop_instance_uid == beside.sop_instance_uid).exists(),
+                )
+            )
+            return frozenset(uid for uid in found if uid)
 
     def list(
         self,

@@ -5,6 +5,7 @@ from dicom_node.delivery.dicom import DicomChannel
 from dicom_node.delivery.errors import (
     Busy,
     DeliveryError,
+    NotTaken,
     ProcessingFailure,
     Refused,
     Undeliverable,
@@ -16,6 +17,7 @@ __all__ = [
     "Channel",
     "DeliveryError",
     "DicomChannel",
+    "NotTaken",
     "Parcel",
     "ProcessingFailure",
     "Receipt",

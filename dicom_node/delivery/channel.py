@@ -9,11 +9,15 @@ __all__ = ["Channel", "Parcel", "Receipt"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """What goes: the file of an artefact, and its SOP Instance UID if it is a DICOM object."""
+    """What goes: the file of an artefact, and its SOP Instance UID if it is a DICOM object.
+
+    ``absent`` are the SOP Instance UIDs of what belongs to the same result and is not at the destination.
+    """
 
     delivery_id: int
     path: Path
     sop_instance_uid: str | None
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,10 @@ class Refused(DeliveryError):
     transient: ClassVar[bool] = False
 
 
+class NotTaken(Refused):
+    """The destination takes no objects of this SOP class."""
+
+
 class Undeliverable(DeliveryError):
     """The delivery cannot be made as it stands."""
 

@@ -68,6 +68,7 @@ class Sender:
                 delivery_id=delivery.id,
                 path=self._results_dir / artefact.path,
                 sop_instance_uid=artefact.sop_instance_uid,
+                absent=self._store.deliveries.absent(delivery),
             )
         )
 

@@ -2,7 +2,16 @@
 
 from analysis.errors import ReasonedError
 
-__all__ = ["NothingToSend", "PeerError", "Refused", "Rejected", "UnknownAddress", "Unreachable", "UnusableTls"]
+__all__ = [
+    "NoContext",
+    "NothingToSend",
+    "PeerError",
+    "Refused",
+    "Rejected",
+    "UnknownAddress",
+    "Unreachable",
+    "UnusableTls",
+]
 
 
 class PeerError(ReasonedError):
@@ -17,6 +26,10 @@ class Unreachable(PeerError):
 
 class Refused(PeerError):
     """The peer refuses what it was asked."""
+
+
+class NoContext(Refused):
+    """The peer accepts no presentation context (SOP class and transfer syntax) that it was offered."""
 
 
 class Rejected(Refused):

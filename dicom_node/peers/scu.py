@@ -19,7 +19,7 @@ from dicom_node.network.contexts import (
     UNCOMPRESSED,
     VERIFICATION_SOP_CLASS,
 )
-from dicom_node.peers.errors import Refused, Rejected, Unreachable
+from dicom_node.peers.errors import NoContext, Refused, Rejected, Unreachable
 from dicom_node.peers.reactor import hold, is_open, let_go
 from dicom_node.peers.remote import MAX_PDU_BYTES, Remote
 from dicom_node.peers.transport import CallingEntity, connect
@@ -169,7 +169,9 @@ def _not_established(association: Association, remote: Remote) -> Unreachable | 
     if association.is_rejected:
         return Rejected(_why_rejected(association.acceptor.primitive, remote))
     if association.rejected_contexts:
-        return Refused(f"{remote} accepts no presentation context (SOP class and transfer syntax) that it was offered.")
+        return NoContext(
+            f"{remote} accepts no presentation context (SOP class and transfer syntax) that it was offered."
+        )
     return Unreachable(f"{remote} does not answer as a DICOM node, or ended the association before it stood.")
 
 

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.benchmarks import alert_latency, measuring, receive, start_up, store, worklist
+from tests.benchmarks import alert_latency, measuring, receive, result_objects, start_up, store, worklist
 
 BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "alert-latency": alert_latency.main,
     "measuring": measuring.main,
     "receive": receive.main,
+    "result-objects": result_objects.main,
     "start-up": start_up.main,
     "store": store.main,
     "worklist": worklist.main,

@@ -50,27 +50,27 @@ def _timed(part: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def case() -> tuple[Volume, Lungs, np.ndarray, Lobes]:
+def case(slices: int = _SLICES) -> tuple[Volume, Lungs, np.ndarray, Lobes]:
     """The volume, its lungs, its opacities (1 ground glass, 2 high) and its lobes."""
     phantom = build_phantom(PhantomSpec.opacities())
-    chosen = np.linspace(0, len(phantom.hu) - 1, _SLICES).round().astype(int)
+    chosen = np.linspace(0, len(phantom.hu) - 1, slices).round().astype(int)
     hu = _enlarged(phantom.hu, chosen, cv2.INTER_LINEAR).astype(np.int16)
     sides, labels = (
         _enlarged(one, chosen, cv2.INTER_NEAREST).astype(np.uint8) for one in (phantom.lungs, phantom.lesions)
     )
     pixel_mm = phantom.pixel_spacing_mm * phantom.hu.shape[1] / _MATRIX
-    step_mm = phantom.slice_spacing_mm * len(phantom.hu) / _SLICES
+    step_mm = phantom.slice_spacing_mm * len(phantom.hu) / slices
     volume = Volume(
         hu=hu,
-        slice_positions_mm=np.arange(_SLICES, dtype=np.float64) * step_mm,
-        slice_weights_mm=np.full(_SLICES, step_mm),
+        slice_positions_mm=np.arange(slices, dtype=np.float64) * step_mm,
+        slice_weights_mm=np.full(slices, step_mm),
         row_spacing_mm=pixel_mm,
         column_spacing_mm=pixel_mm,
-        sop_instance_uids=tuple(f"1.2.3.{index}" for index in range(_SLICES)),
-        frame_numbers=(None,) * _SLICES,
+        sop_instance_uids=tuple(f"1.2.3.{index + 1}" for index in range(slices)),
+        frame_numbers=(None,) * slices,
         native=NativeGrid(transposed=False, rows_flipped=False, columns_flipped=False),
     )
-    upper = np.arange(_SLICES)[:, None, None] > _SLICES // 2
+    upper = np.arange(slices)[:, None, None] > slices // 2
     thirds = np.where(upper, 4, np.where(np.arange(_MATRIX)[None, :, None] < _MATRIX // 2, 5, 6))
     parts = np.where(sides == 1, thirds, np.where(sides == 2, np.where(upper, 7, 8), 0)).astype(np.uint8)
     told = dict.fromkeys(LOBE_LABELS.values(), 90.0)

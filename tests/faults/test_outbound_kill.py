@@ -19,12 +19,13 @@ import pytest
 from pynetdicom import evt
 from storage_scp import storage_scp
 
-from alerts import AlertState, DeliveryState
+from alerts import AlertState, ArtefactKind, DeliveryState
 from db import JobState, RequeueFilter, Store
 from dicom_node.node import prepare
 from dicom_node.settings import Delivery, DicomDestination, Settings
 
 KILLS = int(os.environ.get("LUNGSENTRY_OUTBOUND_KILLS", "40"))
+KINDS = ("opacities", "sr")
 MOST_STEPS = 50
 SERIES = 4
 
@@ -51,7 +52,7 @@ class _Pacs:
 @contextmanager
 def _silent() -> Iterator[DicomDestination]:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        yield DicomDestination(ae_title="SILENT", host="127.0.0.1", port=listener.getsockname()[1])
+        yield DicomDestination(ae_title="SILENT", host="127.0.0.1", port=listener.getsockname()[1], kinds=KINDS)
 
 
 def _run(settings: Settings, steps: int) -> int:
@@ -69,12 +70,13 @@ def test_kills_between_analysis_and_receipt_lose_and_double_nothing(tmp_path: Pa
     """Series come, are run again with the same and with other software, while the process dies at every kind of step.
 
     One destination takes everything, one is silent, one refuses. In the end each series has one result with its files,
-    and one alert; who takes everything has every report in force, under each UID one content and no more.
+    and one alert; who takes everything has every report in force and its segmentation, under each UID one content and
+    no more.
     """
     chance, pacs = random.Random(7), _Pacs()
     with (
-        storage_scp("UP", pacs.store) as up,
-        storage_scp("REFUSES", lambda _event: 0xA900) as refuses,
+        storage_scp("UP", pacs.store, kinds=KINDS) as up,
+        storage_scp("REFUSES", lambda _event: 0xA900, kinds=KINDS) as refuses,
         _silent() as silent,
     ):
         settings = harness.quick_settings(tmp_path / "node", max_attempts=1000, lease_s=1).model_copy(
@@ -123,7 +125,12 @@ def _judge(settings: Settings, store: Store, series: list[str], pacs: _Pacs) -> 
         report = result.report.sop_instance_uid
         assert report in pacs.kept
         assert confirmed[str(report)] == 1
-    made = {one.report.sop_instance_uid for uid in series for one in store.results.history(uid)}
+        objects = {one.kind: one.sop_instance_uid for one in result.artefacts if one.kind.value in KINDS}
+        assert set(objects) == set(map(ArtefactKind, KINDS))
+        assert {*objects.values()} <= set(pacs.kept)
+    made = {
+        artefact.sop_instance_uid for uid in series for one in store.results.history(uid) for artefact in one.artefacts
+    }
     assert not pacs.changed
     assert set(pacs.kept) <= made
     assert set(confirmed.values()) <= {1}

@@ -9,10 +9,18 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]
 
+from alerts.artefact import REPORT_CLASSES
 from dicom_node.delivery import (
     Busy,
     DeliveryError,
@@ -35,6 +43,7 @@ def _deliver(path: Path, port: int, *, called: str = "PACS") -> Receipt:
 def _report(path: Path) -> Path:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = Comprehensive3DSRStorage, generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     dataset.Modality = "SR"
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -45,10 +54,11 @@ def _report(path: Path) -> Path:
 
 
 @contextmanager
-def _pacs(reply: Callable[[evt.Event], int], *, sop_class: str = Comprehensive3DSRStorage) -> Iterator[int]:
+def _pacs(reply: Callable[[evt.Event], int], *sop_classes: str) -> Iterator[int]:
     entity = AE(ae_title="PACS")
     entity.require_called_aet = True
-    entity.add_supported_context(sop_class, ExplicitVRLittleEndian)
+    for sop_class in sop_classes or (Comprehensive3DSRStorage,):
+        entity.add_supported_context(sop_class, ExplicitVRLittleEndian if sop_class != Verification else None)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, reply)])
     assert server is not None
     try:
@@ -115,7 +125,7 @@ def test_check_asks_without_giving_anything() -> None:
 def test_peer_without_the_sop_class_is_permanent(tmp_path: Path) -> None:
     """A PACS that takes no structured report is not asked again."""
     with (
-        _pacs(lambda _event: 0, sop_class=CTImageStorage) as port,
+        _pacs(lambda _event: 0, CTImageStorage) as port,
         pytest.raises(Refused, match="presentation context"),
     ):
         _deliver(_report(tmp_path / "r.dcm"), port)
@@ -142,3 +152,67 @@ def test_missing_file_is_permanent(tmp_path: Path) -> None:
     """A report that is no longer there is not looked for again."""
     with pytest.raises(Undeliverable):
         _deliver(tmp_path / "gone.dcm", 1)
+
+
+@contextmanager
+def _taking(*sop_classes: str, got: list[tuple[str, str]]) -> Iterator[DicomChannel]:
+    """The way to a PACS that takes these classes; the class and instance of what it got are noted."""
+
+    def keep(event: evt.Event) -> int:
+        got.append((str(event.request.AffectedSOPClassUID), str(event.request.AffectedSOPInstanceUID)))
+        return 0x0000
+
+    with _pacs(keep, *sop_classes) as port:
+        yield DicomChannel(lambda: _remote(port))
+
+
+def _remote(port: int) -> Remote:
+    return Remote(ae_title="PACS", host="127.0.0.1", port=port, calling_ae_title="LUNGSENTRY", timeout_s=30)
+
+
+@pytest.mark.parametrize("sop_class", REPORT_CLASSES)
+def test_a_report_goes_in_the_first_form_that_the_peer_takes(sop_class: str, tmp_path: Path) -> None:
+    """Comprehensive 3D SR, else Comprehensive SR, else Enhanced SR, each an object of its own; the receipt names it."""
+    path = _report(tmp_path / "report.dcm")
+    own = str(pydicom.dcmread(path).SOPInstanceUID)
+    got: list[tuple[str, str]] = []
+    with _taking(sop_class, got=got) as channel:
+        answers = {channel.deliver(Parcel(delivery_id=1, path=path, sop_instance_uid=own)).answer for _ in range(2)}
+    assert {one for one, _ in got} == {sop_class}
+    first, second = (uid for _, uid in got)
+    assert first == second
+    if sop_class == Comprehensive3DSRStorage:
+        assert (first, answers) == (own, {"0x0000"})
+    else:
+        assert first != own
+        assert answers == {f"0x0000 as {UID(sop_class).name}"}
+
+
+def test_a_form_that_was_refused_is_offered_again_after_a_day_or_a_check(tmp_path: Path) -> None:
+    """So long the form that the peer took goes, even if by now it would take the first; then the first is offered."""
+    parcel = Parcel(delivery_id=1, path=_report(tmp_path / "report.dcm"), sop_instance_uid=None)
+    got: list[tuple[str, str]] = []
+    ports, now = [0], [0.0]
+    channel = DicomChannel(lambda: _remote(ports[-1]), monotonic=lambda: now[0])
+
+    def form() -> str:
+        channel.deliver(parcel)
+        return got[-1][0]
+
+    def keep(event: evt.Event) -> int:
+        got.append((str(event.request.AffectedSOPClassUID), ""))
+        return 0x0000
+
+    both = (Comprehensive3DSRStorage, ComprehensiveSRStorage, Verification)
+    with _pacs(keep, ComprehensiveSRStorage) as old, _pacs(keep, *both) as new:
+        ports.append(old)
+        assert form() == ComprehensiveSRStorage
+        ports.append(new)
+        assert form() == ComprehensiveSRStorage
+        now[0] += 86_401
+        assert form() == Comprehensive3DSRStorage
+        ports.append(old)
+        assert form() == ComprehensiveSRStorage
+        ports.append(new)
+        channel.check()
+        assert form() == Comprehensive3DSRStorage
