@@ -13,6 +13,7 @@ from db.store.commitments import Commitments
 from db.store.counts import Counts
 from db.store.deliveries import Deliveries
 from db.store.destinations import Destinations
+from db.store.drift import Drift
 from db.store.examinations import Examinations
 from db.store.failing_units import FailingUnits
 from db.store.feed import Feed
@@ -66,6 +67,7 @@ class Store:
         self.peers = Peers(database=database, clock=clock)
         self.requeue = Requeue(database=database, clock=clock)
         self.models = Models(database=database, clock=clock)
+        self.drift = Drift(database=database, clock=clock)
         self.retention = Retention(database=database, clock=clock)
         self.pruning = Pruning(database=database, clock=clock)
         self.counts = Counts(database=database, clock=clock)

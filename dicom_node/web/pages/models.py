@@ -39,22 +39,24 @@ class Figure:
         return self.there + self.not_there
 
 
+WEEKS = 12
+"""How far drift is shown back."""
+
+
 def page(visit: Visit) -> Response:
     """What is in use, what readers said, and how the shadow agrees."""
     store = visit.store
-    shadows = [
-        (model, _shadow(visit, model.reference))
-        for model in store.models.assignments()
-        if model.role is ModelRole.SHADOW
-    ]
+    assignments = store.models.assignments()
+    shadows = [(model, store.drift.shadow(model.reference)) for model in assignments if model.role is ModelRole.SHADOW]
     return render(
         visit,
         "models.html",
-        assignments=store.models.assignments(),
+        assignments=assignments,
         profiles=list(Profile),
         figures=figures(visit),
         least=LEAST,
         shadows=shadows,
+        weeks=store.drift.weeks(WEEKS),
     )
 
 
@@ -103,9 +105,3 @@ def _figure(key: tuple[str, str, str], verdicts: dict[Verdict, int]) -> Figure:
         unsure=verdicts[Verdict.UNSURE],
         ppv=wilson(there, count) if count >= LEAST else None,
     )
-
-
-def _shadow(visit: Visit, reference: str) -> dict[str, object]:
-    found = visit.store.models.shadows(reference=reference)
-    dice = [one.shadow.lesion_dice for one in found if one.shadow.lesion_dice is not None]
-    return {"count": len(found), "dice": sum(dice) / len(dice) if dice else None}
