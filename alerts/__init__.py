@@ -2,11 +2,16 @@
 
 from alerts.alert import (
     ALERT_TRANSITIONS,
+    DECIDED,
+    TIME_ALLOWED,
+    UNDECIDED,
     Alert,
     AlertEvent,
     AlertState,
     Category,
+    is_worse,
     next_alert_state,
+    pressing,
 )
 from alerts.artefact import DEFAULT_KINDS, DICOM, PNG, SOP_CLASSES, ZIP, Artefact, ArtefactKind, Draft
 from alerts.change import Change, Prior, choose_prior, compare
@@ -24,11 +29,14 @@ from alerts.severity import Presence, Severity
 
 __all__ = [
     "ALERT_TRANSITIONS",
+    "DECIDED",
     "DEFAULT_KINDS",
     "DELIVERY_TRANSITIONS",
     "DICOM",
     "PNG",
     "SOP_CLASSES",
+    "TIME_ALLOWED",
+    "UNDECIDED",
     "ZIP",
     "Alert",
     "AlertEvent",
@@ -56,6 +64,8 @@ __all__ = [
     "compare",
     "describe",
     "evaluate",
+    "is_worse",
     "next_alert_state",
     "next_delivery_state",
+    "pressing",
 ]

@@ -1,42 +1,64 @@
 """An alert: what is flagged, why, and the life it may lead."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from alerts.errors import IllegalTransition
 
 
 class AlertState(StrEnum):
-    """Where an alert stands."""
+    """Where an alert stands. That a reader looks at the case is an event and no state: it decides nothing."""
 
     OPEN = "open"
+    NOTIFIED = "notified"
+    ESCALATED = "escalated"
     ACKNOWLEDGED = "acknowledged"
+    PASSED_ON = "passed_on"
     DISMISSED = "dismissed"
     SUPERSEDED = "superseded"
+
+
+UNDECIDED = frozenset({AlertState.OPEN, AlertState.NOTIFIED, AlertState.ESCALATED})
+"""Nobody has said yet what is to be done."""
+DECIDED = frozenset({AlertState.ACKNOWLEDGED, AlertState.PASSED_ON, AlertState.DISMISSED})
+"""A reader has said so: what the examination shows now is compared with what was judged."""
 
 
 class AlertEvent(StrEnum):
     """What can happen to an alert."""
 
+    NOTIFY = "notify"
+    ESCALATE = "escalate"
     ACKNOWLEDGE = "acknowledge"
+    PASS_ON = "pass_on"  # noqa: S105 - no password
     DISMISS = "dismiss"
+    UNDO = "undo"
     SUPERSEDE = "supersede"
     REOPEN = "reopen"
 
 
-ALERT_TRANSITIONS: dict[tuple[AlertState, AlertEvent], AlertState] = {
+_MOVES: tuple[tuple[AlertEvent, AlertState, frozenset[AlertState]], ...] = (
+    # a channel for people has confirmed that it told of the case
+    (AlertEvent.NOTIFY, AlertState.NOTIFIED, frozenset({AlertState.OPEN})),
+    # nobody has looked at the case in the time that its category allows
+    (AlertEvent.ESCALATE, AlertState.ESCALATED, frozenset({AlertState.OPEN, AlertState.NOTIFIED})),
     # a reader has seen the case and takes it up
-    (AlertState.OPEN, AlertEvent.ACKNOWLEDGE): AlertState.ACKNOWLEDGED,
+    (AlertEvent.ACKNOWLEDGE, AlertState.ACKNOWLEDGED, UNDECIDED | {AlertState.PASSED_ON}),
+    # a reader has seen the case and leaves it to somebody else
+    (AlertEvent.PASS_ON, AlertState.PASSED_ON, UNDECIDED | {AlertState.ACKNOWLEDGED, AlertState.PASSED_ON}),
     # a reader has seen the case and finds nothing to act upon
-    (AlertState.OPEN, AlertEvent.DISMISS): AlertState.DISMISSED,
-    (AlertState.ACKNOWLEDGED, AlertEvent.DISMISS): AlertState.DISMISSED,
-    # a newer result of the same series no longer meets the policy
-    (AlertState.OPEN, AlertEvent.SUPERSEDE): AlertState.SUPERSEDED,
-    (AlertState.ACKNOWLEDGED, AlertEvent.SUPERSEDE): AlertState.SUPERSEDED,
-    # a newer result shows more than the reader judged
-    (AlertState.DISMISSED, AlertEvent.REOPEN): AlertState.OPEN,
-    # a newer result meets the policy again
-    (AlertState.SUPERSEDED, AlertEvent.REOPEN): AlertState.OPEN,
+    (AlertEvent.DISMISS, AlertState.DISMISSED, UNDECIDED | {AlertState.ACKNOWLEDGED, AlertState.PASSED_ON}),
+    # who decided takes it back
+    (AlertEvent.UNDO, AlertState.OPEN, DECIDED),
+    # no result in force of the study meets the policy any more; a dismissal stands
+    (AlertEvent.SUPERSEDE, AlertState.SUPERSEDED, UNDECIDED | {AlertState.ACKNOWLEDGED, AlertState.PASSED_ON}),
+    # the study shows more than was told or judged, or meets the policy again
+    (AlertEvent.REOPEN, AlertState.OPEN, DECIDED | {AlertState.NOTIFIED, AlertState.SUPERSEDED}),
+)
+ALERT_TRANSITIONS: dict[tuple[AlertState, AlertEvent], AlertState] = {
+    (state, event): after for event, after, states in _MOVES for state in sorted(states)
 }
 
 
@@ -54,6 +76,15 @@ class Category(StrEnum):
     CATEGORY_1 = "1"
     CATEGORY_2 = "2"
     CATEGORY_3 = "3"
+
+
+TIME_ALLOWED: Mapping[Category, timedelta] = {
+    Category.CATEGORY_1: timedelta(minutes=60),
+    Category.CATEGORY_2: timedelta(hours=4),
+    Category.CATEGORY_3: timedelta(hours=72),
+}
+"""How long a case may wait for a reader. The American College of Radiology speaks of minutes, hours and days: these
+are Lungsentry's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +110,7 @@ WORSE_BY_SHARE = 0.1
 
 
 def is_worse(later: Alert, judged: Alert) -> bool:
-    """Whether a newer result of the same series shows more than a reader has judged.
+    """Whether the study shows more now than a reader has judged.
 
     It does where its category is more pressing, or its burden is higher by a percentage point and by a tenth.
     """
@@ -87,3 +118,8 @@ def is_worse(later: Alert, judged: Alert) -> bool:
     return int(later.category.value) < int(judged.category.value) or (
         grown >= WORSE_BY_POINTS and grown >= WORSE_BY_SHARE * judged.burden_percent
     )
+
+
+def pressing(alert: Alert) -> tuple[str, float]:
+    """By what the most pressing alert comes first: its category, then its burden."""
+    return alert.category.value, -alert.burden_percent

@@ -10,7 +10,7 @@ from db.commitment import (
     StoredCommitment,
 )
 from db.engine import backup, current_revision, upgrade
-from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StaleState, StoreError
+from db.errors import BackupRefused, DatabaseUnavailable, DecidedAlready, SchemaOutOfDate, StaleState, StoreError
 from db.feedback import DismissalReason, Feedback, LooksLike, ReaderExtent, Verdict, VerdictCount
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
@@ -25,6 +25,7 @@ from db.values import (
     CompleteSeries,
     EarlierResult,
     FailingUnit,
+    FlaggedSeries,
     Heartbeat,
     PausedDestination,
     Peer,
@@ -36,6 +37,7 @@ from db.values import (
     Rejected,
     RequeueCandidate,
     RequeueFilter,
+    SeenAlert,
     SeriesEvidence,
     SeriesRecord,
     Status,
@@ -66,11 +68,13 @@ __all__ = [
     "CommitmentState",
     "CompleteSeries",
     "DatabaseUnavailable",
+    "DecidedAlready",
     "DismissalReason",
     "EarlierResult",
     "FailingUnit",
     "FailingUnits",
     "Feedback",
+    "FlaggedSeries",
     "Heartbeat",
     "Job",
     "JobEvent",
@@ -92,6 +96,7 @@ __all__ = [
     "RequeueCandidate",
     "RequeueFilter",
     "SchemaOutOfDate",
+    "SeenAlert",
     "SeriesEvent",
     "SeriesEvidence",
     "SeriesRecord",

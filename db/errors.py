@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from analysis.errors import ReasonedError
 
-__all__ = ["BackupRefused", "DatabaseUnavailable", "SchemaOutOfDate", "StaleState", "StoreError"]
+__all__ = ["BackupRefused", "DatabaseUnavailable", "DecidedAlready", "SchemaOutOfDate", "StaleState", "StoreError"]
 
 
 class StoreError(ReasonedError):
@@ -25,6 +25,10 @@ class DatabaseUnavailable(StoreError):
 
 class StaleState(StoreError):
     """What was to be moved is not in the state that was expected."""
+
+
+class DecidedAlready(StaleState):
+    """Somebody else was faster."""
 
 
 class BackupRefused(StoreError):

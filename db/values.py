@@ -12,6 +12,7 @@ from alerts.delivery import DeliveryState
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
 from db.actor import Actor
+from db.feedback import DismissalReason
 from db.series_state import SeriesState
 
 
@@ -202,7 +203,7 @@ class StudyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedResult:
-    """The rows that one result made; ``alert_id`` where the series has an alert, ``superseded_id`` the older result."""
+    """The rows that one result made; ``alert_id`` where the study has an alert, ``superseded_id`` the older result."""
 
     result_id: int
     alert_id: int | None
@@ -247,13 +248,25 @@ class EarlierResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAlert:
-    """The alert of a series (there is at most one) and what a reader made of it.
+class FlaggedSeries:
+    """A series of a flagged study whose result in force is flagged, and why."""
 
-    ``judged`` is the alert as it was when a reader last decided; where it is open again, a newer result shows more.
+    series_instance_uid: str
+    result_id: int
+    alert: Alert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAlert:
+    """The alert of a study (there is at most one) and what a reader made of it.
+
+    ``series_instance_uid``, ``alert`` and ``result_id`` are of the series that stands for the study: the most pressing
+    one. ``judged`` is the alert as it was when a reader last decided; where it is open again, the study shows more.
+    ``due_at`` is when somebody has to have looked at it, ``opened_at`` when somebody did.
     """
 
     id: int
+    study_instance_uid: str
     series_instance_uid: str
     state: AlertState
     alert: Alert
@@ -261,9 +274,26 @@ class StoredAlert:
     result_id: int
     created_at: datetime
     updated_at: datetime
+    due_at: datetime
+    opened_at: datetime | None
     decided_at: datetime | None
     decided_by: str | None
+    passed_to: str | None
+    reason: DismissalReason | None
     note: str | None
+
+    @property
+    def seen(self) -> "SeenAlert":
+        """What somebody who looks at it decides upon."""
+        return SeenAlert(state=self.state, result_id=self.result_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenAlert:
+    """An alert as it was in front of somebody: its state and its result."""
+
+    state: AlertState
+    result_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.completion.refetch import Refetch
 from dicom_node.completion.triage import Triage
 from dicom_node.delivery.channel import Channel
+from dicom_node.delivery.escalation import Escalation
 from dicom_node.delivery.sender import Sender
 from dicom_node.failing_units import FailingUnits
 from dicom_node.network.tls import certificate_folder, warn_of_expiry
@@ -39,6 +40,7 @@ DISK_EVERY_S = 30.0
 UNREFERRED_EVERY_S = 60.0
 """All 256 folders of results in a little more than four hours."""
 COUNTS_EVERY_S = 10.0
+ESCALATION_EVERY_S = 10.0
 
 
 def run_scheduler(
@@ -91,6 +93,7 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
             units=sender.units,
             lanes=len(settings.destinations) + 1,  # one for what waits for destinations that are no longer set
         ),
+        Sweep(name="escalation", every_s=ESCALATION_EVERY_S, units=Escalation(store=store).units),
         Sweep(name="commitments", every_s=settings.commitment.sweep_s, units=reporter.units, lanes=COMMITMENT_LANES),
         Sweep(
             name="certificates",

@@ -50,7 +50,7 @@ class JobRow(Row):
 
 
 class ResultRow(Row):
-    """A result; the one of a series that is not superseded is in force."""
+    """A result; the one of a series that is not superseded is in force. ``alert`` is why it is flagged, if it is."""
 
     __tablename__ = "results"
     __table_args__ = (
@@ -69,6 +69,7 @@ class ResultRow(Row):
     findings: Mapped[dict[str, Any]]
     screening: Mapped[dict[str, Any]]
     explanation: Mapped[str]
+    alert: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     superseded_at: Mapped[datetime | None]

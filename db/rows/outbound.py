@@ -7,14 +7,22 @@ from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.rows.analysed import ArtefactRow
-from db.rows.base import BIG, Row
+from db.rows.base import BIG, Row, where
+
+UNSEEN = "state IN ('open', 'notified') AND opened_at IS NULL"
+"""Alerts that nobody has looked at, in words that an index of theirs is found by."""
 
 
 class AlertRow(Row):
-    """The alert of a series: one row, whatever number of results; holds what the worklist is filtered and sorted by."""
+    """The alert of a study: one row, whatever number of series and results; the worklist is filtered and sorted by it.
+
+    Its series and result are those of the flagged series that stands for the study.
+    """
 
     __tablename__ = "alerts"
     __table_args__ = (
+        Index("uq_alerts_study_instance_uid", "study_instance_uid", unique=True),
+        Index("ix_alerts_due", "due_at", **where(UNSEEN)),
         Index("ix_alerts_state_pressing", "state", "category", "received_at", "id"),
         Index("ix_alerts_state_received", "state", "received_at", "id"),
         Index("ix_alerts_state_burden", "state", "burden_percent", "id"),
@@ -26,7 +34,7 @@ class AlertRow(Row):
 
     id: Mapped[int] = mapped_column(BIG, primary_key=True)
     series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), unique=True)
-    study_instance_uid: Mapped[str] = mapped_column(index=True)
+    study_instance_uid: Mapped[str]
     result_id: Mapped[int] = mapped_column(BIG, ForeignKey("results.id"))
     state: Mapped[str]
     category: Mapped[str]
@@ -40,8 +48,12 @@ class AlertRow(Row):
     judged: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    opened_at: Mapped[datetime | None]
     decided_at: Mapped[datetime | None]
     decided_by: Mapped[str | None]
+    passed_to: Mapped[str | None]
+    reason: Mapped[str | None]
     note: Mapped[str | None]
 
 

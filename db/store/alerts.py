@@ -1,26 +1,40 @@
-"""Flagged cases, and what readers make of them."""
+"""Flagged cases, and what readers make of them. Of two who decide at once one wins, and the other is told who and when.
+
+The readers' words may name the patient: they stay in the alert, and out of the events.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
-from alerts.alert import AlertEvent, AlertState
+from alerts.alert import ALERT_TRANSITIONS, DECIDED, AlertEvent, AlertState
+from db.account import is_user_name
 from db.actor import Actor
-from db.errors import StaleState
+from db.errors import DecidedAlready, StaleState
+from db.feedback import DismissalReason
 from db.rows import AlertRow
+from db.rows.outbound import UNSEEN
 from db.store.conversion import alert_of
+from db.store.flagging import UNDECIDED_YET, flagged_series, note_notice
 from db.store.lookup import first_of_states
 from db.store.room import Room
 from db.store.transitions import Note, transition
-from db.values import StoredAlert
+from db.values import FlaggedSeries, SeenAlert, StoredAlert
 
-__all__ = ["Alerts"]
+__all__ = ["UNDO_WITHIN", "Alerts"]
+
+UNDO_WITHIN = timedelta(minutes=10)
+"""Who has decided may take it back for so long."""
+_ESCALATION = Actor.process("escalation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alerts(Room):
-    """Alerts: at most one a series."""
+    """Alerts: at most one a study."""
 
     def list(self, states: Collection[AlertState] | None = None, limit: int | None = None) -> tuple[StoredAlert, ...]:
         """Alerts in these states (none given: in all), the newest first."""
@@ -34,35 +48,129 @@ class Alerts(Room):
             row = session.get(AlertRow, alert_id)
             return None if row is None else alert_of(row)
 
-    def acknowledge(self, alert_id: int, who: str, note: str = "") -> StoredAlert:
-        """A reader takes the case up.
+    def flagged(self, study_instance_uid: str) -> tuple[FlaggedSeries, ...]:
+        """What the study's alert rests on: its series that are flagged now, the most pressing first."""
+        with self.database.read() as session:
+            return flagged_series(session, study_instance_uid)
+
+    def acknowledge(self, alert_id: int, who: str, note: str = "", *, seen: SeenAlert | None = None) -> StoredAlert:
+        """A reader takes the case up. ``seen``: what he decides upon; something else by now is not decided.
 
         Raises:
-            StaleState: it has moved on, or there is none.
+            DecidedAlready: somebody was faster.
+            StaleState: it has moved on otherwise, or there is none.
         """
-        return self._decide(alert_id, AlertEvent.ACKNOWLEDGE, who, note)
+        return self._decide(alert_id, AlertEvent.ACKNOWLEDGE, who, note, seen)
 
-    def dismiss(self, alert_id: int, who: str, note: str = "") -> StoredAlert:
-        """A reader finds nothing to act upon.
+    def dismiss(
+        self, alert_id: int, who: str, note: str = "", *, reason: DismissalReason, seen: SeenAlert | None = None
+    ) -> StoredAlert:
+        """A reader finds nothing to act upon, for this reason.
 
         Raises:
-            StaleState: it has moved on, or there is none.
+            DecidedAlready, StaleState: as ``acknowledge``.
         """
-        return self._decide(alert_id, AlertEvent.DISMISS, who, note)
+        return self._decide(alert_id, AlertEvent.DISMISS, who, note, seen, detail=reason.value, reason=reason.value)
 
-    def _decide(self, alert_id: int, event: AlertEvent, who: str, note: str) -> StoredAlert:
+    def pass_on(
+        self, alert_id: int, who: str, note: str = "", *, to: str, seen: SeenAlert | None = None
+    ) -> StoredAlert:
+        """A reader leaves the case to another one. ``ValueError`` for what is no user's name.
+
+        Raises:
+            DecidedAlready, StaleState: as ``acknowledge``.
+        """
+        if not is_user_name(to):
+            raise ValueError("a case is passed on to a user: letters, digits and . _ @ + -, at most 64")
+        return self._decide(alert_id, AlertEvent.PASS_ON, who, note, seen, detail=f"to {to}", passed_to=to)
+
+    def undo(self, alert_id: int, who: str) -> StoredAlert:
+        """Who decided in the last ten minutes takes it back: the case is open again, and undecided.
+
+        Raises:
+            StaleState: it was decided by somebody else, or earlier; it has moved on, or there is none.
+        """
         now = self.clock()
         with self.database.write() as session:
-            row = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
-            if row is None:
-                raise StaleState(f"There is no alert {alert_id}.")
-            # the reader's words may name the patient: they stay in the alert, and out of the events
+            row = _locked(session, alert_id)
+            if row.decided_by is not None and row.decided_by != who:
+                raise DecidedAlready(_who_and_when(row))
+            if row.decided_at is not None and now - row.decided_at > UNDO_WITHIN:
+                raise StaleState(f"Alert {alert_id} was decided more than ten minutes ago.")
+            transition(
+                session, row, AlertEvent.UNDO, Note(at=now, actor=Actor.user(who)), updated_at=now, **UNDECIDED_YET
+            )
+            return alert_of(row)
+
+    def notified(self, alert_id: int, destination: str) -> StoredAlert:
+        """A channel for people has told of the case, and its destination has confirmed it.
+
+        Raises:
+            StaleState: there is no such alert.
+        """
+        now = self.clock()
+        with self.database.write() as session:
+            row = _locked(session, alert_id)
+            note_notice(session, row, Note(at=now, actor=Actor.process("delivery"), detail=destination))
+            return alert_of(row)
+
+    def overdue(self, limit: int) -> tuple[int, ...]:
+        """The alerts that nobody has looked at in the time that their category allows, the longest overdue first."""
+        with self.database.read() as session:
+            late = select(AlertRow.id).where(text(UNSEEN), AlertRow.due_at < self.clock())
+            return tuple(session.scalars(late.order_by(AlertRow.due_at).limit(limit)))
+
+    def escalate(self, alert_id: int) -> StoredAlert | None:
+        """The alert is overdue and nobody has looked at it: it is ESCALATED. None where somebody has by now."""
+        now = self.clock()
+        with self.database.write() as session:
+            row = _locked(session, alert_id)
+            arrow = (AlertState(row.state), AlertEvent.ESCALATE) in ALERT_TRANSITIONS
+            if not arrow or row.opened_at is not None or row.due_at >= now:
+                return None
+            note = Note(at=now, actor=_ESCALATION, detail=f"category {row.category}")
+            transition(session, row, AlertEvent.ESCALATE, note, updated_at=now)
+            return alert_of(row)
+
+    def _decide(
+        self,
+        alert_id: int,
+        event: AlertEvent,
+        who: str,
+        note: str,
+        seen: SeenAlert | None,
+        *,
+        detail: str | None = None,
+        **more: Any,
+    ) -> StoredAlert:
+        now = self.clock()
+        with self.database.write() as session:
+            row = _locked(session, alert_id)
+            other = seen is not None and (row.state, row.result_id) != (seen.state, seen.result_id)
+            if row.state in DECIDED and (other or (AlertState(row.state), event) not in ALERT_TRANSITIONS):
+                raise DecidedAlready(_who_and_when(row))
+            if other:
+                raise StaleState(f"Alert {alert_id} is {row.state} by now, or of a newer result: look at it again.")
             decided = {
+                **UNDECIDED_YET,
                 "decided_at": now,
                 "decided_by": who,
                 "note": note or None,
                 "updated_at": now,
                 "judged": row.alert,
+                **more,
             }
-            transition(session, row, event, Note(at=now, actor=Actor.user(who)), **decided)
+            transition(session, row, event, Note(at=now, actor=Actor.user(who), detail=detail), **decided)
             return alert_of(row)
+
+
+def _locked(session: Session, alert_id: int) -> AlertRow:
+    row = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
+    if row is None:
+        raise StaleState(f"There is no alert {alert_id}.")
+    return row
+
+
+def _who_and_when(row: AlertRow) -> str:
+    at = "" if row.decided_at is None else f" at {row.decided_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"Alert {row.id} is {row.state.replace('_', ' ')} by {row.decided_by}{at}."

@@ -12,6 +12,7 @@ from alerts.delivery import DeliveryState
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
 from db.actor import Actor, ActorKind
+from db.feedback import DismissalReason
 from db.job import Job, JobPriority, JobState
 from db.rows import (
     AlertRow,
@@ -158,14 +159,19 @@ def alert_of(row: AlertRow) -> StoredAlert:
     return StoredAlert(
         id=row.id,
         state=AlertState(row.state),
+        study_instance_uid=row.study_instance_uid,
         series_instance_uid=row.series_instance_uid,
         alert=from_json(Alert, row.alert),
         judged=None if row.judged is None else from_json(Alert, row.judged),
         result_id=row.result_id,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        due_at=row.due_at,
+        opened_at=row.opened_at,
         decided_at=row.decided_at,
         decided_by=row.decided_by,
+        passed_to=row.passed_to,
+        reason=DismissalReason(row.reason) if row.reason else None,
         note=row.note,
     )
 

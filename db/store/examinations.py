@@ -70,7 +70,10 @@ class Examinations(Room):
                     (ResultRow.series_instance_uid == SeriesRow.series_instance_uid)
                     & ResultRow.superseded_at.is_(None),
                 )
-                .outerjoin(AlertRow, AlertRow.series_instance_uid == SeriesRow.series_instance_uid)
+                .outerjoin(
+                    AlertRow,
+                    (AlertRow.study_instance_uid == SeriesRow.study_instance_uid) & ResultRow.alert.is_not(None),
+                )
                 .order_by(*order)
             )
             found_ones = tuple(

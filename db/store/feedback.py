@@ -23,15 +23,19 @@ class FeedbackRoom(Room):
     """What readers saw and said."""
 
     def open(self, alert_id: int, who: str) -> None:
-        """A reader looks at the case: an event, once for each reader and result.
+        """A reader looks at the case: an event, once for each reader and result. It is not overdue any more.
 
         Raises:
             StaleState: there is no such alert.
         """
         with self.database.write() as session:
-            alert = session.get(AlertRow, alert_id)
+            alert = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
             if alert is None:
                 raise StaleState(f"There is no alert {alert_id}.")
+            now = self.clock()
+            if alert.opened_at is None:
+                alert.opened_at = now
+                session.flush()
             before = select(EventRow.id).where(
                 EventRow.subject_kind == "alert",
                 EventRow.subject_id == str(alert_id),
@@ -40,7 +44,7 @@ class FeedbackRoom(Room):
                 EventRow.detail == f"result {alert.result_id}",
             )
             if session.scalar(before.limit(1)) is None:
-                note = Note(at=self.clock(), actor=Actor.user(who), detail=f"result {alert.result_id}")
+                note = Note(at=now, actor=Actor.user(who), detail=f"result {alert.result_id}")
                 record_event(session, "alert", alert_id, OPENED, note, series=alert.series_instance_uid)
 
     def opened(self, alert_ids: tuple[int, ...]) -> dict[int, tuple[str, datetime]]:

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alerts.alert import Alert, AlertEvent, AlertState, is_worse
 from alerts.artefact import Artefact
 from alerts.delivery import Delivery
 from alerts.policy import PolicyDecision
@@ -16,15 +14,16 @@ from analysis.series.verdicts import Screening
 from db.actor import Actor
 from db.errors import StaleState
 from db.job import Job, JobEvent
-from db.rows import AlertRow, ArtefactRow, JobRow, ResultRow, SeriesRow, StudyRow
+from db.rows import ArtefactRow, JobRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesEvent, SeriesState
-from db.store.conversion import from_json, result_of, to_json
+from db.store.conversion import result_of, to_json
 from db.store.demographics import contradict
+from db.store.flagging import settle_alert
 from db.store.jobs import owned
 from db.store.queueing import DELIVERY_ATTEMPTS, cancel_deliveries, queue_deliveries
 from db.store.room import Room
 from db.store.succession import exclude, fall_back, is_whole, locked_with_rejected, succeed
-from db.store.superseding import retire_alert, supersede_result
+from db.store.superseding import supersede_result
 from db.store.transitions import Note, record_event, transition
 from db.values import EarlierResult, RecordedResult, StoredResult
 
@@ -54,9 +53,7 @@ class Results(Room):
 
         The ``artefacts``, one of which is the report, lie durably in the folder of results; ``deliveries`` name those
         of them that are to be sent. An object that its destination has confirmed is not queued again, and one that is
-        on its way goes on as this result's. The alert of a series is one row: a new result that alerts renews its
-        content, and reopens it where it was superseded; acknowledged and dismissed stay. A result that does not alert
-        supersedes it (dismissed stays).
+        on its way goes on as this result's. The alert of the study follows from what is in force then (``flagging``).
 
         Raises:
             StaleState: the job is not this worker's attempt any more, or the series has a newer revision. The refusal
@@ -78,6 +75,7 @@ class Results(Room):
                     findings=to_json(findings),
                     screening=to_json(screening),
                     explanation=decision.explanation,
+                    alert=None if decision.alert is None else to_json(decision.alert),
                     artefacts=[_artefact_row(one, note) for one in artefacts],
                     seconds=dict(seconds),
                     created_at=note.at,
@@ -85,13 +83,13 @@ class Results(Room):
                 session.add(result)
                 session.flush()
                 record_event(session, "result", result.id, "record", note, series=job.series_instance_uid)
-                alert_id = _apply_alert(session, decision.alert, result, _filed(findings, series), note)
                 delivery_ids = queue_deliveries(session, result, deliveries, note, attempts=delivery_attempts)
                 if older is not None:
                     cancel_deliveries(session, older, note)
                 _end_job(session, row, note, kept=True)
                 _end_series(session, series, screening, note)
                 succeed(session, rejected.values(), note)
+                alert_id = settle_alert(session, series.study_instance_uid, note)
                 return RecordedResult(
                     result_id=result.id, alert_id=alert_id, superseded_id=older, delivery_ids=delivery_ids
                 )
@@ -215,55 +213,6 @@ def _end_series(session: Session, series: SeriesRow, screening: Screening, note:
         profile=screening.profile.value if screening.profile else None,
         ended_at=note.at,
     )
-
-
-def _filed(findings: Findings, series: SeriesRow) -> dict[str, Any]:
-    """What the worklist finds an alert by, beside the alert's own."""
-    return {
-        "study_instance_uid": series.study_instance_uid,
-        "profile": findings.profile.value,
-        "quality": findings.quality.level.value,
-        "calling_ae_title": series.calling_ae_title,
-        "received_at": series.last_received_at,
-    }
-
-
-def _apply_alert(
-    session: Session, alert: Alert | None, result: ResultRow, filed: Mapping[str, Any], note: Note
-) -> int | None:
-    uid = result.series_instance_uid
-    if alert is None:
-        standing = retire_alert(session, uid, note)
-        return None if standing is None else standing.id
-    content = {
-        **filed,
-        "result_id": result.id,
-        "alert": to_json(alert),
-        "category": alert.category.value,
-        "incidental": alert.incidental,
-        "burden_percent": alert.burden_percent,
-        "updated_at": note.at,
-    }
-    row = session.scalar(select(AlertRow).where(AlertRow.series_instance_uid == uid).with_for_update())
-    if row is None:
-        row = AlertRow(series_instance_uid=uid, state=AlertState.OPEN.value, created_at=note.at, **content)
-        session.add(row)
-        session.flush()
-        record_event(session, "alert", row.id, "raise", note, series=uid, moved=(None, row.state))
-        return row.id
-    judged = from_json(Alert, row.judged or row.alert)
-    for name, value in content.items():
-        setattr(row, name, value)
-    session.flush()
-    if row.state == AlertState.SUPERSEDED or (row.state == AlertState.DISMISSED and is_worse(alert, judged)):
-        if row.state == AlertState.SUPERSEDED:
-            undecided = {"decided_at": None, "decided_by": None, "note": None, "judged": None}
-            transition(session, row, AlertEvent.REOPEN, note, **undecided)
-        else:
-            transition(session, row, AlertEvent.REOPEN, note)  # the earlier decision stays to be seen
-    else:
-        record_event(session, "alert", row.id, "renew", note, series=uid, moved=(row.state, row.state))
-    return row.id
 
 
 def _artefact_row(artefact: Artefact, note: Note) -> ArtefactRow:

@@ -109,7 +109,7 @@ def exclude(session: Session, series: SeriesRow, screening: Screening, note: Not
     """EXCLUDED with its reason, which is returned; ``retires``: what is in force ends with it, else it stands."""
     reason = screening.reason or "not eligible"
     if retires:
-        retire_result(session, series.series_instance_uid, note)
+        retire_result(session, series, note)
     else:
         reason = told(session, series.series_instance_uid, reason)
     transition(
@@ -134,6 +134,6 @@ def told(session: Session, series_instance_uid: str, reason: str) -> str:
 def _yield(session: Session, series: SeriesRow, note: Note) -> None:
     """Give way to the reconstruction that was chosen and has its result."""
     stop_active_job(session, series.series_instance_uid, note)
-    retire_result(session, series.series_instance_uid, note)
+    retire_result(session, series, note)
     if series.rejection is not None and (series.state, SeriesEvent.EXCLUDE) in SERIES_TRANSITIONS:
         exclude(session, series, from_json(Screening, series.rejection), note, retires=False)

@@ -1,14 +1,14 @@
-"""Retiring a result: it stays as history; its alert and what was still to be sent of it end with it."""
+"""Retiring a result: it stays as history, what was still to be sent of it ends, and the study's alert follows."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from alerts.alert import ALERT_TRANSITIONS, AlertEvent, AlertState
-from db.rows import AlertRow, ResultRow
+from db.rows import ResultRow, SeriesRow
+from db.store.flagging import settle_alert
 from db.store.queueing import cancel_deliveries
-from db.store.transitions import Note, record_event, transition
+from db.store.transitions import Note, record_event
 
-__all__ = ["retire_alert", "retire_result", "supersede_result"]
+__all__ = ["retire_result", "supersede_result"]
 
 
 def supersede_result(session: Session, series_instance_uid: str, note: Note) -> int | None:
@@ -26,19 +26,9 @@ def supersede_result(session: Session, series_instance_uid: str, note: Note) -> 
     return result.id
 
 
-def retire_alert(session: Session, series_instance_uid: str, note: Note) -> AlertRow | None:
-    """The series no longer alerts: open and acknowledged become superseded, dismissed stays dismissed."""
-    alert = session.scalar(
-        select(AlertRow).where(AlertRow.series_instance_uid == series_instance_uid).with_for_update()
-    )
-    if alert is not None and (AlertState(alert.state), AlertEvent.SUPERSEDE) in ALERT_TRANSITIONS:
-        transition(session, alert, AlertEvent.SUPERSEDE, note, updated_at=note.at)
-    return alert
-
-
-def retire_result(session: Session, series_instance_uid: str, note: Note) -> None:
+def retire_result(session: Session, series: SeriesRow, note: Note) -> None:
     """No result of the series is in force any more."""
-    superseded = supersede_result(session, series_instance_uid, note)
+    superseded = supersede_result(session, series.series_instance_uid, note)
     if superseded is not None:
         cancel_deliveries(session, superseded, note)
-    retire_alert(session, series_instance_uid, note)
+    settle_alert(session, series.study_instance_uid, note)

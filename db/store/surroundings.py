@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
-from alerts.alert import AlertState, Category
+from alerts.alert import UNDECIDED, AlertState
 from alerts.artefact import ArtefactKind
 from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
@@ -51,18 +51,14 @@ class Surroundings(Room):
             for one in entries
         }
 
-    def alert_counts(self, within: Mapping[Category, timedelta]) -> tuple[dict[AlertState, int], int]:
-        """How many alerts are in each state, and how many open ones are older than their category allows."""
-        now = self.clock()
-        late = or_(
-            *(and_(AlertRow.category == one.value, AlertRow.created_at < now - span) for one, span in within.items())
-        )
+    def alert_counts(self) -> tuple[dict[AlertState, int], int]:
+        """How many alerts are in each state, and how many undecided ones should have been looked at by now."""
+        waits = [state.value for state in sorted(UNDECIDED)]
+        late = select(func.count()).where(AlertRow.state.in_(waits), AlertRow.due_at < self.clock())
         with self.database.read() as session:
             counted = session.execute(select(AlertRow.state, func.count()).group_by(AlertRow.state))
             found = {state: count for state, count in counted}  # noqa: C416 - a row is no pair to the type checker
-            overdue = session.scalar(
-                select(func.count()).select_from(AlertRow).where(AlertRow.state == AlertState.OPEN, late)
-            )
+            overdue = session.scalar(late)
         return {state: found.get(state.value, 0) for state in AlertState}, overdue or 0
 
     def day_counts(self, since: datetime) -> DayCounts:

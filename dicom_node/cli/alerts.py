@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicom_node.cli.earlier import earlier_document, print_earlier
-from dicom_node.cli.failures import CommandError
+from dicom_node.cli.failures import CommandError, UsageError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
 from dicom_node.cli.options import Json, Limit, chosen, moment, one_of, this_user
@@ -17,7 +17,7 @@ from dicom_node.cli.uids import shortened
 if TYPE_CHECKING:
     from db import Store, StoredAlert, WorklistEntry, WorklistPage
 
-app = typer.Typer(no_args_is_help=True, help="Flagged cases: list, show, acknowledge, dismiss.")
+app = typer.Typer(no_args_is_help=True, help="Flagged cases: list, show, acknowledge, dismiss, pass on.")
 
 _Id = Annotated[int, typer.Argument(metavar="ALERT", help="The alert's number, as `alerts list` shows it.")]
 _Who = Annotated[str | None, typer.Option("--who", help="Who decides; without it, the user that is logged in.")]
@@ -37,7 +37,9 @@ def list_(
     *,
     state: Annotated[
         list[str] | None,
-        typer.Option(help="Only this state: open, acknowledged, dismissed, superseded. Repeatable."),
+        typer.Option(
+            help="Only this state: open, notified, escalated, acknowledged, passed_on, dismissed, superseded. Repeatable."
+        ),
     ] = None,
     category: Annotated[list[str] | None, typer.Option(help="Only this ACR category: 1, 2, 3. Repeatable.")] = None,
     incidental: Annotated[
@@ -92,8 +94,10 @@ def show(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
         stored = _get(store, alert_id)
         result = store.results.latest(stored.series_instance_uid)
         earlier = store.results.earlier(stored.series_instance_uid)
+        flagged = store.alerts.flagged(stored.study_instance_uid)
     if as_json:
-        print_json({**plain(stored), "earlier": earlier_document(result.findings, earlier) if result else []})
+        before = earlier_document(result.findings, earlier) if result else []
+        print_json({**plain(stored), "flagged": flagged, "earlier": before})
         return
     alert = stored.alert
     print_fields(
@@ -104,12 +108,17 @@ def show(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
             "incidental": "yes" if alert.incidental else "no: the request names what was looked for",
             "burden": f"{number(alert.burden_percent, 2)} %",
             "why": " ".join(alert.reasons),
-            "study": alert.study_instance_uid,
+            "study": stored.study_instance_uid,
             "series": stored.series_instance_uid,
             "revision": alert.revision,
+            "flagged series": len(flagged),
             "raised": stored.created_at,
+            "due": stored.due_at,
+            "opened": stored.opened_at,
             "decided": stored.decided_at,
             "by": stored.decided_by,
+            "passed to": stored.passed_to,
+            "reason": stored.reason,
             "note": stored.note,
             "decided on": None if stored.judged is None else f"{number(stored.judged.burden_percent, 2)} %",
         },
@@ -130,24 +139,59 @@ def ack(
 ) -> None:
     """Acknowledge an alert: a reader has seen the case and takes it up."""
     with Invocation.of(ctx).store() as store:
-        _get(store, alert_id)
-        store.alerts.acknowledge(alert_id, who or this_user(), note)
+        seen = _get(store, alert_id).seen
+        store.alerts.acknowledge(alert_id, who or this_user(), note, seen=seen)
     say(f"alert {alert_id} is acknowledged")
 
 
-@app.command(epilog=epilog('lungsentry alerts dismiss 3 --note "atelectasis, known"', codes=_MOVED))
+@app.command(epilog=epilog('lungsentry alerts dismiss 3 --reason known --note "atelectasis"', codes=_MOVED))
 def dismiss(
     ctx: typer.Context,
     alert_id: _Id,
     *,
-    note: Annotated[str, typer.Option(help="Why nothing is to be done.")] = "",
+    reason: Annotated[
+        str, typer.Option(help="Why nothing is to be done: 'not there', known, expected, artefact, other.")
+    ],
+    note: Annotated[str, typer.Option(help="What there is to say beside it.")] = "",
     who: _Who = None,
 ) -> None:
     """Dismiss an alert: a reader has seen the case and finds nothing to act upon."""
+    from db import DismissalReason
+
+    why = one_of(DismissalReason, reason, what="reason")
+    with Invocation.of(ctx).store() as store:
+        seen = _get(store, alert_id).seen
+        store.alerts.dismiss(alert_id, who or this_user(), note, reason=why, seen=seen)
+    say(f"alert {alert_id} is dismissed")
+
+
+@app.command("pass", epilog=epilog("lungsentry alerts pass 3 --to dr.miller", codes=_MOVED))
+def pass_on(
+    ctx: typer.Context,
+    alert_id: _Id,
+    *,
+    to: Annotated[str, typer.Option(metavar="USER", help="Who is to decide.")],
+    note: Annotated[str, typer.Option(help="What there is to say to him.")] = "",
+    who: _Who = None,
+) -> None:
+    """Pass an alert on: a reader has seen the case and leaves it to somebody else."""
+    from db import is_user_name
+
+    if not is_user_name(to):
+        raise UsageError("--to is a user's name: letters, digits and . _ @ + -, at most 64")
+    with Invocation.of(ctx).store() as store:
+        seen = _get(store, alert_id).seen
+        store.alerts.pass_on(alert_id, who or this_user(), note, to=to, seen=seen)
+    say(f"alert {alert_id} is passed on to {to}")
+
+
+@app.command(epilog=epilog("lungsentry alerts undo 3", codes=_MOVED))
+def undo(ctx: typer.Context, alert_id: _Id, *, who: _Who = None) -> None:
+    """Take back what you have decided in the last ten minutes; the alert is open again."""
     with Invocation.of(ctx).store() as store:
         _get(store, alert_id)
-        store.alerts.dismiss(alert_id, who or this_user(), note)
-    say(f"alert {alert_id} is dismissed")
+        store.alerts.undo(alert_id, who or this_user())
+    say(f"alert {alert_id} is open")
 
 
 def _get(store: Store, alert_id: int) -> StoredAlert:

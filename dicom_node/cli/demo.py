@@ -187,7 +187,10 @@ def _show(cases: Sequence[_Case], found: Mapping[str, SeriesRecord], node: DemoN
     rows: list[tuple[str, ...]] = []
     written: list[Path] = []
     with open_store(node.settings) as store:
-        flagged = {one.alert.series_instance_uid: one for one in store.alerts.list(states=None)}
+        alerts = store.alerts.list(states=None)
+        flagged = {
+            series.series_instance_uid for one in alerts for series in store.alerts.flagged(one.study_instance_uid)
+        }
         for case in cases:
             record = found[case.series_instance_uid]
             result = store.results.latest(case.series_instance_uid)
@@ -212,7 +215,7 @@ def _show(cases: Sequence[_Case], found: Mapping[str, SeriesRecord], node: DemoN
             if case.truth is not None:
                 rows.append(("  truth", "", "", *case.truth.cells(), ""))
     print_table(_COLUMNS, rows, numeric=_NUMERIC, caption=RESEARCH_USE, title="what the node found")
-    for one in flagged.values():
+    for one in alerts:
         say(one.alert.headline, style="bold")
     for picture in written:
         say(f"picture: {picture}")

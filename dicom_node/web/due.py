@@ -3,16 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts.alert import AlertState, Category
+from alerts.alert import TIME_ALLOWED, UNDECIDED
+from db import StoredAlert
 
 __all__ = ["Due", "due_of"]
-
-WITHIN: dict[Category, timedelta] = {
-    Category.CATEGORY_1: timedelta(minutes=60),
-    Category.CATEGORY_2: timedelta(hours=4),
-    Category.CATEGORY_3: timedelta(hours=72),
-}
-"""Time from the alert on. The American College of Radiology speaks of minutes, hours and days; these are ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +30,7 @@ class Due:
         return f"within {hours} h"
 
 
-def due_of(category: Category, state: AlertState, raised_at: datetime, now: datetime) -> Due:
-    """When an alert of this category is due."""
-    at = raised_at + WITHIN[category]
-    return Due(at=at, left=at - now, within=WITHIN[category], waits=state is AlertState.OPEN)
+def due_of(alert: StoredAlert, now: datetime) -> Due:
+    """When the alert is due."""
+    within = TIME_ALLOWED[alert.alert.category]
+    return Due(at=alert.due_at, left=alert.due_at - now, within=within, waits=alert.state in UNDECIDED)

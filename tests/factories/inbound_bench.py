@@ -84,8 +84,9 @@ class InboundBench:
         return record
 
     def flagged(self) -> list[str]:
-        """The series whose alert is open."""
-        return sorted(one.alert.series_instance_uid for one in self.store.alerts.list(states=[AlertState.OPEN]))
+        """The series that open alerts rest on."""
+        studies = [one.study_instance_uid for one in self.store.alerts.list(states=[AlertState.OPEN])]
+        return sorted(one.series_instance_uid for study in studies for one in self.store.alerts.flagged(study))
 
     def _analyse(self, series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
         self.ran.append(series.series_instance_uid)

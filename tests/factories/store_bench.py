@@ -98,7 +98,7 @@ def findings_of(job: Job, *, version: str = "1.0") -> Findings:
     )
 
 
-def decision_of(job: Job, *, alert: bool) -> PolicyDecision:
+def decision_of(job: Job, *, alert: bool, burden: float = 10.0) -> PolicyDecision:
     """An alert, or that there is none."""
     raised = Alert(
         study_instance_uid=job.study_instance_uid,
@@ -108,7 +108,7 @@ def decision_of(job: Job, *, alert: bool) -> PolicyDecision:
         incidental=True,
         headline="opacities",
         reasons=("burden 10 %",),
-        burden_percent=10.0,
+        burden_percent=burden,
     )
     return PolicyDecision(alert=raised if alert else None, reasons=("burden",), explanation="burden 10 %")
 
@@ -181,11 +181,12 @@ class Bench:
         destinations: Sequence[str] = "P",
         content: str | None = None,
         artefacts: Sequence[Artefact] = (),
+        burden: float = 10.0,
     ) -> RecordedResult:
         """Record a result of the job, with one delivery of each DICOM object for each of ``destinations``.
 
         ``content``: that of the report, which is its UID as well; without it no other report has the same.
-        ``artefacts``: the files, the report first, instead of made-up ones.
+        ``artefacts``: the files, the report first, instead of made-up ones. ``burden``: what the alert tells.
         """
         made = artefacts or artefacts_of(content or f"{job.series_instance_uid}.9{job.id}")
         return self.store.results.record(
@@ -193,7 +194,7 @@ class Bench:
             job.worker or "",
             findings=findings_of(job, version=version),
             screening=ELIGIBLE,
-            decision=decision_of(job, alert=alert),
+            decision=decision_of(job, alert=alert, burden=burden),
             artefacts=made,
             deliveries=[
                 Delivery(destination=name, artefact=one.name)

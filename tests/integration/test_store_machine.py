@@ -187,13 +187,16 @@ class Node:
             return
 
     def what_is_in_force_stands(self) -> None:
-        """Every result that nothing has taken the place of is in force, with its open alert; no other is."""
-        alerts = {one.series_instance_uid: one for one in self.store.alerts.list(states=[AlertState.OPEN])}
-        assert set(alerts) == set(self.in_force)
+        """Every result that nothing has taken the place of is in force, no other is; the one alert rests on them all."""
+        alerts = self.store.alerts.list(states=[AlertState.OPEN])
+        assert [one.study_instance_uid for one in alerts] == [STUDY] * bool(self.in_force)
+        flagged = {one.series_instance_uid: one.result_id for one in self.store.alerts.flagged(STUDY)}
+        assert set(flagged) == set(self.in_force)
+        assert [(one.series_instance_uid, one.result_id) for one in alerts] == list(flagged.items())[:1]
         for uid in SERIES:
             result = self.store.results.latest(uid)
             assert (result and result.report.sop_instance_uid) == self.in_force.get(uid)
-            assert result is None or result.id == alerts[uid].result_id
+            assert result is None or result.id == flagged[uid]
 
     def each_report_goes_once(self) -> None:
         """A report in force is confirmed or on its way, one that is not is not begun; nothing is confirmed twice."""

@@ -8,7 +8,7 @@ import pytest
 from store_bench import DATABASES, NO_LUNG, SERIES, STUDY, Bench, instance, opened
 from structlog.testing import capture_logs
 
-from db import AssociationRecord, CommitmentRequest, JobState
+from db import AssociationRecord, CommitmentRequest, DismissalReason, JobState
 from db.rows import AssociationRow, CommitmentRow, EventRow, JobRow, RefusalRow, StateCountRow
 from db.store import pruning
 from dicom_node.settings import Settings
@@ -144,7 +144,7 @@ def test_counts_are_those_of_the_rows_whatever_happened(bench: Bench) -> None:
     bench.store.jobs.fail(bench.running(f"{STUDY}.3"), "later", transient=True)
     bench.store.jobs.cancel(bench.queued(f"{STUDY}.4").id, "admin")
     bench.store.intake.record_instance(instance(2))
-    bench.store.alerts.dismiss(1, "reader")
+    bench.store.alerts.dismiss(1, "reader", reason=DismissalReason.OTHER)
     _commit(bench, "2.1")
     before = bench.store.status()
     assert before.series == _counted(bench, "series", before.series)

@@ -9,7 +9,7 @@ import pytest
 from store_bench import DATABASES, NO_LUNG, PATIENT, SERIES, START, STUDY, Bench, instance, opened
 
 from alerts import AlertState, DeliveryState
-from db import JobState, RequeueFilter, SeriesState, StaleState, StoredDelivery, StoreError
+from db import DismissalReason, JobState, RequeueFilter, SeriesState, StaleState, StoredDelivery, StoreError
 from db.rows import AlertRow
 from db.store import results
 
@@ -63,7 +63,7 @@ def _break_last_step(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
 
 
 def _break_constraint(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
-    monkeypatch.setattr(results, "_apply_alert", lambda session, *_: session.add(AlertRow(series_instance_uid="none")))
+    monkeypatch.setattr(results, "settle_alert", lambda session, *_: session.add(AlertRow(series_instance_uid="none")))
     return StoreError
 
 
@@ -101,8 +101,10 @@ def test_what_a_reader_decided_stays_when_a_result_alerts_again(bench: Bench, de
     """The reader's word and name stand, on the new result; the word itself is in no event."""
     alert_id = bench.analysed().alert_id
     assert alert_id is not None
-    decide = bench.store.alerts.acknowledge if decided is AlertState.ACKNOWLEDGED else bench.store.alerts.dismiss
-    decide(alert_id, "dr", "seen in the morning")
+    if decided is AlertState.ACKNOWLEDGED:
+        bench.store.alerts.acknowledge(alert_id, "dr", "seen in the morning")
+    else:
+        bench.store.alerts.dismiss(alert_id, "dr", "seen in the morning", reason=DismissalReason.KNOWN)
     second = bench.record(bench.again())
     alert = bench.store.alerts.get(alert_id)
     assert alert is not None
@@ -130,12 +132,12 @@ def test_dismissed_alert_stays_dismissed_without_cause(bench: Bench) -> None:
     """A result that does not alert leaves the reader's dismissal; nobody decides it twice."""
     alert_id = bench.analysed().alert_id
     assert alert_id is not None
-    bench.store.alerts.dismiss(alert_id, "dr")
+    bench.store.alerts.dismiss(alert_id, "dr", reason=DismissalReason.KNOWN)
     bench.record(bench.again(), alert=False)
     assert [one.state for one in bench.store.alerts.list()] == [AlertState.DISMISSED]
     for refused in (alert_id, 999):
         with pytest.raises(StaleState):
-            bench.store.alerts.dismiss(refused, "dr")
+            bench.store.alerts.dismiss(refused, "dr", reason=DismissalReason.KNOWN)
 
 
 def test_exclusion_by_pixels_ends_job_series_and_an_older_result(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from pynetdicom import AE
 
 from alerts import AlertState
 from analysis.findings import Profile
-from db import RequeueFilter, SeriesState
+from db import DismissalReason, RequeueFilter, SeriesState
 from dicom_node.simulator import Phantom, PhantomSpec, build_phantom, header_for, write_pet_series, write_series
 
 
@@ -147,7 +147,7 @@ def test_dismissed_alert_is_open_again_when_the_rest_shows_more(
     bench.send(paths[:29])
     bench.settle(uid, SeriesState.ANALYSED)
     (alert,) = bench.store.alerts.list()
-    bench.store.alerts.dismiss(alert.id, "dr", "old")
+    bench.store.alerts.dismiss(alert.id, "dr", "old", reason=DismissalReason.KNOWN)
     bench.send(paths[29:])
     bench.settle(uid, SeriesState.ANALYSED, revision=2)
     (again,) = bench.store.alerts.list()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.responses import RedirectResponse, Response
 
 from alerts import wording
-from alerts.alert import AlertState
+from alerts.alert import ALERT_TRANSITIONS, AlertEvent
 from alerts.change import compare
 from analysis.findings import Lobe, Profile
 from analysis.view_pack import ViewPack
@@ -63,8 +63,8 @@ def page(visit: Visit) -> Response:
         deliveries=visit.store.deliveries.list(series=uid),
         verdicts=visit.store.feedback.of_alert(entry.alert.id),
         opened=visit.store.feedback.has_opened(entry.alert.id, visit.who),
-        may_decide=entry.alert.state is AlertState.OPEN,
-        may_dismiss=entry.alert.state in {AlertState.OPEN, AlertState.ACKNOWLEDGED},
+        may_decide=(entry.alert.state, AlertEvent.ACKNOWLEDGE) in ALERT_TRANSITIONS,
+        may_dismiss=(entry.alert.state, AlertEvent.DISMISS) in ALERT_TRANSITIONS,
         may_reveal=may_reveal(visit),
         viewers=viewers(visit.services.web),
         choices={"verdict": list(Verdict), "looks_like": list(LooksLike), "extent": list(ReaderExtent)},

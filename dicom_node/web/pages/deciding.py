@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -22,7 +23,12 @@ from dicom_node.web.visit import Visit
 __all__ = ["dismiss", "give_verdict", "open_case", "reveal", "run_again", "take_up"]
 
 _MOST_NOTE = 2000
-_DONE = {"acknowledged": "taken up", "dismissed": "dismissed", "superseded": "superseded by a newer result"}
+_DONE = {
+    "acknowledged": "taken up",
+    "passed_on": "passed on",
+    "dismissed": "dismissed",
+    "superseded": "superseded by a newer result",
+}
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -43,8 +49,7 @@ def dismiss(visit: Visit) -> Response:
     reason = _choice(DismissalReason, visit.form.get("reason", ""))
     if reason is None:
         raise Unusable("Say why: not there, known, expected, artefact or other.")
-    note = _note(visit)
-    return _decide(visit, "dismissed", visit.store.alerts.dismiss, f"{reason.value}: {note}" if note else reason.value)
+    return _decide(visit, "dismissed", partial(visit.store.alerts.dismiss, reason=reason), _note(visit))
 
 
 def give_verdict(visit: Visit) -> Response:

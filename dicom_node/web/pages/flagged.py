@@ -8,10 +8,9 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from alerts.alert import AlertState, Category
+from alerts.alert import UNDECIDED, AlertState, Category
 from analysis.findings import Profile, QualityLevel
 from db import WorklistEntry, WorklistFilter, WorklistSort
-from dicom_node.web.due import WITHIN
 from dicom_node.web.errors import NotThere
 from dicom_node.web.lines import lines_of
 from dicom_node.web.packs import pack_of
@@ -24,8 +23,9 @@ __all__ = ["Query", "page", "picture", "preview"]
 PAGE = 50
 _DAY = timedelta(days=1)
 _STATES: Mapping[str, tuple[str, frozenset[AlertState]]] = {
-    "open": ("Open", frozenset({AlertState.OPEN})),
+    "open": ("Open", UNDECIDED),
     "taken": ("Taken up", frozenset({AlertState.ACKNOWLEDGED})),
+    "passed": ("Passed on", frozenset({AlertState.PASSED_ON})),
     "dismissed": ("Dismissed", frozenset({AlertState.DISMISSED})),
     "superseded": ("Superseded", frozenset({AlertState.SUPERSEDED})),
     "all": ("All", frozenset()),
@@ -115,16 +115,15 @@ def page(visit: Visit) -> Response:
     found = visit.store.worklist.page(
         query.chosen(now), sort=query.sort, reverse=query.turned, offset=(query.number - 1) * PAGE, limit=PAGE
     )
-    states, overdue = visit.store.surroundings.alert_counts(WITHIN)
-    counts = {"open": AlertState.OPEN, "taken": AlertState.ACKNOWLEDGED}
-    counts |= {"dismissed": AlertState.DISMISSED, "superseded": AlertState.SUPERSEDED}
+    states, overdue = visit.store.surroundings.alert_counts()
+    counts = {key: sum(states[one] for one in chosen) for key, (_, chosen) in _STATES.items() if chosen}
     context: dict[str, Any] = {
         "after": after,
         "query": query,
         "lines": lines_of(visit, found.entries),
         "total": found.total,
         "pages": max(1, -(-found.total // PAGE)),
-        "states": [(key, name, states[counts[key]] if key in counts else None) for key, (name, _) in _STATES.items()],
+        "states": [(key, name, counts.get(key)) for key, (name, _) in _STATES.items()],
         "overdue": overdue,
         "day": visit.store.surroundings.day_counts(now - _DAY),
         "choices": _CHOICES,

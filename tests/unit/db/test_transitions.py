@@ -43,7 +43,7 @@ VALUES: Mapping[type[Any], dict[str, Any]] = {
     | {"instance_count": 1, "first_received_at": NOW, "last_received_at": NOW},
     AlertRow: {"result_id": 1, "alert": {}, "created_at": NOW, "updated_at": NOW, "study_instance_uid": "1.2"}
     | {"category": "2", "incidental": True, "burden_percent": 10.0, "profile": "ctac", "quality": "limited"}
-    | {"calling_ae_title": "CT1", "received_at": NOW},
+    | {"calling_ae_title": "CT1", "received_at": NOW, "due_at": NOW},
     DeliveryRow: {"result_id": 1, "artefact_id": 1, "destination": "PACS", "attempt": 1, "max_attempts": 3}
     | {"not_before": NOW, "created_at": NOW},
 }
