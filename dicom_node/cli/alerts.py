@@ -38,7 +38,8 @@ def list_(
     state: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this state: open, notified, escalated, acknowledged, passed_on, dismissed, superseded. Repeatable."
+            help="Only this state: open, notified, escalated, acknowledged, passed_on, dismissed, superseded. "
+            "Repeatable."
         ),
     ] = None,
     category: Annotated[list[str] | None, typer.Option(help="Only this ACR category: 1, 2, 3. Repeatable.")] = None,

@@ -27,6 +27,7 @@ COMMANDS = (
     "alerts list",
     "alerts list --state open --sort pressing --profile chest_ct",
     "alerts list --state open --state dismissed --find ACC",
+    "alerts list --state escalated --state notified",
     "alerts list --sort burden --offset 50",
     "alerts show 1",
     "series list",

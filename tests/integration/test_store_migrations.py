@@ -1,12 +1,13 @@
 """Migrations of a database that holds rows: what older versions wrote is read by this one."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, inspect, make_url, text
 from store_bench import DATABASES, ELIGIBLE, START, decision_of, empty_postgresql, findings_of
 
 from alerts import AlertState, Category
@@ -103,6 +104,56 @@ def test_rows_of_0004_are_read(kind: str, tmp_path: Path) -> None:
     assert result.report == delivery.artefact
     assert (delivery.artefact.sop_instance_uid, delivery.artefact.sha256, delivery.state) == ("1", "ab", "sent")
     assert (entry.patient_id, entry.series.calling_ae_title, entry.alert.alert.burden_percent) == ("P", "CT1", 10.0)
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_alerts_of_one_study_become_one(kind: str, tmp_path: Path) -> None:
+    """The one that waits stands for the study, with the verdicts and events of the other; it rests on both series."""
+    url = f"sqlite:///{tmp_path / 'old.sqlite3'}" if kind == "sqlite" else empty_postgresql()
+    _upgrade_to(url, "0004")
+    _fill(url)
+    _upgrade_to(url, "0014")
+    engine = create_engine(make_url(url))
+    copied = {
+        "series": {"series_instance_uid": "'1.2.4'"},
+        "jobs": {"id": "2", "series_instance_uid": "'1.2.4'"},
+        "results": {"id": "2", "job_id": "2", "series_instance_uid": "'1.2.4'"},
+        "alerts": {"id": "2", "result_id": "2", "series_instance_uid": "'1.2.4'", "state": "'dismissed'"},
+    }
+    with engine.begin() as connection:
+        for table, changes in copied.items():
+            names = [column["name"] for column in inspect(connection).get_columns(table)]
+            values = ", ".join(changes.get(name, name) for name in names)
+            columns = ", ".join(names)
+            connection.execute(text(f"INSERT INTO {table} ({columns}) SELECT {values} FROM {table}"))  # noqa: S608
+        connection.execute(text("INSERT INTO state_counts (kind, state, count) VALUES ('alert', 'dismissed', 1)"))
+        connection.execute(
+            text(
+                "INSERT INTO verdicts (id, alert_id, result_id, who, at, verdict) "
+                "VALUES (1, 2, 2, 'ann', :now, 'unsure')"
+            ),
+            {"now": NOW},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO events (at, subject_kind, subject_id, event, actor_kind, actor_name, kept) "
+                "VALUES (:now, 'alert', '1', 'open', 'user', 'ann', false)"
+            ),
+            {"now": NOW},
+        )
+    engine.dispose()
+
+    upgrade(url)
+
+    with Store.open(url) as store:
+        (alert,) = store.alerts.list()
+        flagged = store.alerts.flagged("1.2")
+        verdicts, status = store.feedback.of_alert(1), store.status()
+    assert (alert.id, alert.state, alert.study_instance_uid) == (1, AlertState.OPEN, "1.2")
+    assert (alert.due_at, alert.opened_at) == (START + timedelta(hours=4), START)
+    assert [one.series_instance_uid for one in flagged] == ["1.2.3", "1.2.4"]
+    assert [(one.who, one.result_id) for one in verdicts] == [("ann", 2)]
+    assert {state: count for state, count in status.alerts.items() if count} == {"open": 1}
 
 
 def _upgrade_to(url: str, revision: str) -> None:

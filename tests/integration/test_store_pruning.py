@@ -99,8 +99,8 @@ def test_what_stands_keeps_its_story(bench: Bench) -> None:
         ("series", "complete"),
         ("series", "enqueue"),
         ("result", "record"),
-        ("alert", "raise"),
         ("series", "analyse"),
+        ("alert", "raise"),
         ("alert", "acknowledge"),
     ]
     assert bench.store.series.events(f"{STUDY}.2") == ()
