@@ -310,8 +310,8 @@ def test_alerts_are_acknowledged_and_dismissed(node: FilledNode) -> None:
     assert "reader" in node.run("alerts", "show", number).stdout
     assert node.json("alerts", "list", "--state", "open")["alerts"] == []
     assert node.run("alerts", "ack", number, code=1).stderr.startswith("error: ")
-    node.run("alerts", "dismiss", number, "--note", "known")
-    assert node.run("alerts", "dismiss", number, code=1).stderr.startswith("error: ")
+    node.run("alerts", "dismiss", number, "--reason", "known", "--note", "old scars")
+    assert node.run("alerts", "dismiss", number, "--reason", "known", code=1).stderr.startswith("error: ")
     assert "alerts list" in node.run("alerts", "show", "99", code=1).stderr
 
 
