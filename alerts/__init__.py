@@ -24,7 +24,9 @@ from alerts.delivery import (
 )
 from alerts.description import describe
 from alerts.errors import AlertsError, IllegalTransition, ReportNotWritten, UnusableEvidence
-from alerts.policy import AlertPolicy, PolicyDecision, ProfileThresholds, RequestContext, evaluate
+from alerts.policy import AgeBand, AlertPolicy, Clause, ClauseName, PolicyDecision, ProfileThresholds, evaluate
+from alerts.replay import PolicyChange, change_of
+from alerts.request import RequestContext
 from alerts.severity import Presence, Severity
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "TIME_ALLOWED",
     "UNDECIDED",
     "ZIP",
+    "AgeBand",
     "Alert",
     "AlertEvent",
     "AlertPolicy",
@@ -47,11 +50,14 @@ __all__ = [
     "ArtefactKind",
     "Category",
     "Change",
+    "Clause",
+    "ClauseName",
     "Delivery",
     "DeliveryEvent",
     "DeliveryState",
     "Draft",
     "IllegalTransition",
+    "PolicyChange",
     "PolicyDecision",
     "Presence",
     "Prior",
@@ -60,6 +66,7 @@ __all__ = [
     "RequestContext",
     "Severity",
     "UnusableEvidence",
+    "change_of",
     "choose_prior",
     "compare",
     "describe",

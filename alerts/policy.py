@@ -1,18 +1,14 @@
 """When findings become an alert, and why or why not."""
 
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from alerts import wording
 from alerts.alert import Alert
+from alerts.request import RequestContext, find_expectation
 from alerts.severity import Presence, Severity, category_of, severity_of
 from analysis.findings import Findings, Profile, QualityLevel
-
-_SEPARATORS = r"[\W_]*"
-_NOT_AFTER_LETTER = r"(?<![^\W_])"
-_NOT_BEFORE_LETTER = r"(?![^\W_])"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +26,31 @@ class ProfileThresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgeBand:
+    """Thresholds for patients of ``from_years`` and older, younger than ``below_years``."""
+
+    from_years: int
+    below_years: int
+    thresholds: ProfileThresholds
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.from_years < self.below_years:
+            raise ValueError(f"an age band goes upwards, not from {self.from_years} to {self.below_years} years")
+
+    def __str__(self) -> str:
+        return f"{self.from_years} to under {self.below_years} years"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPolicy:
-    """Thresholds of every profile, and the words that make opacities expected where a request names them."""
+    """Thresholds of every profile, and the words that make opacities expected where a request names them.
+
+    ``ages`` holds bands that go before the thresholds of their profile; of overlapping ones the first counts.
+    """
 
     thresholds: Mapping[Profile, ProfileThresholds]
     expected_words: tuple[str, ...]
+    ages: Mapping[Profile, tuple[AgeBand, ...]] = field(default_factory=dict[Profile, tuple[AgeBand, ...]])
 
     def __post_init__(self) -> None:
         missing = [profile.value for profile in Profile if profile not in self.thresholds]
@@ -43,15 +59,33 @@ class AlertPolicy:
         if not all(any(character.isalnum() for character in word) for word in self.expected_words):
             raise ValueError("an expected word needs a letter or a digit")
 
+    def band_of(self, profile: Profile, age_years: int | None) -> AgeBand | None:
+        """The band of the profile that an age falls into; None where there is none, or no age is known."""
+        if age_years is None:
+            return None
+        return next((one for one in self.ages.get(profile, ()) if one.from_years <= age_years < one.below_years), None)
+
+
+class ClauseName(StrEnum):
+    """A clause of the policy."""
+
+    QUALITY = "quality"
+    BURDEN = "burden"
+    VOLUME = "volume"
+    EXPECTED = "expected"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestContext:
-    """What the examination was asked and named for. Text about the examination, never about the patient."""
+class Clause:
+    """A clause as it was applied to a result: the value it saw, its limit, and whether the value reaches it.
 
-    study_description: str = ""
-    series_description: str = ""
-    requested_procedure: str = ""
-    reason_for_request: str = ""
+    All but ``EXPECTED``, which only tells incidental from expected, have to be met for an alert.
+    """
+
+    name: ClauseName
+    value: str
+    limit: str
+    met: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +93,7 @@ class PolicyDecision:
     """Whether there is an alert, and the explanation either way.
 
     ``presence`` is undetermined, and ``severity`` None, where the images do not allow an answer. ``thresholds`` are
-    those that were applied.
+    those that were applied, ``clauses`` all that were, and ``request`` is what they were applied to.
     """
 
     alert: Alert | None
@@ -68,6 +102,8 @@ class PolicyDecision:
     presence: Presence = Presence.UNDETERMINED
     severity: Severity | None = None
     thresholds: ProfileThresholds | None = None
+    clauses: tuple[Clause, ...] = ()
+    request: RequestContext = field(default_factory=RequestContext)
 
 
 def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -> PolicyDecision:
@@ -76,7 +112,10 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
     Images that cannot be analysed never alert, and their figures are not told. Where a lung was not found, or not as a
     whole, less than the thresholds is no answer. An alert is incidental unless the request names an expected word.
     """
-    thresholds = policy.thresholds[findings.profile]
+    band = policy.band_of(findings.profile, request.age_years)
+    thresholds = policy.thresholds[findings.profile] if band is None else band.thresholds
+    expectation = find_expectation(request, policy.expected_words)
+    clauses = _clauses(findings, thresholds, band, expectation, policy.expected_words)
     presence = _presence(findings, thresholds)
     severity = severity_of(presence, findings.burden_percent)
     measured = wording.threshold_reasons(
@@ -92,8 +131,9 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
             presence=presence,
             severity=severity,
             thresholds=thresholds,
+            clauses=clauses,
+            request=request,
         )
-    expectation = _find_expectation(request, policy.expected_words)
     reasons = (*measured, wording.expectation_reason(expectation), *quality)
     incidental = expectation is None
     alert = Alert(
@@ -113,6 +153,41 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
         presence=presence,
         severity=severity,
         thresholds=thresholds,
+        clauses=clauses,
+        request=request,
+    )
+
+
+def _clauses(
+    findings: Findings,
+    thresholds: ProfileThresholds,
+    band: AgeBand | None,
+    expectation: tuple[str, str] | None,
+    words: tuple[str, ...],
+) -> tuple[Clause, ...]:
+    whole, of_age = findings.both_lungs, "" if band is None else f" ({band})"
+    reached = (
+        (ClauseName.BURDEN, whole.burden_percent, thresholds.burden_percent, "%"),
+        (ClauseName.VOLUME, whole.lesion_volume_ml, thresholds.lesion_volume_ml, "mL"),
+    )
+    named = "none of them is named" if expectation is None else f'"{expectation[0]}" in the {expectation[1]}'
+    return (
+        Clause(
+            name=ClauseName.QUALITY,
+            value=findings.quality.level.value,
+            limit="analysable",
+            met=findings.quality.level is not QualityLevel.NOT_ANALYSABLE,
+        ),
+        *(
+            Clause(
+                name=name,
+                value=f"{wording.told_apart(value, limit)} {unit}",
+                limit=f"at least {limit:g} {unit}{of_age}",
+                met=value >= limit,
+            )
+            for name, value, limit, unit in reached
+        ),
+        Clause(name=ClauseName.EXPECTED, value=named, limit=", ".join(words) or "no word", met=expectation is not None),
     )
 
 
@@ -126,40 +201,3 @@ def _presence(findings: Findings, thresholds: ProfileThresholds) -> Presence:
     if reached:
         return Presence.PRESENT
     return Presence.UNDETERMINED if findings.quality.lacking_lungs else Presence.ABSENT
-
-
-def _find_expectation(request: RequestContext, words: tuple[str, ...]) -> tuple[str, str] | None:
-    """The first expected word that a text of the request names, with the name of that text."""
-    patterns = [(word, _word_pattern(word)) for word in words]
-    for field_name, text in _texts(request):
-        for word, pattern in patterns:
-            if pattern.search(text):
-                return word, field_name.replace("_", " ")
-    return None
-
-
-def _texts(request: RequestContext) -> Iterator[tuple[str, str]]:
-    for field in fields(request):
-        yield field.name, _fold(getattr(request, field.name))
-
-
-def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
-
-
-def _word_pattern(word: str) -> re.Pattern[str]:
-    """A pattern that finds ``word`` as a whole word, in any spelling of its separators and with any number after it.
-
-    "covid" finds COVID-19, Covid_19 and COVID19; "sars-cov" finds SARS CoV 2 and SARSCoV2; "corona" does not find
-    "coronary". Scripts that are written without spaces have no word ends to ask for.
-    """
-    parts = [re.escape(part) for part in re.split(r"[\W_]+", _fold(word)) if part]
-    letters = [character for character in _fold(word) if character.isalnum()]
-    start = "" if _runs_on(letters[0]) else _NOT_AFTER_LETTER
-    end = "" if _runs_on(letters[-1]) else rf"(?:{_SEPARATORS}\d+)?{_NOT_BEFORE_LETTER}"
-    return re.compile(start + _SEPARATORS.join(parts) + end)
-
-
-def _runs_on(character: str) -> bool:
-    """Whether a character belongs to a script without capitals and, mostly, without spaces (category Lo)."""
-    return unicodedata.category(character) == "Lo"

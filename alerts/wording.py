@@ -149,10 +149,14 @@ def negative_result(presence: Presence) -> str:
     return "No opacity at or above the thresholds was measured. This does not exclude disease."
 
 
-def _compared(value: float, threshold: float, unit: str) -> str:
-    """Value and threshold with decimals enough that a value below its threshold never prints as equal to it."""
+def told_apart(value: float, threshold: float) -> str:
+    """The value with decimals enough that it never prints as equal to a threshold that it does not reach."""
     decimals = 1
     while decimals < _MOST_DECIMALS and value != threshold and f"{value:.{decimals}f}" == f"{threshold:.{decimals}f}":
         decimals += 1
+    return f"{value:.{decimals}f}"
+
+
+def _compared(value: float, threshold: float, unit: str) -> str:
     relation = "at or above" if value >= threshold else "below"
-    return f"{value:.{decimals}f} {unit}, {relation} the threshold of {threshold:g} {unit}"
+    return f"{told_apart(value, threshold)} {unit}, {relation} the threshold of {threshold:g} {unit}"

@@ -11,7 +11,17 @@ from db.commitment import (
 )
 from db.engine import backup, current_revision, upgrade
 from db.errors import BackupRefused, DatabaseUnavailable, DecidedAlready, SchemaOutOfDate, StaleState, StoreError
-from db.feedback import DismissalReason, Feedback, LooksLike, ReaderExtent, Verdict, VerdictCount
+from db.feedback import (
+    LEAST_VERDICTS,
+    DismissalReason,
+    Feedback,
+    LooksLike,
+    PredictiveValue,
+    ReaderExtent,
+    Verdict,
+    VerdictCount,
+    predictive_value,
+)
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
@@ -54,6 +64,7 @@ __all__ = [
     "ACTIVE_JOB_STATES",
     "COMMITMENT_TRANSITIONS",
     "JOB_TRANSITIONS",
+    "LEAST_VERDICTS",
     "PRUNED_AT_ONCE",
     "SERIES_TRANSITIONS",
     "STEP_TRANSITIONS",
@@ -86,6 +97,7 @@ __all__ = [
     "PausedDestination",
     "Peer",
     "PerformedSeries",
+    "PredictiveValue",
     "ReaderExtent",
     "ReceivedInstance",
     "Recorded",
@@ -129,6 +141,7 @@ __all__ = [
     "backup",
     "current_revision",
     "is_user_name",
+    "predictive_value",
     "received_series_uid",
     "upgrade",
 ]

@@ -9,6 +9,19 @@ from db.rows import Row
 from db.rows.base import BIG
 
 
+class VerdictCountRow(Row):
+    """How many results of a model on a profile of a scanner have this as their last verdict; kept as they are given."""
+
+    __tablename__ = "verdict_counts"
+
+    profile: Mapped[str] = mapped_column(primary_key=True)
+    model_name: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(primary_key=True)
+    calling_ae_title: Mapped[str] = mapped_column(primary_key=True)
+    verdict: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
 class VerdictRow(Row):
     """What a reader said about a result."""
 

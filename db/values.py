@@ -9,6 +9,8 @@ from typing import Any
 from alerts.alert import Alert, AlertState
 from alerts.artefact import Artefact, ArtefactKind
 from alerts.delivery import DeliveryState
+from alerts.policy import Clause
+from alerts.request import RequestContext
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
 from db.actor import Actor
@@ -213,7 +215,10 @@ class RecordedResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResult:
-    """A result and its files. Superseded by a newer one or not."""
+    """A result and its files. Superseded by a newer one or not.
+
+    Of results of before 0.2 the ``clauses`` of the policy and the ``request`` were not kept.
+    """
 
     id: int
     job_id: int
@@ -223,6 +228,9 @@ class StoredResult:
     findings: Findings
     screening: Screening
     explanation: str
+    alert: Alert | None
+    clauses: tuple[Clause, ...]
+    request: RequestContext | None
     artefacts: tuple[Artefact, ...]
     seconds: Mapping[str, float]
     created_at: datetime

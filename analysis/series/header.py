@@ -1,6 +1,7 @@
 """One instance's header, from its file to a value in the Standard's terms."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,8 @@ HEADER_TAGS = [
     "FrameOfReferenceUID",
     "PatientID",
     "IssuerOfPatientID",
+    "PatientAge",
+    "PatientBirthDate",
     "StudyDate",
     "StudyTime",
     "StudyID",
@@ -96,6 +99,10 @@ HEADER_TAGS = [
     "PerFrameFunctionalGroupsSequence",
 ]
 
+_AGE = re.compile(r"(\d{3})([YMWD])")
+_AGES_A_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
+_DATE = re.compile(r"(\d{4})(\d{4})")
+"""A day as its year and the day of that year; a birth date may be older than CT."""
 _PROCEDURES = ("RequestedProcedureDescription", "ScheduledProcedureStepDescription")
 _PROCEDURE_CODES = ("RequestedProcedureCodeSequence", "ScheduledProtocolCodeSequence", "ProcedureCodeSequence")
 _REASONS = (
@@ -169,6 +176,7 @@ def header_of(path: Path, dataset: Dataset) -> InstanceHeader:
         marks=_marks(dataset, dataset),
         patient=_patient(dataset),
         study_key=_study_key(dataset),
+        age_years=_age_years(dataset),
         pixels=PixelFormat(
             samples_per_pixel=integer(dataset, "SamplesPerPixel"),
             photometric_interpretation=text(dataset, "PhotometricInterpretation").upper(),
@@ -280,6 +288,19 @@ def _patient(dataset: Dataset) -> str:
 def _study_key(dataset: Dataset) -> str:
     """A digest of what tells studies apart where they have no UID."""
     return _digest(*(text(dataset, keyword) for keyword in ("StudyDate", "StudyTime", "StudyID", "AccessionNumber")))
+
+
+def _age_years(dataset: Dataset) -> int | None:
+    """The patient's age at the examination in whole years: as it is told (AS), else by birth date and study date."""
+    age = _AGE.fullmatch(text(dataset, "PatientAge"))
+    if age is not None:
+        return int(int(age.group(1)) / _AGES_A_YEAR[age.group(2)])
+    born, day = (_DATE.fullmatch(text(dataset, keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
+    if born is None or day is None:
+        return None
+    (born_year, born_on), (year, on) = born.groups(), day.groups()
+    years = int(year) - int(born_year) - (on < born_on)
+    return years if years >= 0 else None
 
 
 def _digest(*parts: str) -> str:

@@ -73,6 +73,7 @@ class InstanceHeader:
     marks: tuple[tuple[str, str], ...] = ()
     patient: str = ""
     study_key: str = ""
+    age_years: int | None = None
     pixels: PixelFormat = PixelFormat()
     derived: tuple[str, ...] = ()
 

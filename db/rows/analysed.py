@@ -50,11 +50,15 @@ class JobRow(Row):
 
 
 class ResultRow(Row):
-    """A result; the one of a series that is not superseded is in force. ``alert`` is why it is flagged, if it is."""
+    """A result; the one of a series that is not superseded is in force.
+
+    ``alert`` is why it is flagged, if it is; ``clauses`` are those of the policy as they were applied to ``request``.
+    """
 
     __tablename__ = "results"
     __table_args__ = (
         Index("uq_results_in_force", "series_instance_uid", unique=True, **where(_IN_FORCE)),
+        Index("ix_results_made", "created_at", "id", **where(_IN_FORCE)),
         Index("ix_results_model", "model_version", "model_name", "series_instance_uid", **where(_IN_FORCE)),
     )
 
@@ -70,6 +74,8 @@ class ResultRow(Row):
     screening: Mapped[dict[str, Any]]
     explanation: Mapped[str]
     alert: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    clauses: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     superseded_at: Mapped[datetime | None]

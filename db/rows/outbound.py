@@ -64,6 +64,7 @@ class DeliveryRow(Row):
     __table_args__ = (
         Index("ix_deliveries_due", "state", "destination", "not_before", "id"),
         Index("ix_deliveries_state", "state", "id"),
+        Index("ix_deliveries_sent", "sent_at", **where("state = 'sent'")),
     )
 
     id: Mapped[int] = mapped_column(BIG, primary_key=True)

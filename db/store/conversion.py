@@ -9,6 +9,8 @@ from pydantic import TypeAdapter
 from alerts.alert import Alert, AlertState
 from alerts.artefact import Artefact, ArtefactKind
 from alerts.delivery import DeliveryState
+from alerts.policy import Clause
+from alerts.request import RequestContext
 from analysis.findings import Findings, Profile
 from analysis.series.verdicts import Screening
 from db.actor import Actor, ActorKind
@@ -133,6 +135,9 @@ def result_of(row: ResultRow) -> StoredResult:
         findings=from_json(Findings, row.findings),
         screening=from_json(Screening, row.screening),
         explanation=row.explanation,
+        alert=None if row.alert is None else from_json(Alert, row.alert),
+        clauses=tuple(from_json(Clause, one) for one in row.clauses or ()),
+        request=None if row.request is None else from_json(RequestContext, row.request),
         artefacts=tuple(artefact_of(one) for one in row.artefacts),
         seconds=row.seconds,
         created_at=row.created_at,

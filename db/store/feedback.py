@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db.actor import Actor
 from db.errors import StaleState
 from db.feedback import Feedback, LooksLike, ReaderExtent, Verdict, VerdictCount
-from db.feedback_rows import VerdictRow
-from db.rows import AlertRow, EventRow, ResultRow
+from db.feedback_rows import VerdictCountRow, VerdictRow
+from db.rows import AlertRow, EventRow, ResultRow, SeriesRow
 from db.store.room import Room, inserting
 from db.store.transitions import Note, record_event
 
@@ -88,9 +89,10 @@ class FeedbackRoom(Room):
         """
         now = self.clock()
         with self.database.write() as session:
-            alert = session.get(AlertRow, alert_id)
+            alert = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
             if alert is None:
                 raise StaleState(f"There is no alert {alert_id}.")
+            before = _last_verdict(session, alert.result_id)
             said = {
                 "at": now,
                 "verdict": verdict.value,
@@ -100,6 +102,7 @@ class FeedbackRoom(Room):
             row = {"alert_id": alert_id, "result_id": alert.result_id, "who": who, **said}
             statement = inserting(session, VerdictRow).values(**row)
             session.execute(statement.on_conflict_do_update(index_elements=["result_id", "who"], set_=said))
+            _recount(session, alert.result_id, before, _last_verdict(session, alert.result_id))
             note = Note(at=now, actor=Actor.user(who), detail=verdict.value)
             record_event(session, "alert", alert_id, "judge", note, series=alert.series_instance_uid)
 
@@ -124,24 +127,50 @@ class FeedbackRoom(Room):
 
     def counts(self) -> tuple[VerdictCount, ...]:
         """How often each verdict was given, by profile, model and scanner; of each result the last one counts."""
-        last = select(func.max(VerdictRow.id)).group_by(VerdictRow.result_id)
-        columns = (AlertRow.profile, ResultRow.model_version, AlertRow.calling_ae_title, VerdictRow.verdict)
-        statement = (
-            select(*columns, func.count())
-            .join(ResultRow, ResultRow.id == VerdictRow.result_id)
-            .join(AlertRow, AlertRow.id == VerdictRow.alert_id)
-            .where(VerdictRow.id.in_(last))
-            .group_by(*columns)
-            .order_by(*columns)
+        columns = (
+            VerdictCountRow.profile,
+            VerdictCountRow.model_name,
+            VerdictCountRow.model_version,
+            VerdictCountRow.calling_ae_title,
+            VerdictCountRow.verdict,
         )
+        statement = select(*columns, VerdictCountRow.count).where(VerdictCountRow.count > 0).order_by(*columns)
         with self.database.read() as session:
             return tuple(
                 VerdictCount(
                     profile=profile,
+                    model_name=name,
                     model_version=version,
                     calling_ae_title=scanner,
                     verdict=Verdict(verdict),
                     count=count,
                 )
-                for profile, version, scanner, verdict, count in session.execute(statement)
+                for profile, name, version, scanner, verdict, count in session.execute(statement)
             )
+
+
+def _last_verdict(session: Session, result_id: int) -> str | None:
+    """The verdict that counts for the result."""
+    newest = select(VerdictRow.verdict).where(VerdictRow.result_id == result_id)
+    return session.scalar(newest.order_by(VerdictRow.at.desc(), VerdictRow.id.desc()).limit(1))
+
+
+def _recount(session: Session, result_id: int, before: str | None, after: str | None) -> None:
+    """The result counts with another verdict from now on."""
+    if before == after:
+        return
+    profile = ResultRow.findings["profile"].as_string()
+    of_result = session.execute(
+        select(profile, ResultRow.model_name, ResultRow.model_version, SeriesRow.calling_ae_title)
+        .join(SeriesRow, SeriesRow.series_instance_uid == ResultRow.series_instance_uid)
+        .where(ResultRow.id == result_id)
+    ).one()
+    names = ("profile", "model_name", "model_version", "calling_ae_title")
+    for verdict, change in ((before, -1), (after, 1)):
+        if verdict is not None:
+            row = {**dict(zip(names, of_result, strict=True)), "verdict": verdict, "count": change}
+            statement = inserting(session, VerdictCountRow).values(**row)
+            statement = statement.on_conflict_do_update(
+                index_elements=[*names, "verdict"], set_={"count": VerdictCountRow.count + change}
+            )
+            session.execute(statement)

@@ -21,6 +21,7 @@ from db.store.feedback import FeedbackRoom
 from db.store.heartbeats import Heartbeats
 from db.store.intake import Intake
 from db.store.jobs import Jobs
+from db.store.lateness import LatenessRoom
 from db.store.leadership import Leadership
 from db.store.models import Models
 from db.store.peers import Peers
@@ -80,6 +81,7 @@ class Store:
         self.feed = Feed(database=database, clock=clock)
         self.examinations = Examinations(database=database, clock=clock)
         self.feedback = FeedbackRoom(database=database, clock=clock)
+        self.lateness = LatenessRoom(database=database, clock=clock)
         self.audit = Audit(database=database, clock=clock)
 
     @classmethod

@@ -130,6 +130,79 @@ def show(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
     say(RESEARCH_USE)
 
 
+@app.command(epilog=epilog("lungsentry alerts why 3", codes={ExitCode.FAILED: "there is no such alert"}))
+def why(ctx: typer.Context, alert_id: _Id, *, as_json: Json = False) -> None:
+    """Show every clause of the policy as it was applied to each flagged series of the study: value, limit, outcome."""
+    with Invocation.of(ctx).store() as store:
+        stored = _get(store, alert_id)
+        numbers = [one.result_id for one in store.alerts.flagged(stored.study_instance_uid)] or [stored.result_id]
+        results = [result for number in numbers if (result := store.results.get(number)) is not None]
+    if as_json:
+        told = [
+            {"series": one.series_instance_uid, "result_id": one.id, "clauses": one.clauses, "request": one.request}
+            for one in results
+        ]
+        print_json({"alert": alert_id, "series": told})
+        return
+    for one in results:
+        print_table(
+            ("clause", "value", "limit", "met"),
+            [(text(clause.name), clause.value, clause.limit, "yes" if clause.met else "no") for clause in one.clauses],
+            title=f"series {one.series_instance_uid}",
+            empty="its clauses were not kept: it is of an earlier version",
+        )
+        say(one.explanation)
+    say(RESEARCH_USE)
+
+
+@app.command(
+    epilog=epilog(
+        "lungsentry alerts feedback 3",
+        "lungsentry alerts feedback 3 --verdict there --looks-like 'other pneumonia' --extent 1-25",
+        codes={ExitCode.FAILED: "there is no such alert"},
+    )
+)
+def feedback(
+    ctx: typer.Context,
+    alert_id: _Id,
+    *,
+    verdict: Annotated[
+        str | None, typer.Option(help="Whether it is there: there, 'not there', unsure. Without it: what was said.")
+    ] = None,
+    looks_like: Annotated[
+        str | None,
+        typer.Option(help="What it looks like: 'viral or covid-19 pneumonia', atelectasis, oedema, ..."),
+    ] = None,
+    extent: Annotated[str | None, typer.Option(help="Share of the lungs: 0, 1-25, 25-50, 50-75, 'over 75'.")] = None,
+    who: _Who = None,
+    as_json: Json = False,
+) -> None:
+    """Keep a reader's verdict on what is flagged (a second one of the same reader replaces the first), or show them."""
+    from db import LooksLike, ReaderExtent, Verdict
+
+    if verdict is None and (looks_like or extent):
+        raise UsageError("say first whether it is there: --verdict")
+    by_word = {one.value.lower(): one for one in LooksLike}
+    if looks_like is not None and looks_like.lower() not in by_word:
+        raise UsageError(f"--looks-like is one of {', '.join(one.value for one in LooksLike)}")
+    seen = None if extent is None else one_of(ReaderExtent, extent, what="extent")
+    with Invocation.of(ctx).store() as store:
+        _get(store, alert_id)
+        if verdict is not None:
+            said = one_of(Verdict, verdict, what="verdict")
+            likeness = None if looks_like is None else by_word[looks_like.lower()]
+            store.feedback.give(alert_id, who or this_user(), said, looks_like=likeness, extent=seen)
+        given = store.feedback.of_alert(alert_id)
+    if as_json:
+        print_json({"alert": alert_id, "feedback": given})
+        return
+    print_table(
+        ("who", "when", "verdict", "looks like", "extent %"),
+        [(one.who, text(one.at), text(one.verdict), text(one.looks_like), text(one.extent)) for one in given],
+        empty="no reader has said anything",
+    )
+
+
 @app.command(epilog=epilog('lungsentry alerts ack 3 --note "called the ward"', codes=_MOVED))
 def ack(
     ctx: typer.Context,

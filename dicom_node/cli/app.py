@@ -24,6 +24,7 @@ from dicom_node.cli import (
     model,
     network,
     peers,
+    policy,
     requeue,
     roles,
     series,
@@ -105,6 +106,7 @@ series.register(app)
 requeue.register(app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(policy.app, name="policy")
 app.add_typer(peers.app, name="peers")
 network.register(app)
 fetch.register(app)

@@ -15,11 +15,12 @@ from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
 from dicom_node.cli.model_text import document, print_checks, print_list, print_model
 from dicom_node.cli.options import Json, this_user
 from dicom_node.cli.output import print_json, print_note, say
+from dicom_node.cli.predictive import predictive_document, print_predictive
 
 if TYPE_CHECKING:
     from analysis.findings import Profile
     from analysis.model.registry import InstalledModel, Registry
-    from db import ModelAssignment, StoredEvent, StoredShadowResult
+    from db import ModelAssignment, StoredEvent, StoredShadowResult, VerdictCount
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +58,7 @@ class _Use:
     assignments: tuple[ModelAssignment, ...] = ()
     events: tuple[StoredEvent, ...] = ()
     shadows: tuple[StoredShadowResult, ...] = ()
+    verdicts: tuple[VerdictCount, ...] = ()
 
 
 @app.command("list", epilog=epilog("lungsentry models list", "lungsentry models list --json"))
@@ -77,14 +79,16 @@ def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 @app.command(epilog=epilog("lungsentry models show shipped", "lungsentry models show 0.2.0 --json", codes=_NO_SUCH))
 def show(ctx: typer.Context, model: _Model, *, as_json: Json = False) -> None:
-    """Show one model: its card's main facts, terms, SHA-256, thresholds by profile, and what was done with it here."""
+    """Show one model: its card's facts, terms, SHA-256, thresholds, what readers say of it and was done with it."""
     found = _registry(ctx).find(model)
     use = _use(ctx, found.reference)
     if as_json:
         told = document(found, use.assignments)
-        print_json({**told, "events": use.events, "shadow_results": use.shadows})
+        judged = predictive_document(use.verdicts)
+        print_json({**told, "events": use.events, "shadow_results": use.shadows, "predictive_value": judged})
     else:
         print_model(found, use.assignments, use.events, use.shadows)
+        print_predictive(use.verdicts)
 
 
 @app.command(
@@ -258,6 +262,9 @@ def _use(ctx: typer.Context, reference: str | None = None) -> _Use:
             assignments=assignments,
             events=store.models.events(reference),
             shadows=store.models.shadows(reference=reference),
+            verdicts=tuple(
+                one for one in store.feedback.counts() if f"{one.model_name}@{one.model_version}" == reference
+            ),
         )
 
 

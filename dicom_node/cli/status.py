@@ -10,11 +10,13 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json  # noqa: TC001 - Typer reads annotations at run time
 from dicom_node.cli.output import fields_of, plain, print_fields, print_json, say
+from dicom_node.cli.predictive import predictive_document, print_predictive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from db import Status
+    from db.lateness import Lateness
     from dicom_node.cli.checks import Check
 
 
@@ -31,6 +33,9 @@ def register(app: typer.Typer) -> None:
 def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Show how many series, jobs, alerts, deliveries and commitments stand where, what waits longest, the dead letters.
 
+    Tells how late results reach the PACS (from the last image on), and what readers said of flagged ones: the positive
+    predictive value by scanner, profile and model.
+
     Tells of a process that gives no sign of life, of a clock that was set, of what was set aside, of what the scheduler
     fails at, of a database that is not the node's, of a disk that runs full and of certificates that are about to end.
     """
@@ -40,21 +45,26 @@ def status(ctx: typer.Context, *, as_json: Json = False) -> None:
     settings = invocation.settings()
     with invocation.store() as store:
         counts = store.status()
+        verdicts, late = store.feedback.counts(), store.lateness.lately()
         checks = [*standing(settings, store), *disk(settings), *tls(settings)]
     warnings = [one for one in checks if one.level is not Level.OK]
     failed = any(warning.level is Level.FAIL for warning in warnings)
     if as_json:
-        print_json({**plain(counts), "warnings": warnings})
+        more = {"lateness": late, "predictive_value": predictive_document(verdicts), "warnings": warnings}
+        print_json({**plain(counts), **more})
     else:
-        _print(counts, warnings)
+        _print(counts, late, warnings)
+        print_predictive(verdicts)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _print(counts: Status, warnings: Sequence[Check]) -> None:
+def _print(counts: Status, late: Lateness | None, warnings: Sequence[Check]) -> None:
     fields: dict[str, object] = {}
     for name, value in fields_of(counts).items():
         fields[name] = _counts(value) if isinstance(value, dict) else value
+    if late is not None:
+        fields["last image to PACS"] = f"p50 {late.p50_s:.0f} s, p95 {late.p95_s:.0f} s, of the last {late.count}"
     print_fields(fields)
     for warning in warnings:
         say(f"{warning.name}: {warning.saw}; {warning.do}", style="bold red" if warning.level == "fail" else "yellow")

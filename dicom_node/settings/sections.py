@@ -154,11 +154,29 @@ class Worker(Section):
     poll_s: float = Field(default=0.5, gt=0, description="Seconds between looks at the queue.")
 
 
+class AgePolicy(Section):
+    """When a result of a patient of this age becomes an alert."""
+
+    from_years: int = Field(ge=0, description="The youngest, in whole years.")
+    below_years: int = Field(gt=0, description="Who is this old is too old.")
+    burden_percent: float = Field(gt=0, le=100, description="Burden at and above which the examination is flagged.")
+    lesion_volume_ml: float = Field(gt=0, description="Least volume of opacity that is flagged.")
+
+    @model_validator(mode="after")
+    def _goes_upwards(self) -> Self:
+        if self.from_years >= self.below_years:
+            raise ValueError("from_years is less than below_years")
+        return self
+
+
 class ProfilePolicy(Section):
     """When a result of one profile becomes an alert."""
 
     burden_percent: float = Field(gt=0, le=100, description="Burden at and above which the examination is flagged.")
     lesion_volume_ml: float = Field(gt=0, description="Least volume of opacity that is flagged, whatever the share.")
+    ages: tuple[AgePolicy, ...] = Field(
+        default=(), description="Other thresholds for patients of an age; of overlapping bands the first counts."
+    )
 
 
 class Policy(Section):

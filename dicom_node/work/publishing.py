@@ -9,6 +9,7 @@ from alerts import (
     DEFAULT_KINDS,
     PNG,
     ZIP,
+    AgeBand,
     AlertPolicy,
     ArtefactKind,
     Delivery,
@@ -192,6 +193,19 @@ def alert_policy(policy: Policy) -> AlertPolicy:
             for profile, section in ((Profile.CHEST_CT, policy.chest_ct), (Profile.CTAC, policy.ctac))
         },
         expected_words=policy.expected_words,
+        ages={
+            profile: tuple(
+                AgeBand(
+                    from_years=one.from_years,
+                    below_years=one.below_years,
+                    thresholds=ProfileThresholds(
+                        burden_percent=one.burden_percent, lesion_volume_ml=one.lesion_volume_ml
+                    ),
+                )
+                for one in section.ages
+            )
+            for profile, section in ((Profile.CHEST_CT, policy.chest_ct), (Profile.CTAC, policy.ctac))
+        },
     )
 
 
@@ -209,6 +223,8 @@ def request_context(series: Series) -> RequestContext:
     return RequestContext(
         study_description=told("study_description"),
         series_description=told("series_description"),
+        protocol_name=told("protocol_name"),
         requested_procedure=told("requested_procedure"),
         reason_for_request=told("reason_for_request"),
+        age_years=next((header.age_years for header in series.headers if header.age_years is not None), None),
     )

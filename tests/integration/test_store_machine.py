@@ -187,7 +187,7 @@ class Node:
             return
 
     def what_is_in_force_stands(self) -> None:
-        """Every result that nothing has taken the place of is in force, no other is; the one alert rests on them all."""
+        """What nothing has taken the place of is in force, and nothing else is; the one alert rests on all of it."""
         alerts = self.store.alerts.list(states=[AlertState.OPEN])
         assert [one.study_instance_uid for one in alerts] == [STUDY] * bool(self.in_force)
         flagged = {one.series_instance_uid: one.result_id for one in self.store.alerts.flagged(STUDY)}

@@ -149,10 +149,12 @@ def test_alerts_of_one_study_become_one(kind: str, tmp_path: Path) -> None:
         (alert,) = store.alerts.list()
         flagged = store.alerts.flagged("1.2")
         verdicts, status = store.feedback.of_alert(1), store.status()
+        counts = store.feedback.counts()
     assert (alert.id, alert.state, alert.study_instance_uid) == (1, AlertState.OPEN, "1.2")
     assert (alert.due_at, alert.opened_at) == (START + timedelta(hours=4), START)
     assert [one.series_instance_uid for one in flagged] == ["1.2.3", "1.2.4"]
     assert [(one.who, one.result_id) for one in verdicts] == [("ann", 2)]
+    assert [(one.verdict, one.count, one.calling_ae_title) for one in counts] == [("unsure", 1, "CT1")]
     assert {state: count for state, count in status.alerts.items() if count} == {"open": 1}
 
 

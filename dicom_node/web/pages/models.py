@@ -2,23 +2,18 @@
 
 import csv
 import io
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from analysis.findings import Profile
-from db import ModelRole, Verdict
+from db import LEAST_VERDICTS, ModelRole, Verdict
+from db.feedback import wilson
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
-__all__ = ["export", "page", "wilson"]
-
-LEAST = 20
-"""Verdicts under which no share is told."""
-_Z = 1.959964
-"""The two-sided 95 % quantile of the normal distribution."""
+__all__ = ["export", "page"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +49,7 @@ def page(visit: Visit) -> Response:
         assignments=assignments,
         profiles=list(Profile),
         figures=figures(visit),
-        least=LEAST,
+        least=LEAST_VERDICTS,
         shadows=shadows,
         weeks=store.drift.weeks(WEEKS),
     )
@@ -85,14 +80,6 @@ def export(visit: Visit) -> Response:
     )
 
 
-def wilson(hits: int, count: int) -> tuple[float, float, float]:
-    """The share in percent, and its 95 % interval (Wilson 1927, JASA 22:209)."""
-    share = hits / count
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
-    return 100 * share, 100 * (middle - half), 100 * (middle + half)
-
-
 def _figure(key: tuple[str, str, str], verdicts: dict[Verdict, int]) -> Figure:
     there, not_there = verdicts[Verdict.THERE], verdicts[Verdict.NOT_THERE]
     count = there + not_there
@@ -103,5 +90,5 @@ def _figure(key: tuple[str, str, str], verdicts: dict[Verdict, int]) -> Figure:
         there=there,
         not_there=not_there,
         unsure=verdicts[Verdict.UNSURE],
-        ppv=wilson(there, count) if count >= LEAST else None,
+        ppv=wilson(there, count) if count >= LEAST_VERDICTS else None,
     )

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts import AlertPolicy, Presence, ProfileThresholds, RequestContext, Severity, evaluate
+from alerts import (
+    AgeBand,
+    AlertPolicy,
+    ClauseName,
+    PolicyChange,
+    Presence,
+    ProfileThresholds,
+    RequestContext,
+    Severity,
+    change_of,
+    evaluate,
+)
 from alerts.alert import Category
 from analysis.findings import Findings, Profile, Quality, QualityLevel
 
@@ -122,7 +133,7 @@ def test_limited_quality_alerts_and_says_so(make_findings: FindingsFactory, poli
     ],
 )
 @pytest.mark.parametrize(
-    "field", ["study_description", "series_description", "requested_procedure", "reason_for_request"]
+    "field", ["study_description", "series_description", "protocol_name", "requested_procedure", "reason_for_request"]
 )
 def test_a_named_word_makes_opacities_expected(
     text: str, field: str, make_findings: FindingsFactory, policy: AlertPolicy
@@ -142,6 +153,67 @@ def test_part_of_a_word_is_not_the_word(text: str, make_findings: FindingsFactor
     alert = evaluate(make_findings(), RequestContext(study_description=text), policy).alert
     assert alert is not None
     assert alert.incidental
+
+
+@pytest.mark.parametrize(
+    ("age", "flagged", "limit"),
+    [
+        (None, True, "at least 1 %"),
+        (18, True, "at least 1 %"),
+        (17, False, "at least 15 % (0 to under 18 years)"),
+        (0, False, "at least 15 % (0 to under 18 years)"),
+    ],
+)
+def test_an_age_band_goes_before_the_thresholds_of_its_profile(
+    age: int | None, flagged: bool, limit: str, make_findings: FindingsFactory, policy: AlertPolicy
+) -> None:
+    """A burden of 10 % is flagged but for children, for whom 15 % are asked for; an unknown age is in no band."""
+    children = AgeBand(
+        from_years=0, below_years=18, thresholds=ProfileThresholds(burden_percent=15.0, lesion_volume_ml=5.0)
+    )
+    findings = make_findings()
+    banded = replace(policy, ages={findings.profile: (children,)})
+    decision = evaluate(findings, RequestContext(age_years=age), banded)
+    assert (decision.alert is not None) == flagged
+    (burden,) = [one for one in decision.clauses if one.name is ClauseName.BURDEN]
+    assert (burden.value, burden.limit, burden.met) == ("10.0 %", limit, flagged)
+
+
+@given(lung_ml=st.floats(min_value=50, max_value=9000), share=st.floats(min_value=0, max_value=1))
+def test_clauses_agree_with_the_decision(
+    lung_ml: float, share: float, make_findings: FindingsFactory, policy: AlertPolicy
+) -> None:
+    """There is an alert exactly where every clause that decides is met; the last one tells incidental from expected."""
+    findings = make_findings(lung_ml=lung_ml, ggo_ml=lung_ml * share, high_ml=0.0)
+    decision = evaluate(findings, RequestContext(protocol_name="COVID follow-up"), policy)
+    *deciding, expected = decision.clauses
+    assert all(one.met for one in deciding) == (decision.alert is not None)
+    assert (expected.name, expected.value, expected.met) == (ClauseName.EXPECTED, '"covid" in the protocol name', True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        (None, None, None),
+        (None, True, PolicyChange.FLAGGED),
+        (True, None, PolicyChange.NOT_FLAGGED),
+        (True, True, None),
+        (True, False, PolicyChange.EXPECTED),
+        (False, True, PolicyChange.INCIDENTAL),
+    ],
+)
+def test_what_another_policy_would_change(
+    before: bool | None,
+    after: bool | None,
+    change: PolicyChange | None,
+    make_findings: FindingsFactory,
+    policy: AlertPolicy,
+) -> None:
+    """None is not flagged; True and False are flagged as incidental or expected."""
+    alert = evaluate(make_findings(), NOTHING_ASKED, policy).alert
+    assert alert is not None
+    then, now = (None if one is None else replace(alert, incidental=one) for one in (before, after))
+    assert change_of(then, now) is change
 
 
 def test_scripts_without_spaces_have_whole_words_anywhere(make_findings: FindingsFactory, policy: AlertPolicy) -> None:

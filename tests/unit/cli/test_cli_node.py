@@ -297,6 +297,58 @@ def test_alerts_are_listed_with_their_figures_and_never_the_patient(node: Filled
     assert "pressing" in node.run("alerts", "list", "--sort", "size", code=2).stderr
 
 
+def test_every_clause_of_a_flag_is_shown(node: FilledNode) -> None:
+    """Its value and limit, as they were applied; what earlier settings flagged is replayed under others."""
+    told = node.json("alerts", "why", "1")
+    (series,) = told["series"]
+    assert [(one["name"], one["met"]) for one in series["clauses"]] == [
+        ("quality", True),
+        ("burden", True),
+        ("volume", True),
+        ("expected", False),
+    ]
+    assert series["clauses"][1] == {"name": "burden", "value": "10.0 %", "limit": "at least 1 %", "met": True}
+    assert "at least 5 mL" in node.run("alerts", "why", "1").stdout
+    node.run("alerts", "why", "99", code=1)
+
+
+def test_another_policy_is_tried_on_stored_results(node: FilledNode, tmp_path: Path) -> None:
+    """One that asks for more lists what it would not flag, and changes nothing; the one in force lists nothing."""
+    assert node.json("policy", "show")["thresholds"][1]["age"] == "any"
+    assert node.json("policy", "test")["changes"] == []
+    other = tmp_path / "other.toml"
+    other.write_text(
+        "[policy.ctac]\nburden_percent = 11\nlesion_volume_ml = 5\n"
+        "ages = [{ from_years = 0, below_years = 18, burden_percent = 30, lesion_volume_ml = 5 }]\n"
+    )
+    tried = node.json("policy", "test", "--with", str(other))
+    assert (tried["results"], tried["flagged"], tried["would_be_flagged"]) == (1, 1, 0)
+    (change,) = tried["changes"]
+    assert (change["series"], change["change"]) == (FLAGGED, "no longer flagged")
+    assert (
+        node.json("policy", "test", "--with", str(other), "--since", "2020-01-01", "--before", "2020-02-01")["results"]
+        == 0
+    )
+    assert "no longer flagged" in node.run("policy", "test", "--with", str(other)).stdout
+    assert node.json("alerts", "list", "--state", "open")["total"] == 1
+    again = CliRunner().invoke(app, ["--config", str(other), "policy", "show", "--json"])
+    assert [one["age"] for one in json.loads(again.stdout)["thresholds"]] == ["any", "0 to under 18 years", "other"]
+
+
+def test_a_readers_verdict_is_kept_and_counted(node: FilledNode) -> None:
+    """By scanner, profile and model; a share is told from twenty verdicts on."""
+    node.run("alerts", "feedback", "1", "--extent", "1-25", code=2)
+    node.run("alerts", "feedback", "1", "--verdict", "unsure", "--who", "anna")
+    given = node.json(
+        "alerts", "feedback", "1", "--verdict", "not there", "--looks-like", "atelectasis", "--who", "anna"
+    )
+    assert [(one["verdict"], one["looks_like"]) for one in given["feedback"]] == [("not there", "atelectasis")]
+    for scanner, profile in (("all", "all"), ("CT1", "ctac")):
+        (line,) = [one for one in node.json("status")["predictive_value"] if one["scanner"] == scanner]
+        assert (line["profile"], line["there"], line["not_there"], line["ppv"]) == (profile, 0, 1, None)
+    assert "what readers said" in node.run("status").stdout
+
+
 def test_alerts_are_acknowledged_and_dismissed(node: FilledNode) -> None:
     """An alert moves as its life allows, with who and why; a move that is not allowed is exit code 1."""
     (listed,) = node.json("alerts", "list", "--state", "open")["alerts"]

@@ -1,0 +1,164 @@
+"""``policy``: when a result is flagged, and what another policy would have flagged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicom_node.cli.invocation import Invocation
+from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
+from dicom_node.cli.options import Json, moment
+from dicom_node.cli.output import number, print_json, print_table, say, text
+
+if TYPE_CHECKING:
+    from alerts import AlertPolicy, PolicyChange, PolicyDecision, RequestContext
+    from db import Store, StoredResult
+
+app = typer.Typer(no_args_is_help=True, help="When a result is flagged, and what another policy would flag.")
+
+
+@app.command(epilog=epilog("lungsentry policy show", "lungsentry policy show --json"))
+def show(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Show the thresholds by profile and age band, the words that make opacities expected, the time by category."""
+    from alerts import TIME_ALLOWED
+    from dicom_node.work.publishing import alert_policy
+
+    policy = alert_policy(Invocation.of(ctx).settings().policy)
+    lines = _lines(policy)
+    if as_json:
+        allowed = {category.value: span.total_seconds() / 60 for category, span in TIME_ALLOWED.items()}
+        print_json({"thresholds": lines, "expected_words": policy.expected_words, "minutes_by_category": allowed})
+        return
+    print_table(
+        ("profile", "age", "burden %", "opacity mL"),
+        [
+            (str(one["profile"]), str(one["age"]), f"{one['burden_percent']:g}", f"{one['lesion_volume_ml']:g}")
+            for one in lines
+        ],
+        numeric=("burden %", "opacity mL"),
+        title="flagged at and above both, on images that can be analysed",
+    )
+    say(f"expected where the request or a description names: {', '.join(policy.expected_words) or 'nothing'}")
+    times = ", ".join(
+        f"category {one.value} within {_span(span.total_seconds())}" for one, span in TIME_ALLOWED.items()
+    )
+    say(f"escalated where nobody has looked: {times}")
+    say(RESEARCH_USE)
+
+
+@app.command(
+    "test",
+    epilog=epilog(
+        "lungsentry policy test --with ./stricter.toml",
+        "lungsentry policy test --since 2026-01-01 --before 2026-02-01 --json",
+        codes={ExitCode.OK: "replayed, whatever would change"},
+    ),
+)
+def replay(
+    ctx: typer.Context,
+    *,
+    other: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="FILE", help="A settings file whose [policy] is tried; without it the present."),
+    ] = None,
+    since: Annotated[str, typer.Option(metavar="TIME", help="Results since: 2026-01-31, 12h, 7d.")] = "1d",
+    before: Annotated[str | None, typer.Option(metavar="TIME", help="Results before; without it, now.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Apply other settings to the stored results in force of a span, and list what would be flagged otherwise.
+
+    Nothing is changed. Without --with it tells what was flagged under settings that hold no more.
+    """
+    from dicom_node.settings import load
+    from dicom_node.work.publishing import alert_policy
+
+    invocation = Invocation.of(ctx)
+    policy = alert_policy((load(other) if other else invocation.settings()).policy)
+    start, end = moment(since), moment(before) or datetime.now(UTC)
+    count, flagged, would = 0, 0, 0
+    changes: list[dict[str, object]] = []
+    with invocation.store() as store:
+        for result in store.results.made(start or end, end):
+            change, decision = _replayed(store, result, policy)
+            count, flagged = count + 1, flagged + (result.alert is not None)
+            would += decision.alert is not None
+            if change is not None:
+                changes.append(_document(result, change, decision))
+    if as_json:
+        span = {"since": start, "before": end, "results": count, "flagged": flagged, "would_be_flagged": would}
+        print_json({**span, "changes": changes})
+        return
+    print_table(
+        ("series", "would be", "burden %", "opacity mL", "profile", "recorded"),
+        [
+            (
+                str(one["series"]),
+                text(one["change"]),
+                number(one["burden_percent"], 2),  # pyright: ignore[reportArgumentType]
+                number(one["lesion_volume_ml"], 1),  # pyright: ignore[reportArgumentType]
+                text(one["profile"]),
+                text(one["recorded"]),
+            )
+            for one in changes
+        ],
+        numeric=("burden %", "opacity mL"),
+        empty="nothing would change",
+    )
+    say(f"{count} results: {flagged} are flagged, {would} would be. {RESEARCH_USE}")
+
+
+def _replayed(store: Store, result: StoredResult, policy: AlertPolicy) -> tuple[PolicyChange | None, PolicyDecision]:
+    from alerts import change_of, evaluate
+
+    decision = evaluate(result.findings, result.request or _request_of(store, result), policy)
+    return change_of(result.alert, decision.alert), decision
+
+
+def _request_of(store: Store, result: StoredResult) -> RequestContext:
+    """What the index knows of the request, for a result that did not keep it."""
+    from alerts import RequestContext
+
+    study = store.studies.get(result.study_instance_uid)
+    series = store.series.get(result.series_instance_uid)
+    return RequestContext(
+        study_description=study.study_description if study else "",
+        series_description=series.series_description if series else "",
+    )
+
+
+def _document(result: StoredResult, change: PolicyChange, decision: PolicyDecision) -> dict[str, object]:
+    return {
+        "series": result.series_instance_uid,
+        "study": result.study_instance_uid,
+        "result_id": result.id,
+        "change": change,
+        "burden_percent": result.findings.burden_percent,
+        "lesion_volume_ml": result.findings.both_lungs.lesion_volume_ml,
+        "profile": result.findings.profile,
+        "recorded": result.created_at,
+        "clauses": decision.clauses,
+    }
+
+
+def _lines(policy: AlertPolicy) -> list[dict[str, object]]:
+    lines: list[dict[str, object]] = []
+    for profile, thresholds in policy.thresholds.items():
+        bands = [(str(band), band.thresholds) for band in policy.ages.get(profile, ())]
+        for age, limits in (*bands, ("other" if bands else "any", thresholds)):
+            lines.append(
+                {
+                    "profile": profile.value,
+                    "age": age,
+                    "burden_percent": limits.burden_percent,
+                    "lesion_volume_ml": limits.lesion_volume_ml,
+                }
+            )
+    return lines
+
+
+def _span(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:g} h"
