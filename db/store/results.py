@@ -1,8 +1,7 @@
 """Results: one transaction for everything that an analysis brings about, so that no crash can lose an alert."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -29,8 +28,6 @@ from db.store.transitions import Note, record_event, transition
 from db.values import EarlierResult, RecordedResult, StoredResult
 
 __all__ = ["Results"]
-
-_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,26 +133,6 @@ class Results(Room):
         with self.database.read() as session:
             row = session.get(ResultRow, result_id)
             return None if row is None else result_of(row)
-
-    def made(self, since: datetime, before: datetime) -> Iterator[StoredResult]:
-        """The results in force that were recorded in this span, the oldest first; so many at a time are read."""
-        place: tuple[datetime, int] | None = None
-        in_span = select(ResultRow).where(
-            ResultRow.superseded_at.is_(None), ResultRow.created_at >= since, ResultRow.created_at < before
-        )
-        in_order = in_span.order_by(ResultRow.created_at, ResultRow.id).limit(_PAGE)
-        while True:
-            page = in_order
-            if place is not None:
-                at, number = place
-                after = (ResultRow.created_at == at) & (ResultRow.id > number)
-                page = page.where(ResultRow.created_at >= at, (ResultRow.created_at > at) | after)
-            with self.database.read() as session:
-                found = [result_of(row) for row in session.scalars(page)]
-            yield from found
-            if len(found) < _PAGE:
-                return
-            place = found[-1].created_at, found[-1].id
 
     def history(self, series_instance_uid: str) -> tuple[StoredResult, ...]:
         """Every result of the series, superseded ones included, the newest first."""

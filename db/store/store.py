@@ -15,6 +15,7 @@ from db.store.deliveries import Deliveries
 from db.store.destinations import Destinations
 from db.store.drift import Drift
 from db.store.examinations import Examinations
+from db.store.exporting import Exporting
 from db.store.failing_units import FailingUnits
 from db.store.feed import Feed
 from db.store.feedback import FeedbackRoom
@@ -81,6 +82,7 @@ class Store:
         self.feed = Feed(database=database, clock=clock)
         self.examinations = Examinations(database=database, clock=clock)
         self.feedback = FeedbackRoom(database=database, clock=clock)
+        self.exporting = Exporting(database=database, clock=clock)
         self.lateness = LatenessRoom(database=database, clock=clock)
         self.audit = Audit(database=database, clock=clock)
 

@@ -19,6 +19,7 @@ from dicom_node.cli import (
     destinations,
     doctor,
     evaluate,
+    export,
     fetch,
     jobs,
     model,
@@ -121,6 +122,7 @@ app.add_typer(model.app, name="models")
 app.add_typer(model.app, name="model", hidden=True)  # its name up to version 0.1
 app.add_typer(users.app, name="users")
 app.add_typer(users.audit, name="audit")
+export.register(app)
 app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
 doctor.register(app)

@@ -14,8 +14,9 @@ from dicom_node.cli.options import Json, moment
 from dicom_node.cli.output import number, print_json, print_table, say, text
 
 if TYPE_CHECKING:
-    from alerts import AlertPolicy, PolicyChange, PolicyDecision, RequestContext
-    from db import Store, StoredResult
+    from alerts import AlertPolicy, PolicyChange, PolicyDecision
+    from db import StoredResult
+    from db.exporting import ExportedResult
 
 app = typer.Typer(no_args_is_help=True, help="When a result is flagged, and what another policy would flag.")
 
@@ -81,8 +82,9 @@ def replay(
     count, flagged, would = 0, 0, 0
     changes: list[dict[str, object]] = []
     with invocation.store() as store:
-        for result in store.results.made(start or end, end):
-            change, decision = _replayed(store, result, policy)
+        for entry in store.exporting.results(start or end, end):
+            result = entry.result
+            change, decision = _replayed(entry, policy)
             count, flagged = count + 1, flagged + (result.alert is not None)
             would += decision.alert is not None
             if change is not None:
@@ -110,23 +112,14 @@ def replay(
     say(f"{count} results: {flagged} are flagged, {would} would be. {RESEARCH_USE}")
 
 
-def _replayed(store: Store, result: StoredResult, policy: AlertPolicy) -> tuple[PolicyChange | None, PolicyDecision]:
-    from alerts import change_of, evaluate
+def _replayed(entry: ExportedResult, policy: AlertPolicy) -> tuple[PolicyChange | None, PolicyDecision]:
+    """What the policy makes of the result; of one that did not keep its request the study's description is known."""
+    from alerts import RequestContext, change_of, evaluate
 
-    decision = evaluate(result.findings, result.request or _request_of(store, result), policy)
+    result = entry.result
+    request = result.request or RequestContext(study_description=entry.study_description)
+    decision = evaluate(result.findings, request, policy)
     return change_of(result.alert, decision.alert), decision
-
-
-def _request_of(store: Store, result: StoredResult) -> RequestContext:
-    """What the index knows of the request, for a result that did not keep it."""
-    from alerts import RequestContext
-
-    study = store.studies.get(result.study_instance_uid)
-    series = store.series.get(result.series_instance_uid)
-    return RequestContext(
-        study_description=study.study_description if study else "",
-        series_description=series.series_description if series else "",
-    )
 
 
 def _document(result: StoredResult, change: PolicyChange, decision: PolicyDecision) -> dict[str, object]:

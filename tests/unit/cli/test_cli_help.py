@@ -49,7 +49,7 @@ EXPECTED = {
         "series show",
     ),
     *("jobs list", "jobs show", "jobs cancel", "alerts list", "alerts show", "alerts ack", "alerts dismiss"),
-    *("alerts pass", "alerts undo", "alerts why", "alerts feedback", "policy show", "policy test"),
+    *("alerts pass", "alerts undo", "alerts why", "alerts feedback", "policy show", "policy test", "export"),
     *("deliveries list", "deliveries show", "deliveries retry", "deliveries cancel"),
     *("destinations list", "destinations test", "destinations pause", "destinations resume"),
     *("commitments list", "peers list", "peers allow", "peers remove", "peers refused"),
