@@ -57,6 +57,7 @@ _BASES = (
     ("dicom_node.peers.errors", "PeerError"),
     ("dicom_node.simulator.errors", "SimulatorError"),
     ("dicom_node.network.tls", "TlsError"),
+    ("dicom_node.export.errors", "ExportError"),
 )
 
 
