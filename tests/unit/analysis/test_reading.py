@@ -274,3 +274,23 @@ def test_the_request_is_read_wherever_it_stands(tmp_path):
     header = read_series([write(slices, tmp_path)]).series[0].headers[0]
     assert header.requested_procedure == "CT chest; COVID-19 follow-up"
     assert header.reason_for_request == "fever; dyspnoea; known COVID-19 pneumonia; Viral pneumonia"
+
+
+@pytest.mark.parametrize(
+    ("told", "years"),
+    [
+        ({"PatientAge": "045Y"}, 45),
+        ({"PatientAge": "018M"}, 1),
+        ({"PatientAge": "006D"}, 0),
+        ({"PatientAge": "045Y", "PatientBirthDate": "20250101", "StudyDate": "20260131"}, 45),
+        ({"PatientBirthDate": "19500201", "StudyDate": "20260131"}, 75),
+        ({"PatientBirthDate": "19500131", "StudyDate": "20260131"}, 76),
+        ({"PatientBirthDate": "20270101", "StudyDate": "20260131"}, None),
+        ({"PatientBirthDate": "19500131", "StudyDate": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_age_is_that_at_the_examination(tmp_path, told, years):
+    """As the header tells it, else by the birthdays that were over on the day of the study."""
+    slices = ct_slices(9, **({"PatientAge": "", "PatientBirthDate": "", "StudyDate": ""} | told))
+    assert read_series([write(slices, tmp_path)]).series[0].headers[0].age_years == years
