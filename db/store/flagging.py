@@ -46,8 +46,8 @@ def flagged_series(session: Session, study_instance_uid: str) -> tuple[FlaggedSe
     return tuple(sorted(flagged, key=lambda one: (*pressing(one.alert), one.series_instance_uid)))
 
 
-def settle_alert(session: Session, study_instance_uid: str, note: Note) -> int | None:
-    """Raise, renew, reopen or supersede the study's alert by what is in force now; its number, None if there is none.
+def settle_alert(session: Session, study_instance_uid: str, note: Note) -> tuple[AlertRow | None, bool]:
+    """Raise, renew, reopen or supersede the alert of the study by what is in force; the alert, and whether it waits anew.
 
     The most pressing flagged series stands for the study. What a reader decided stays, unless the study shows more
     than he judged. Where nothing is flagged any more a dismissed alert stays dismissed, any other is superseded.
@@ -63,11 +63,10 @@ def settle_alert(session: Session, study_instance_uid: str, note: Note) -> int |
     if not flagged:
         if row is not None and (AlertState(row.state), AlertEvent.SUPERSEDE) in ALERT_TRANSITIONS:
             transition(session, row, AlertEvent.SUPERSEDE, note, updated_at=note.at)
-        return None if row is None else row.id
+        return row, False
     if row is None:
-        return _raise(session, study_instance_uid, flagged[0], note)
-    _renew(session, row, flagged[0], note)
-    return row.id
+        return _raise(session, study_instance_uid, flagged[0], note), True
+    return row, _renew(session, row, flagged[0], note)
 
 
 def note_notice(session: Session, row: AlertRow, note: Note) -> None:
@@ -78,7 +77,7 @@ def note_notice(session: Session, row: AlertRow, note: Note) -> None:
         record_event(session, "alert", row.id, AlertEvent.NOTIFY.value, note, series=row.series_instance_uid)
 
 
-def _raise(session: Session, study_instance_uid: str, leading: FlaggedSeries, note: Note) -> int:
+def _raise(session: Session, study_instance_uid: str, leading: FlaggedSeries, note: Note) -> AlertRow:
     row = AlertRow(
         study_instance_uid=study_instance_uid,
         state=AlertState.OPEN.value,
@@ -89,17 +88,18 @@ def _raise(session: Session, study_instance_uid: str, leading: FlaggedSeries, no
     session.add(row)
     session.flush()
     record_event(session, "alert", row.id, "raise", note, series=row.series_instance_uid, moved=(None, row.state))
-    return row.id
+    return row
 
 
-def _renew(session: Session, row: AlertRow, leading: FlaggedSeries, note: Note) -> None:
+def _renew(session: Session, row: AlertRow, leading: FlaggedSeries, note: Note) -> bool:
+    """Whether it is open again."""
     state, known, alert = AlertState(row.state), from_json(Alert, row.alert), leading.alert
     told = from_json(Alert, row.judged) if state in DECIDED and row.judged is not None else known
     again = (state, AlertEvent.REOPEN) in ALERT_TRANSITIONS and (
         state is AlertState.SUPERSEDED or is_worse(alert, told)
     )
     if not again and row.result_id == leading.result_id:
-        return
+        return False
     for name, value in _content(session, leading, note).items():
         setattr(row, name, value)
     if not again:
@@ -107,12 +107,13 @@ def _renew(session: Session, row: AlertRow, leading: FlaggedSeries, note: Note) 
         session.flush()
         moved = (row.state, row.state)
         record_event(session, "alert", row.id, "renew", note, series=row.series_instance_uid, moved=moved)
-        return
+        return False
     session.flush()
     waits_anew: dict[str, Any] = {"due_at": _due(alert, note.at), "opened_at": None}
     if state is AlertState.SUPERSEDED:
         waits_anew |= UNDECIDED_YET
     transition(session, row, AlertEvent.REOPEN, note, **waits_anew)  # else the earlier decision stays to be seen
+    return True
 
 
 def _due(alert: Alert, since: datetime) -> datetime:

@@ -91,9 +91,12 @@ class Results(Room):
                 _end_job(session, row, note, kept=True)
                 _end_series(session, series, screening, note)
                 succeed(session, rejected.values(), note)
-                alert_id = settle_alert(session, series.study_instance_uid, note)
+                alert, _ = settle_alert(session, series.study_instance_uid, note)
                 return RecordedResult(
-                    result_id=result.id, alert_id=alert_id, superseded_id=older, delivery_ids=delivery_ids
+                    result_id=result.id,
+                    alert_id=None if alert is None else alert.id,
+                    superseded_id=older,
+                    delivery_ids=delivery_ids,
                 )
         except StaleState as stale:
             self._refuse(job, worker, stale)
