@@ -47,7 +47,7 @@ def flagged_series(session: Session, study_instance_uid: str) -> tuple[FlaggedSe
 
 
 def settle_alert(session: Session, study_instance_uid: str, note: Note) -> tuple[AlertRow | None, bool]:
-    """Raise, renew, reopen or supersede the alert of the study by what is in force; the alert, and whether it waits anew.
+    """Raise, renew, reopen or supersede the study's alert by what is in force; the alert, and if it waits anew.
 
     The most pressing flagged series stands for the study. What a reader decided stays, unless the study shows more
     than he judged. Where nothing is flagged any more a dismissed alert stays dismissed, any other is superseded.
