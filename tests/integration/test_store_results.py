@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 from store_bench import DATABASES, NO_LUNG, PATIENT, SERIES, START, STUDY, Bench, instance, opened
 
 from alerts import AlertState, DeliveryState
@@ -63,7 +64,11 @@ def _break_last_step(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
 
 
 def _break_constraint(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
-    monkeypatch.setattr(results, "settle_alert", lambda session, *_: session.add(AlertRow(series_instance_uid="none")))
+    def add_what_is_refused(session: Session, *_: object) -> tuple[None, bool]:
+        session.add(AlertRow(series_instance_uid="none"))
+        return None, False
+
+    monkeypatch.setattr(results, "settle_alert", add_what_is_refused)
     return StoreError
 
 
