@@ -16,10 +16,12 @@ from alerts.alert import (
 from alerts.artefact import DEFAULT_KINDS, DICOM, PNG, SOP_CLASSES, ZIP, Artefact, ArtefactKind, Draft
 from alerts.change import Change, Prior, choose_prior, compare
 from alerts.delivery import (
+    ALONE_AFTER,
     DELIVERY_TRANSITIONS,
     Delivery,
     DeliveryEvent,
     DeliveryState,
+    Occasion,
     next_delivery_state,
 )
 from alerts.description import describe
@@ -31,6 +33,7 @@ from alerts.severity import Presence, Severity
 
 __all__ = [
     "ALERT_TRANSITIONS",
+    "ALONE_AFTER",
     "DECIDED",
     "DEFAULT_KINDS",
     "DELIVERY_TRANSITIONS",
@@ -57,6 +60,7 @@ __all__ = [
     "DeliveryState",
     "Draft",
     "IllegalTransition",
+    "Occasion",
     "PolicyChange",
     "PolicyDecision",
     "Presence",

@@ -1,9 +1,23 @@
 """What is to be delivered, to whom, and the life of a delivery. The channels themselves live in ``dicom_node``."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from alerts.errors import IllegalTransition
+
+ALONE_AFTER = timedelta(minutes=5)
+"""A message waits so long for the objects of its result to be confirmed, lest its link open an empty study; then it
+goes without them, and says so."""
+
+
+class Occasion(StrEnum):
+    """Why a destination is told of an alert."""
+
+    FLAGGED = "flagged"
+    """It was raised, or opened again."""
+    TAKEN_UP = "taken up"
+    """A reader has taken the case up."""
 
 
 class DeliveryState(StrEnum):

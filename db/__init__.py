@@ -24,6 +24,7 @@ from db.feedback import (
 )
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
+from db.outbound import PausedDestination, StoredDelivery
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
 from db.series_key import received_series_uid
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
@@ -37,7 +38,6 @@ from db.values import (
     FailingUnit,
     FlaggedSeries,
     Heartbeat,
-    PausedDestination,
     Peer,
     ReceivedInstance,
     Recorded,
@@ -52,7 +52,6 @@ from db.values import (
     SeriesRecord,
     Status,
     StoredAlert,
-    StoredDelivery,
     StoredEvent,
     StoredInstance,
     StoredResult,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryMark:
-    """One object for one destination, and how far it came."""
+    """One object for one destination, or a message to it, and how far it came."""
 
     destination: str
     kind: str

@@ -8,7 +8,6 @@ from typing import Any
 
 from alerts.alert import Alert, AlertState
 from alerts.artefact import Artefact, ArtefactKind
-from alerts.delivery import DeliveryState
 from alerts.policy import Clause
 from alerts.request import RequestContext
 from analysis.findings import Findings, Profile
@@ -305,24 +304,6 @@ class SeenAlert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDelivery:
-    """One artefact for one destination. ``attempt`` counts from 1 once a sender has taken it up."""
-
-    id: int
-    result_id: int
-    series_instance_uid: str
-    artefact: Artefact
-    destination: str
-    state: DeliveryState
-    attempt: int
-    max_attempts: int
-    not_before: datetime
-    cause: str | None
-    created_at: datetime
-    sent_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
     """Something that happened, in the transaction that made it so."""
 
@@ -387,16 +368,6 @@ class RequeueCandidate:
     series_instance_uid: str
     revision: int
     refusal: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PausedDestination:
-    """A destination that nothing is sent to for now: since when, by whom, and why if he said so."""
-
-    name: str
-    paused_at: datetime
-    paused_by: str
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,13 @@ _PATIENT_FIELDS = frozenset({"sex", "age", "name", "dataset", "ds", "mrn", "issu
 
 # Loggers whose text may quote a dataset, and the least level that is kept of them.
 _HOLDS_DATASETS = ("pydicom", "pynetdicom", "highdicom", "pylibjpeg", "openjpeg", "libjpeg", "py.warnings")
-_LEAST_OF_LIBRARIES = {"apscheduler": logging.ERROR, "sqlalchemy": logging.WARNING, "alembic": logging.WARNING}
+_LEAST_OF_LIBRARIES = {
+    "apscheduler": logging.ERROR,
+    "sqlalchemy": logging.WARNING,
+    "alembic": logging.WARNING,
+    "httpx2": logging.WARNING,  # it tells addresses, in which tokens may stand
+    "httpcore2": logging.WARNING,
+}
 
 
 def configure(settings: Logging, *, role: str, stream: TextIO | None = None) -> None:

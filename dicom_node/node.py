@@ -22,7 +22,16 @@ import structlog
 
 from dicom_node.heartbeat import beating
 from dicom_node.logs import configure, log_uncaught
-from dicom_node.settings import Settings
+from dicom_node.settings import (
+    Destination,
+    DicomDestination,
+    Hl7Destination,
+    MailDestination,
+    Settings,
+    StowDestination,
+    SyslogDestination,
+    WebhookDestination,
+)
 from dicom_node.signals import stop_on
 from dicom_node.supervisor import BEAT_S, STOP_GRACE_S, Role, Supervisor
 
@@ -175,16 +184,38 @@ def run_web(settings: Settings, *, ready: Callable[[int], None], stop: threading
 
 def delivery_channels(settings: Settings, store: Store) -> dict[str, Channel]:
     """The channel of each destination of the settings, by its name."""
-    from dicom_node.delivery import DicomChannel
-    from dicom_node.peers.addresses import address_book
+    return {one.name: _channel(one, settings, store) for one in settings.destinations}
 
-    book = address_book(settings, store)
-    return {
-        one.name: DicomChannel(
-            partial(book.remote, one.ae_title, host=one.host, port=one.port, timeout_s=settings.delivery.timeout_s)
-        )
-        for one in settings.destinations
-    }
+
+def _channel(destination: Destination, settings: Settings, store: Store) -> Channel:
+    timeout_s = settings.delivery.timeout_s
+    match destination:
+        case DicomDestination(ae_title=title, host=host, port=port):
+            from dicom_node.delivery import DicomChannel
+            from dicom_node.peers.addresses import address_book
+
+            book = address_book(settings, store)
+            return DicomChannel(partial(book.remote, title, host=host, port=port, timeout_s=timeout_s))
+        case StowDestination():
+            from dicom_node.delivery.stow import StowChannel
+
+            return StowChannel(destination, timeout_s=timeout_s)
+        case MailDestination():
+            from dicom_node.delivery.mail import MailChannel
+
+            return MailChannel(destination, timeout_s=timeout_s)
+        case WebhookDestination():
+            from dicom_node.delivery.webhook import WebhookChannel
+
+            return WebhookChannel(destination, timeout_s=timeout_s)
+        case Hl7Destination():
+            from dicom_node.delivery.hl7 import Hl7Channel
+
+            return Hl7Channel(destination, sending=settings.node.ae_title, timeout_s=timeout_s)
+        case SyslogDestination():
+            from dicom_node.delivery.syslog import SyslogChannel
+
+            return SyslogChannel(destination, host_name=socket.gethostname(), timeout_s=timeout_s)
 
 
 def _receiver(settings: Settings, stop: threading.Event) -> None:

@@ -71,8 +71,10 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
     triage = Triage(settings=settings, store=store, counts=counts)
     sender = Sender(
         settings=settings.delivery,
+        destinations=settings.destinations,
         store=store,
         results_dir=settings.results_dir,
+        worklist_url=settings.web.public_url,
         channels=channels,
     )
     reporter = Reporter(settings=settings, store=store)

@@ -57,6 +57,7 @@ class Row(DeclarativeBase):
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
             "fk": "fk_%(table_name)s_%(column_0_N_name)s",
             "pk": "pk_%(table_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
     type_annotation_map = {str: PlainText, datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON, float: Float}  # noqa: RUF012

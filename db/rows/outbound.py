@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.rows.analysed import ArtefactRow
@@ -58,10 +58,12 @@ class AlertRow(Row):
 
 
 class DeliveryRow(Row):
-    """One artefact for one destination."""
+    """One artefact for one destination, or a message to it about an alert; never both."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
+        CheckConstraint("(artefact_id IS NULL) = (alert_id IS NOT NULL)", name="artefact_or_alert"),
+        Index("ix_deliveries_told", "destination", "sent_at", **where("alert_id IS NOT NULL")),
         Index("ix_deliveries_due", "state", "destination", "not_before", "id"),
         Index("ix_deliveries_state", "state", "id"),
         Index("ix_deliveries_sent", "sent_at", **where("state = 'sent'")),
@@ -70,7 +72,9 @@ class DeliveryRow(Row):
     id: Mapped[int] = mapped_column(BIG, primary_key=True)
     result_id: Mapped[int] = mapped_column(BIG, ForeignKey("results.id"), index=True)
     series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), index=True)
-    artefact_id: Mapped[int] = mapped_column(BIG, ForeignKey("artefacts.id"), index=True)
+    artefact_id: Mapped[int | None] = mapped_column(BIG, ForeignKey("artefacts.id"), index=True)
+    alert_id: Mapped[int | None] = mapped_column(BIG, ForeignKey("alerts.id"), index=True)
+    occasion: Mapped[str | None]
     destination: Mapped[str]
     state: Mapped[str]
     attempt: Mapped[int]
@@ -80,7 +84,7 @@ class DeliveryRow(Row):
     cause: Mapped[str | None]
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
-    artefact: Mapped[ArtefactRow] = relationship(lazy="selectin")
+    artefact: Mapped[ArtefactRow | None] = relationship(lazy="selectin")
 
 
 class PausedDestinationRow(Row):

@@ -12,6 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from alerts.alert import ALERT_TRANSITIONS, DECIDED, AlertEvent, AlertState
+from alerts.delivery import Occasion
 from db.account import is_user_name
 from db.actor import Actor
 from db.errors import DecidedAlready, StaleState
@@ -21,6 +22,7 @@ from db.rows.outbound import UNSEEN
 from db.store.conversion import alert_of
 from db.store.flagging import UNDECIDED_YET, flagged_series, note_notice
 from db.store.lookup import first_of_states
+from db.store.messages import queue_messages
 from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import FlaggedSeries, SeenAlert, StoredAlert
@@ -53,14 +55,24 @@ class Alerts(Room):
         with self.database.read() as session:
             return flagged_series(session, study_instance_uid)
 
-    def acknowledge(self, alert_id: int, who: str, note: str = "", *, seen: SeenAlert | None = None) -> StoredAlert:
-        """A reader takes the case up. ``seen``: what he decides upon; something else by now is not decided.
+    def acknowledge(
+        self,
+        alert_id: int,
+        who: str,
+        note: str = "",
+        *,
+        seen: SeenAlert | None = None,
+        tell: Collection[str] = (),
+    ) -> StoredAlert:
+        """A reader takes the case up; the destinations ``tell`` are sent a message.
+
+        ``seen``: what he decides upon; something else by now is not decided.
 
         Raises:
             DecidedAlready: somebody was faster.
             StaleState: it has moved on otherwise, or there is none.
         """
-        return self._decide(alert_id, AlertEvent.ACKNOWLEDGE, who, note, seen)
+        return self._decide(alert_id, AlertEvent.ACKNOWLEDGE, who, note, seen, tell=tell)
 
     def dismiss(
         self, alert_id: int, who: str, note: str = "", *, reason: DismissalReason, seen: SeenAlert | None = None
@@ -141,6 +153,7 @@ class Alerts(Room):
         seen: SeenAlert | None,
         *,
         detail: str | None = None,
+        tell: Collection[str] = (),
         **more: Any,
     ) -> StoredAlert:
         now = self.clock()
@@ -160,7 +173,9 @@ class Alerts(Room):
                 "judged": row.alert,
                 **more,
             }
-            transition(session, row, event, Note(at=now, actor=Actor.user(who), detail=detail), **decided)
+            decision = Note(at=now, actor=Actor.user(who), detail=detail)
+            transition(session, row, event, decision, **decided)
+            queue_messages(session, row, Occasion.TAKEN_UP, tell, decision)
             return alert_of(row)
 
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from alerts.alert import Alert, AlertState
 from alerts.artefact import Artefact, ArtefactKind
-from alerts.delivery import DeliveryState
+from alerts.delivery import DeliveryState, Occasion
 from alerts.policy import Clause
 from alerts.request import RequestContext
 from analysis.findings import Findings, Profile
@@ -16,6 +16,7 @@ from analysis.series.verdicts import Screening
 from db.actor import Actor, ActorKind
 from db.feedback import DismissalReason
 from db.job import Job, JobPriority, JobState
+from db.outbound import StoredDelivery
 from db.rows import (
     AlertRow,
     ArtefactRow,
@@ -29,7 +30,7 @@ from db.rows import (
     clean,
 )
 from db.series_state import SeriesState
-from db.values import Peer, SeriesRecord, StoredAlert, StoredDelivery, StoredEvent, StoredInstance, StoredResult
+from db.values import Peer, SeriesRecord, StoredAlert, StoredEvent, StoredInstance, StoredResult
 
 _T = TypeVar("_T")
 
@@ -187,7 +188,9 @@ def delivery_of(row: DeliveryRow) -> StoredDelivery:
         id=row.id,
         result_id=row.result_id,
         series_instance_uid=row.series_instance_uid,
-        artefact=artefact_of(row.artefact),
+        artefact=None if row.artefact is None else artefact_of(row.artefact),
+        alert_id=row.alert_id,
+        occasion=None if row.occasion is None else Occasion(row.occasion),
         destination=row.destination,
         state=DeliveryState(row.state),
         attempt=row.attempt,

@@ -1,25 +1,30 @@
 """What is to be sent, one at a time under a lease, and what came of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, exists, func, select, update
+from sqlalchemy import Select, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from alerts.delivery import DeliveryEvent, DeliveryState
+from alerts.alert import UNDECIDED, AlertState, Category
+from alerts.delivery import ALONE_AFTER, DeliveryEvent, DeliveryState, Occasion
 from db.actor import Actor
 from db.errors import StaleState
-from db.rows import ArtefactRow, DeliveryRow, PausedDestinationRow, ResultRow
-from db.store.conversion import delivery_of
+from db.outbound import StoredDelivery
+from db.rows import AlertRow, ArtefactRow, DeliveryRow, EventRow, PausedDestinationRow, ResultRow
+from db.store.conversion import delivery_of, event_of
 from db.store.lookup import first_of_states
+from db.store.messages import queue_messages
+from db.store.queueing import DELIVERY_ATTEMPTS
 from db.store.room import Room
 from db.store.transitions import Note, transition
-from db.values import StoredDelivery
+from db.values import StoredEvent
 
 __all__ = ["Deliveries"]
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.SENDING)
+_OVER = (AlertState.DISMISSED, AlertState.SUPERSEDED)
 _DELIVERY = Actor.process("delivery")
 
 
@@ -39,14 +44,18 @@ class Deliveries(Room):
                     found.append(name)
         return tuple(sorted(set(found)))
 
-    def claim(self, destination: str, now: datetime, lease_s: float) -> StoredDelivery | None:
+    def claim(
+        self, destination: str, now: datetime, lease_s: float, *, told_before: datetime | None = None
+    ) -> StoredDelivery | None:
         """Take up the next delivery for the destination that is due, now SENDING for the lease; None: there is none.
 
         Those of one result go in their order: one waits while an earlier one for the same destination is not over.
         One whose sender fell silent is due again once its lease has passed, up to its cap of attempts. What a newer
         result has replaced while it was on its way is not tried again. Nothing is due while the destination is paused.
+        A message waits until every object of its result is confirmed or given up, ``ALONE_AFTER`` at most.
+        ``told_before``: later messages are held back, but for those of the most pressing category.
         """
-        due, lapsed = _due(destination, now), _lapsed(destination, now)
+        due, lapsed = _due(destination, now, told_before), _lapsed(destination, now)
         with self.database.read() as session:  # no write lock is taken merely to look
             if session.get(PausedDestinationRow, destination) is not None:
                 return None
@@ -56,25 +65,62 @@ class Deliveries(Room):
             while (row := session.scalar(lapsed.with_for_update(skip_locked=True, of=DeliveryRow))) is not None:
                 _end_attempt(session, row, "the sender fell silent", transient=True, at=now, delay_s=0.0)
             while (row := session.scalar(due.with_for_update(skip_locked=True, of=DeliveryRow))) is not None:
-                if _superseded(session, row):
-                    transition(
-                        session,
-                        row,
-                        DeliveryEvent.CANCEL,
-                        Note(at=now, actor=_DELIVERY, detail="a newer result replaced it"),
-                    )
-                    continue
-                lease = now + timedelta(seconds=lease_s)
-                transition(
-                    session,
-                    row,
-                    DeliveryEvent.START,
-                    Note(at=now, actor=_DELIVERY),
-                    attempt=row.attempt + 1,
-                    lease_expires_at=lease,
-                )
-                return delivery_of(row)
+                if _taken_up(session, row, now, lease_s):
+                    return delivery_of(row)
         return None
+
+    def gather(self, first: StoredDelivery, now: datetime, lease_s: float, most: int) -> tuple[StoredDelivery, ...]:
+        """Take up the other messages for the destination of ``first`` that are due, to go with it in one letter."""
+        due = _due(first.destination, now).where(DeliveryRow.alert_id.is_not(None))
+        found: list[StoredDelivery] = []
+        with self.database.write() as session:
+            while len(found) < most:
+                row = session.scalar(due.with_for_update(skip_locked=True, of=DeliveryRow))
+                if row is None:
+                    break
+                if _taken_up(session, row, now, lease_s):
+                    found.append(delivery_of(row))
+        return tuple(found)
+
+    def notify(
+        self, alert_id: int, occasion: Occasion, destinations: Iterable[str], *, attempts: int = DELIVERY_ATTEMPTS
+    ) -> tuple[int, ...]:
+        """Queue a message about the alert for each destination; the ids.
+
+        Within a transaction of the store `db.store.messages.queue_messages` does it.
+
+        Raises:
+            StaleState: there is no such alert.
+        """
+        note = Note(at=self.clock(), actor=_DELIVERY)
+        with self.database.write() as session:
+            alert = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
+            if alert is None:
+                raise StaleState(f"There is no alert {alert_id}.")
+            return queue_messages(session, alert, occasion, destinations, note, attempts=attempts)
+
+    def told_since(self, destination: str, since: datetime, most: int) -> tuple[datetime, ...]:
+        """When letters with messages went to the destination, the newest first, at most so many."""
+        sent_at = (
+            select(DeliveryRow.sent_at)
+            .where(
+                DeliveryRow.destination == destination, DeliveryRow.alert_id.is_not(None), DeliveryRow.sent_at >= since
+            )
+            .distinct()
+            .order_by(DeliveryRow.sent_at.desc())
+            .limit(most)
+        )
+        with self.database.read() as session:
+            return tuple(one for one in session.scalars(sent_at) if one is not None)
+
+    def confirmed(self, result_id: int) -> bool | None:
+        """Whether every object of the result has been confirmed; None where none is to be sent."""
+        objects = select(DeliveryRow.state).where(
+            DeliveryRow.result_id == result_id, DeliveryRow.artefact_id.is_not(None)
+        )
+        with self.database.read() as session:
+            states = set(session.scalars(objects)) - {DeliveryState.CANCELLED.value}
+        return states == {DeliveryState.SENT.value} if states else None
 
     def renew(self, delivery: StoredDelivery, lease_s: float) -> None:
         """Whoever sends this attempt still does.
@@ -102,19 +148,22 @@ class Deliveries(Room):
         Raises:
             StaleState: it is not being sent in this attempt any more.
         """
+        return self.all_sent((delivery,), answer)[0]
+
+    def all_sent(self, deliveries: Sequence[StoredDelivery], answer: str | None = None) -> tuple[StoredDelivery, ...]:
+        """The destination confirmed receipt of what went together.
+
+        Raises:
+            StaleState: one is not being sent in this attempt any more; nothing is written.
+        """
         now = self.clock()
+        note = Note(at=now, actor=_DELIVERY, detail=answer)
+        over = {"sent_at": now, "lease_expires_at": None, "cause": None}
         with self.database.write() as session:
-            row = _held(session, delivery)
-            transition(
-                session,
-                row,
-                DeliveryEvent.CONFIRM,
-                Note(at=now, actor=_DELIVERY, detail=answer),
-                sent_at=now,
-                lease_expires_at=None,
-                cause=None,
-            )
-            return delivery_of(row)
+            rows = [_held(session, one) for one in deliveries]
+            for row in rows:
+                transition(session, row, DeliveryEvent.CONFIRM, note, **over)
+            return tuple(delivery_of(row) for row in rows)
 
     def failed(
         self, delivery: StoredDelivery, cause: str, *, transient: bool, retry_delay_s: float = 0.0
@@ -135,17 +184,23 @@ class Deliveries(Room):
             row = session.get(DeliveryRow, delivery_id)
             return None if row is None else delivery_of(row)
 
+    def history(self, delivery_id: int) -> tuple[StoredEvent, ...]:
+        """What happened to the delivery, attempt by attempt, with what was answered or why it failed."""
+        events = select(EventRow).where(EventRow.subject_kind == "delivery", EventRow.subject_id == str(delivery_id))
+        with self.database.read() as session:
+            return tuple(event_of(row) for row in session.scalars(events.order_by(EventRow.id)))
+
     def retry(self, delivery_id: int, who: str) -> StoredDelivery:
         """Send a dead letter, or what was sent already, with attempts anew.
 
         Raises:
-            StaleState: it waits or is under way, its result was replaced, or there is none.
+            StaleState: it waits or is under way, its result was replaced, its alert is over, or there is none.
         """
         now = self.clock()
         with self.database.write() as session:
             row = _locked(session, delivery_id)
-            if _superseded(session, row):
-                raise StaleState(f"The result of delivery {delivery_id} was replaced by a newer one.")
+            if why := _pointless(session, row):
+                raise StaleState(f"Delivery {delivery_id} is of no use any more: {why}.")
             note = Note(at=now, actor=Actor.user(who))
             transition(session, row, DeliveryEvent.REQUEUE, note, attempt=0, not_before=now, cause=None, sent_at=None)
             return delivery_of(row)
@@ -210,8 +265,15 @@ class Deliveries(Room):
             )
 
 
-def _due(destination: str, now: datetime) -> Select[DeliveryRow]:
-    earlier = aliased(DeliveryRow)
+def _due(destination: str, now: datetime, told_before: datetime | None = None) -> Select[DeliveryRow]:
+    earlier, other = aliased(DeliveryRow), aliased(DeliveryRow)
+    unconfirmed = exists().where(
+        other.result_id == DeliveryRow.result_id, other.artefact_id.is_not(None), other.state.in_(_WAITING)
+    )
+    ready = or_(DeliveryRow.artefact_id.is_not(None), DeliveryRow.created_at <= now - ALONE_AFTER, ~unconfirmed)
+    if told_before is not None:
+        pressing = exists().where(AlertRow.id == DeliveryRow.alert_id, AlertRow.category == Category.CATEGORY_1.value)
+        ready = ready & or_(DeliveryRow.created_at <= told_before, pressing)
     blocked = exists().where(
         earlier.result_id == DeliveryRow.result_id,
         earlier.destination == DeliveryRow.destination,
@@ -225,6 +287,7 @@ def _due(destination: str, now: datetime) -> Select[DeliveryRow]:
             DeliveryRow.state == DeliveryState.PENDING,
             DeliveryRow.not_before <= now,
             ~blocked,
+            ready,
         )
         .order_by(DeliveryRow.not_before, DeliveryRow.id)
         .limit(1)
@@ -257,10 +320,27 @@ def _held(session: Session, delivery: StoredDelivery) -> DeliveryRow:
     return row
 
 
-def _superseded(session: Session, row: DeliveryRow) -> bool:
-    """Whether the result that the delivery carries is in force no more."""
-    retired = select(ResultRow.superseded_at).where(ResultRow.id == row.result_id)
-    return session.scalar(retired) is not None
+def _taken_up(session: Session, row: DeliveryRow, now: datetime, lease_s: float) -> bool:
+    """Whether the delivery is being sent from now on; one that is of no use any more is cancelled instead."""
+    why = _pointless(session, row)
+    note = Note(at=now, actor=_DELIVERY, detail=why)
+    if why:
+        transition(session, row, DeliveryEvent.CANCEL, note)
+        return False
+    lease = now + timedelta(seconds=lease_s)
+    transition(session, row, DeliveryEvent.START, note, attempt=row.attempt + 1, lease_expires_at=lease)
+    return True
+
+
+def _pointless(session: Session, row: DeliveryRow) -> str | None:
+    """Why the delivery need not be made any more."""
+    if row.alert_id is None:
+        retired = select(ResultRow.superseded_at).where(ResultRow.id == row.result_id)
+        return None if session.scalar(retired) is None else "a newer result replaced it"
+    state = session.scalar(select(AlertRow.state).where(AlertRow.id == row.alert_id))
+    if state in _OVER or (row.occasion == Occasion.TAKEN_UP and state in UNDECIDED):
+        return f"the alert is {state}"
+    return None
 
 
 def _end_attempt(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select
 
 from db.actor import Actor
+from db.outbound import PausedDestination
 from db.rows import PausedDestinationRow
 from db.store.room import Room, inserting
 from db.store.transitions import Note, record_event
-from db.values import PausedDestination
 
 __all__ = ["Destinations"]
 

@@ -20,6 +20,7 @@ from alerts.alert import (
 from analysis.findings import Findings
 from db.rows import AlertRow, ResultRow, SeriesRow, StudyRow
 from db.store.conversion import from_json, to_json
+from db.store.messages import renew_messages
 from db.store.transitions import Note, record_event, transition
 from db.values import FlaggedSeries
 
@@ -102,6 +103,7 @@ def _renew(session: Session, row: AlertRow, leading: FlaggedSeries, note: Note) 
         return False
     for name, value in _content(session, leading, note).items():
         setattr(row, name, value)
+    renew_messages(session, row, note)
     if not again:
         row.due_at = min(row.due_at, _due(alert, note.at))
         session.flush()

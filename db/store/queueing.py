@@ -45,11 +45,12 @@ def queue_deliveries(
 
 
 def cancel_deliveries(session: Session, result_id: int, note: Note) -> None:
-    """Nothing more of the result is begun to be sent."""
+    """No object of the result is begun to be sent any more; messages end with their alert."""
     unsent = session.scalars(
         select(DeliveryRow)
         .where(
             DeliveryRow.result_id == result_id,
+            DeliveryRow.artefact_id.is_not(None),
             DeliveryRow.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
         )
         .with_for_update(of=DeliveryRow)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alerts.artefact import Artefact
-from alerts.delivery import Delivery
+from alerts.delivery import Delivery, Occasion
 from alerts.policy import PolicyDecision
 from analysis.findings import Findings
 from analysis.series.verdicts import Screening
@@ -20,6 +20,7 @@ from db.store.conversion import result_of, to_json
 from db.store.demographics import contradict
 from db.store.flagging import settle_alert
 from db.store.jobs import owned
+from db.store.messages import queue_messages
 from db.store.queueing import DELIVERY_ATTEMPTS, cancel_deliveries, queue_deliveries
 from db.store.room import Room
 from db.store.succession import exclude, fall_back, is_whole, locked_with_rejected, succeed
@@ -45,6 +46,7 @@ class Results(Room):
         artefacts: Sequence[Artefact],
         deliveries: Sequence[Delivery] = (),
         delivery_attempts: int = DELIVERY_ATTEMPTS,
+        tell: Sequence[str] = (),
         seconds: Mapping[str, float],
     ) -> RecordedResult:
         """Job succeeded, series ANALYSED, result, alert, deliveries, events, what it supersedes: all or none.
@@ -53,7 +55,8 @@ class Results(Room):
 
         The ``artefacts``, one of which is the report, lie durably in the folder of results; ``deliveries`` name those
         of them that are to be sent. An object that its destination has confirmed is not queued again, and one that is
-        on its way goes on as this result's. The alert of the study follows from what is in force then (``flagging``).
+        on its way goes on as this result's. The alert of the study follows from what is in force then (``flagging``):
+        where it is raised or opened again the destinations ``tell`` are sent a message.
 
         Raises:
             StaleState: the job is not this worker's attempt any more, or the series has a newer revision. The refusal
@@ -91,7 +94,9 @@ class Results(Room):
                 _end_job(session, row, note, kept=True)
                 _end_series(session, series, screening, note)
                 succeed(session, rejected.values(), note)
-                alert, _ = settle_alert(session, series.study_instance_uid, note)
+                alert, waits_anew = settle_alert(session, series.study_instance_uid, note)
+                if alert is not None and waits_anew:
+                    queue_messages(session, alert, Occasion.FLAGGED, tell, note, attempts=delivery_attempts)
                 return RecordedResult(
                     result_id=result.id,
                     alert_id=None if alert is None else alert.id,

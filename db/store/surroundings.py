@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from alerts.alert import UNDECIDED, AlertState
 from alerts.artefact import ArtefactKind
+from db.outbound import MESSAGE
 from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
 from db.store.room import Room
@@ -29,12 +30,12 @@ class Surroundings(Room):
         with self.database.read() as session:
             sent = session.execute(
                 select(DeliveryRow.result_id, DeliveryRow.destination, ArtefactRow.kind, DeliveryRow.state)
-                .join(ArtefactRow, ArtefactRow.id == DeliveryRow.artefact_id)
+                .join(ArtefactRow, ArtefactRow.id == DeliveryRow.artefact_id, isouter=True)
                 .where(DeliveryRow.result_id.in_(results))
                 .order_by(DeliveryRow.id)
             )
             for result, destination, kind, state in sent:
-                marks[results[result]].append(DeliveryMark(destination=destination, kind=kind, state=state))
+                marks[results[result]].append(DeliveryMark(destination=destination, kind=kind or MESSAGE, state=state))
             kept = session.execute(
                 select(ArtefactRow.result_id, ArtefactRow.path).where(
                     ArtefactRow.result_id.in_(results), ArtefactRow.kind == ArtefactKind.VIEW.value

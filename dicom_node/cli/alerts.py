@@ -212,9 +212,10 @@ def ack(
     who: _Who = None,
 ) -> None:
     """Acknowledge an alert: a reader has seen the case and takes it up."""
-    with Invocation.of(ctx).store() as store:
-        seen = _get(store, alert_id).seen
-        store.alerts.acknowledge(alert_id, who or this_user(), note, seen=seen)
+    invocation = Invocation.of(ctx)
+    with invocation.store() as store:
+        seen, tell = _get(store, alert_id).seen, invocation.settings().told("taken up")
+        store.alerts.acknowledge(alert_id, who or this_user(), note, seen=seen, tell=tell)
     say(f"alert {alert_id} is acknowledged")
 
 

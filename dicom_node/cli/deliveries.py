@@ -50,15 +50,24 @@ def list_(
 
 @app.command(epilog=epilog("lungsentry deliveries show 17"))
 def show(ctx: typer.Context, delivery_id: _Id, *, as_json: Json = False) -> None:
-    """Show one delivery: what it carries, its attempts and times and, where it failed, the cause."""
+    """Show one delivery: what it carries, its attempts and what came of each and, where it failed, the cause."""
     with Invocation.of(ctx).store() as store:
         delivery = _get(store, delivery_id)
+        history = store.deliveries.history(delivery_id)
     if as_json:
         print_json(delivery)
         return
     fields = fields_of(delivery)
-    fields["artefact"] = f"{delivery.artefact.kind}, {delivery.artefact.path}"
+    if delivery.artefact is not None:
+        fields["artefact"] = f"{delivery.artefact.kind}, {delivery.artefact.path}"
+    else:
+        fields["artefact"] = f"a message about alert {delivery.alert_id}"
     print_fields(fields, title=f"delivery {delivery.id}")
+    print_table(
+        ("when", "what", "state", "detail"),
+        [(text(one.at), one.event, text(one.to_state), text(one.detail)) for one in history],
+        empty="nothing has happened to it within what is kept",
+    )
 
 
 @app.command(
@@ -122,7 +131,7 @@ def _print(deliveries: Sequence[StoredDelivery]) -> None:
             (
                 str(one.id),
                 text(one.state),
-                text(one.artefact.kind),
+                one.what if one.occasion is None else f"{one.what}, {one.occasion}",
                 one.destination,
                 names[one.series_instance_uid],
                 f"{one.attempt}/{one.max_attempts}",

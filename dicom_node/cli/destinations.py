@@ -33,31 +33,36 @@ class _Standing:
     waiting: int
     dead_letters: int
     paused: PausedDestination | None
+    held: str | None
 
 
 @app.command("list", epilog=epilog("lungsentry destinations list --json"))
 def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
     """List the destinations: how each is reached, what it gets, what waits for it and what it could not be given."""
+    from dicom_node.settings import shown
+
     invocation = Invocation.of(ctx)
+    settings = invocation.settings()
     with invocation.store() as store:
-        found = _standings(store, invocation.settings().destinations)
+        found = _standings(store, settings.destinations)
     if as_json:
         print_json(
             {
                 "destinations": [
                     {
-                        **one.destination.model_dump(mode="json"),
+                        **told,
                         "waiting": one.waiting,
                         "dead_letters": one.dead_letters,
                         "paused": one.paused,
+                        "held": one.held,
                     }
-                    for one in found
+                    for one, told in zip(found, shown(settings)["destinations"], strict=True)
                 ]
             }
         )
         return
     print_table(
-        ("destination", "channel", "where", "gets", "waiting", "dead letters", "paused"),
+        ("destination", "channel", "where", "gets", "waiting", "dead letters", "held"),
         [_row(one) for one in found],
         numeric=("waiting", "dead letters"),
         empty="no destination: add [[destinations]] to the settings",
@@ -65,7 +70,19 @@ def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 
 def _standings(store: Store, destinations: Sequence[Destination]) -> list[_Standing]:
+    from datetime import UTC, datetime
+
     from alerts import DeliveryState
+    from dicom_node.delivery.pace import HOUR, pace_of
+    from dicom_node.settings import MessageDestination
+
+    now = datetime.now(UTC)
+
+    def held(one: Destination) -> str | None:
+        if not isinstance(one, MessageDestination):
+            return None
+        pace = pace_of(one)
+        return pace.held_because(store.deliveries.told_since(one.name, now - HOUR, pace.most_per_hour), now)
 
     paused = {one.name: one for one in store.destinations.paused()}
     return [
@@ -74,6 +91,7 @@ def _standings(store: Store, destinations: Sequence[Destination]) -> list[_Stand
             waiting=store.deliveries.count(one.name, DeliveryState.PENDING),
             dead_letters=store.deliveries.count(one.name, DeliveryState.FAILED),
             paused=paused.get(one.name),
+            held=held(one),
         )
         for one in destinations
     ]
@@ -85,10 +103,10 @@ def _row(standing: _Standing) -> tuple[str, ...]:
         one.name,
         one.channel,
         one.where,
-        ", ".join(one.kinds),
+        one.gets,
         str(standing.waiting),
         str(standing.dead_letters),
-        f"since {text(paused.paused_at)} by {paused.paused_by}" if paused else "-",
+        f"paused since {text(paused.paused_at)} by {paused.paused_by}" if paused else standing.held or "-",
     )
 
 

@@ -1,10 +1,11 @@
 """Results on their way out: channels to destinations, and the sender that works through what is due."""
 
-from dicom_node.delivery.channel import Channel, Parcel, Receipt
+from dicom_node.delivery.channel import Channel, MessageChannel, ObjectChannel, Parcel, Receipt
 from dicom_node.delivery.dicom import DicomChannel
 from dicom_node.delivery.errors import (
     Busy,
     DeliveryError,
+    NotAdmitted,
     NotTaken,
     ProcessingFailure,
     Refused,
@@ -17,7 +18,10 @@ __all__ = [
     "Channel",
     "DeliveryError",
     "DicomChannel",
+    "MessageChannel",
+    "NotAdmitted",
     "NotTaken",
+    "ObjectChannel",
     "Parcel",
     "ProcessingFailure",
     "Receipt",

@@ -1,10 +1,13 @@
-"""A channel takes files of results to one destination, in whatever way it is reached."""
+"""Channels: each takes what is to be delivered to one destination, in whatever way it is reached."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Channel", "Parcel", "Receipt"]
+from alerts.message import Message
+
+__all__ = ["Channel", "MessageChannel", "ObjectChannel", "Parcel", "Receipt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +31,9 @@ class Receipt:
     warning: bool = False
 
 
-class Channel(Protocol):
-    """One destination."""
+@runtime_checkable
+class ObjectChannel(Protocol):
+    """A destination that takes files of results."""
 
     def deliver(self, parcel: Parcel) -> Receipt:
         """Take the parcel there, and return once the destination has confirmed it.
@@ -46,3 +50,28 @@ class Channel(Protocol):
             DeliveryError: it would not.
         """
         ...
+
+
+@runtime_checkable
+class MessageChannel(Protocol):
+    """A destination that is told of flagged examinations. ``most_together``: so many messages go in one letter."""
+
+    @property
+    def most_together(self) -> int:
+        """How many messages may go in one letter."""
+        ...
+
+    def tell(self, key: str, messages: Sequence[Message]) -> Receipt:
+        """Tell them, and return once the destination has confirmed it. ``key`` is the same whenever they are sent.
+
+        Raises:
+            DeliveryError: they did not arrive; the error says whether another attempt may succeed.
+        """
+        ...
+
+    def check(self) -> str:
+        """As ``ObjectChannel.check``."""
+        ...
+
+
+Channel = ObjectChannel | MessageChannel

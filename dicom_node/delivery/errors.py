@@ -15,6 +15,10 @@ class Unreachable(DeliveryError):
     """The destination could not be reached, or broke off."""
 
 
+class NotAdmitted(Unreachable):
+    """The destination does not let the node in."""
+
+
 class Busy(DeliveryError):
     """The destination has no room at the moment."""
 

@@ -1,7 +1,7 @@
 """Works through the deliveries that are due: sent, tried again later, or a dead letter that names its cause."""
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -9,12 +9,17 @@ from pathlib import Path
 
 import structlog
 
+from alerts.artefact import Artefact
+from alerts.delivery import DeliveryState, Occasion
+from alerts.message import Identify, Message
 from db import StaleState, Store, StoredDelivery, StoreError
 from dicom_node.backoff import retry_delay_s
-from dicom_node.delivery.channel import Channel, Parcel, Receipt
+from dicom_node.delivery.channel import Channel, MessageChannel, ObjectChannel, Parcel, Receipt
 from dicom_node.delivery.errors import DeliveryError, Undeliverable, Unreachable
+from dicom_node.delivery.letters import Letters, key_of
+from dicom_node.delivery.pace import HOUR, Pace, pace_of
 from dicom_node.logs import cause_of
-from dicom_node.settings import Delivery
+from dicom_node.settings import Delivery, Destination, MessageDestination
 from dicom_node.sweep import Unit
 
 __all__ = ["Sender"]
@@ -27,11 +32,24 @@ BEATS_A_LEASE = 3
 class Sender:
     """Sends what is due by the channels of the destinations; ``channels`` are by the destinations' names."""
 
-    def __init__(self, *, settings: Delivery, store: Store, results_dir: Path, channels: Mapping[str, Channel]) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Delivery,
+        destinations: Iterable[Destination],
+        store: Store,
+        results_dir: Path,
+        worklist_url: str | None,
+        channels: Mapping[str, Channel],
+    ) -> None:
         self._settings = settings
         self._store = store
         self._results_dir = results_dir
+        self._letters = Letters(store=store, results_dir=results_dir, worklist_url=worklist_url)
         self._channels = channels
+        told = [one for one in destinations if isinstance(one, MessageDestination)]
+        self._identify = {one.name: Identify(one.identify) for one in told}
+        self._paces = {one.name: pace_of(one) for one in told}
 
     def units(self) -> Iterator[Unit]:
         """One unit for each destination that something waits for: its lane, which takes up one delivery at a time."""
@@ -40,29 +58,59 @@ class Sender:
 
     def _send_next(self, destination: str) -> bool:
         """Whether there was a delivery to try. A destination that cannot be reached is left alone for a while."""
-        delivery = self._store.deliveries.claim(destination, datetime.now(UTC), self._settings.lease_s)
-        if delivery is None:
+        claimed = self._claim(destination, datetime.now(UTC))
+        if not claimed:
             return False
+        with self._lease(claimed):
+            if claimed[0].artefact is not None:
+                self._try(claimed, lambda: self._deliver(claimed[0], claimed[0].artefact))
+                return True
+            composed = self._composed(claimed)
+            if composed:
+                together = [delivery for delivery, _ in composed]
+                self._try(together, lambda: self._tell(together, [message for _, message in composed]))
+                self._note_notices(together)
+        return True
+
+    def _try(self, together: Sequence[StoredDelivery], send: Callable[[], Receipt]) -> None:
+        """Send, and write down what came of it."""
         try:
-            with self._lease(delivery):
-                receipt = self._deliver(delivery)
+            receipt = send()
         except DeliveryError as error:
-            self._failed(delivery, str(error), transient=error.transient)
+            self._failed(together, str(error), transient=error.transient)
             if isinstance(error, Unreachable):
                 raise
         except Exception as error:
-            self._failed(delivery, cause_of(error), transient=True)
+            self._failed(together, cause_of(error), transient=True)
             raise
         else:
-            self._store.deliveries.sent(delivery, receipt.answer)
-            _LOG.info("delivery.sent", answer=receipt.answer, delivery_id=delivery.id, destination=destination)
-        return True
+            self._store.deliveries.all_sent(together, receipt.answer)
+            log = _LOG.warning if receipt.warning else _LOG.info
+            for one in together:
+                log("delivery.sent", answer=receipt.answer, delivery_id=one.id, destination=one.destination)
 
-    def _deliver(self, delivery: StoredDelivery) -> Receipt:
-        channel = self._channels.get(delivery.destination)
-        if channel is None:
-            raise Undeliverable(f"{delivery.destination} is not a destination of the settings.")
-        artefact = delivery.artefact
+    def _claim(self, destination: str, now: datetime) -> tuple[StoredDelivery, ...]:
+        """What goes now: a delivery, or messages that go in one letter, as the pace of the destination allows."""
+        outbox, lease_s = self._store.deliveries, self._settings.lease_s
+        pace = self._paces.get(destination)
+        if pace is not None and pace.is_spent(self._told(destination, pace, now), now):
+            return ()
+        first = outbox.claim(destination, now, lease_s, told_before=pace.told_before(now) if pace else None)
+        if first is None:
+            return ()
+        channel = self._channels.get(destination)
+        most = channel.most_together - 1 if isinstance(channel, MessageChannel) else 0
+        if first.artefact is not None or most == 0 or (pace is not None and pace.is_quiet(now)):
+            return (first,)
+        return (first, *outbox.gather(first, now, lease_s, most))
+
+    def _told(self, destination: str, pace: Pace, now: datetime) -> Sequence[datetime]:
+        return self._store.deliveries.told_since(destination, now - HOUR, pace.most_per_hour)
+
+    def _deliver(self, delivery: StoredDelivery, artefact: Artefact | None) -> Receipt:
+        channel = self._channel(delivery)
+        if artefact is None or not isinstance(channel, ObjectChannel):
+            raise Undeliverable(f"{delivery.destination} takes no objects.")
         return channel.deliver(
             Parcel(
                 delivery_id=delivery.id,
@@ -72,14 +120,46 @@ class Sender:
             )
         )
 
-    def _failed(self, delivery: StoredDelivery, cause: str, *, transient: bool) -> None:
-        delay_s = retry_delay_s(delivery.attempt, self._settings.retry_base_s)
-        self._store.deliveries.failed(delivery, cause, transient=transient, retry_delay_s=delay_s)
-        facts = {"delivery_id": delivery.id, "destination": delivery.destination}
-        _LOG.warning("delivery.failed", cause=cause, transient=transient, **facts)
+    def _tell(self, together: Sequence[StoredDelivery], messages: Sequence[Message]) -> Receipt:
+        channel = self._channel(together[0])
+        if not isinstance(channel, MessageChannel):
+            raise Undeliverable(f"{together[0].destination} takes no messages.")
+        return channel.tell(key_of(together), messages)
+
+    def _note_notices(self, together: Sequence[StoredDelivery]) -> None:
+        """Whoever looks at an alert sees that it was told of."""
+        for one in together:
+            told = self._store.deliveries.get(one.id)
+            flagged = one.occasion is Occasion.FLAGGED and told is not None and told.state is DeliveryState.SENT
+            if flagged and one.alert_id is not None:
+                self._store.alerts.notified(one.alert_id, one.destination)
+
+    def _composed(self, claimed: Sequence[StoredDelivery]) -> list[tuple[StoredDelivery, Message]]:
+        """Each with its message; what cannot be put together fails, and keeps nothing else from being told."""
+        composed: list[tuple[StoredDelivery, Message]] = []
+        for one in claimed:
+            identify = self._identify.get(one.destination, Identify.NONE)
+            try:
+                composed.append((one, self._letters.message(one, identify)))
+            except DeliveryError as error:
+                self._failed([one], str(error), transient=error.transient)
+        return composed
+
+    def _channel(self, delivery: StoredDelivery) -> Channel:
+        channel = self._channels.get(delivery.destination)
+        if channel is None:
+            raise Undeliverable(f"{delivery.destination} is not a destination of the settings.")
+        return channel
+
+    def _failed(self, together: Sequence[StoredDelivery], cause: str, *, transient: bool) -> None:
+        for one in together:
+            delay_s = retry_delay_s(one.attempt, self._settings.retry_base_s)
+            self._store.deliveries.failed(one, cause, transient=transient, retry_delay_s=delay_s)
+            facts = {"delivery_id": one.id, "destination": one.destination}
+            _LOG.warning("delivery.failed", cause=cause, transient=transient, **facts)
 
     @contextmanager
-    def _lease(self, delivery: StoredDelivery) -> Generator[None]:
+    def _lease(self, together: Sequence[StoredDelivery]) -> Generator[None]:
         """Renew the lease while the delivery is under way."""
         over = threading.Event()
         lease_s = self._settings.lease_s
@@ -87,13 +167,14 @@ class Sender:
         def renew() -> None:
             while not over.wait(lease_s / BEATS_A_LEASE):
                 try:
-                    self._store.deliveries.renew(delivery, lease_s)
+                    for one in together:
+                        self._store.deliveries.renew(one, lease_s)
                 except StaleState:
                     return  # how the attempt ends is told to whoever ends it
                 except StoreError as error:
-                    _LOG.warning("delivery.lease_not_renewed", delivery_id=delivery.id, cause=cause_of(error))
+                    _LOG.warning("delivery.lease_not_renewed", delivery_id=together[0].id, cause=cause_of(error))
 
-        renewing = threading.Thread(target=renew, name=f"lease-{delivery.id}", daemon=True)
+        renewing = threading.Thread(target=renew, name=f"lease-{together[0].id}", daemon=True)
         renewing.start()
         try:
             yield

@@ -37,6 +37,7 @@ __all__ = [
     "handshake",
     "read_certificates",
     "reason_of",
+    "server_trust",
     "warn_of_expiry",
 ]
 
@@ -122,7 +123,7 @@ class CertificateFolder:
             UnusableCertificates: a file is missing or holds no certificate.
         """
         return tuple(
-            certificate for file in (self.folder / CERTIFICATE, *self._trusted()) for certificate in _read(file)
+            certificate for file in (self.folder / CERTIFICATE, *_trusted(self.folder)) for certificate in _read(file)
         )
 
     def _current(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
@@ -155,36 +156,13 @@ class CertificateFolder:
         context = ssl.SSLContext(side)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(CIPHERS)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one peer's own certificate may be trusted as it is
         if side == ssl.PROTOCOL_TLS_CLIENT:
             context.check_hostname = self._check_host_names
         elif self._verify_peers:
             context.verify_mode = ssl.CERT_REQUIRED
-        try:
-            context.load_cert_chain(self.folder / CERTIFICATE, self.folder / KEY, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise UnusableCertificates(f"{self.folder / CERTIFICATE} with {KEY}: {reason_of(error)}.") from error
-        for file in self._trusted():
-            try:
-                context.load_verify_locations(file)
-            except OSError as error:
-                raise UnusableCertificates(f"{file}: {reason_of(error)}.") from error
+        _show_certificate(context, self.folder)
+        _take_trusted(context, self.folder)
         return context
-
-    def _trusted(self) -> list[Path]:
-        """The files of trusted certificates.
-
-        Raises:
-            UnusableCertificates: there is none, so that no peer could ever come in.
-        """
-        folder = self.folder / TRUSTED
-        try:
-            files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
-        except OSError as error:
-            raise UnusableCertificates(f"{folder}: {reason_of(error)}.") from error
-        if not files:
-            raise UnusableCertificates(f"{folder} holds no *.pem or *.crt.")
-        return files
 
     def _digests(self) -> frozenset[tuple[str, str]]:
         """Each trusted file by its content; empty where they cannot be read."""
@@ -219,6 +197,25 @@ def certificate_folder(tls: Tls) -> CertificateFolder | None:
     if tls.certificates is None:
         return None
     return CertificateFolder(tls.certificates, verify_peers=tls.verify_peers, check_host_names=tls.check_host_names)
+
+
+def server_trust(folder: Path | None) -> ssl.SSLContext:
+    """For a server that is no DICOM peer, and must have the name that is called.
+
+    Without a folder it is trusted as the machine's authorities say; with one as its ``trusted`` files do, and the
+    node's certificate of the folder, where there is one, is shown. Read at every call.
+
+    Raises:
+        UnusableCertificates: a file of the folder is missing or cannot be used; the message says which, and why.
+    """
+    context = ssl.create_default_context() if folder is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    if folder is not None:
+        _take_trusted(context, folder)
+        if (folder / CERTIFICATE).exists():
+            _show_certificate(context, folder)
+    return context
 
 
 def handshake(connection: socket.socket, context: ssl.SSLContext, *, deadline_s: float) -> ssl.SSLSocket:
@@ -274,6 +271,37 @@ def warn_of_expiry(
             days_left=round((one.not_after - now) / timedelta(days=1), 1),
         )
     return ending
+
+
+def _show_certificate(context: ssl.SSLContext, folder: Path) -> None:
+    try:
+        context.load_cert_chain(folder / CERTIFICATE, folder / KEY, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise UnusableCertificates(f"{folder / CERTIFICATE} with {KEY}: {reason_of(error)}.") from error
+
+
+def _take_trusted(context: ssl.SSLContext, folder: Path) -> None:
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one peer's own certificate may be trusted as it is
+    for file in _trusted(folder):
+        try:
+            context.load_verify_locations(file)
+        except OSError as error:
+            raise UnusableCertificates(f"{file}: {reason_of(error)}.") from error
+
+
+def _trusted(folder: Path) -> list[Path]:
+    """The files of trusted certificates.
+
+    Raises:
+        UnusableCertificates: there is none, so that no peer could ever come in.
+    """
+    try:
+        files = sorted(file for file in (folder / TRUSTED).iterdir() if file.suffix in _SUFFIXES)
+    except OSError as error:
+        raise UnusableCertificates(f"{folder / TRUSTED}: {reason_of(error)}.") from error
+    if not files:
+        raise UnusableCertificates(f"{folder / TRUSTED} holds no *.pem or *.crt.")
+    return files
 
 
 def _closed(side: int) -> ssl.SSLContext:

@@ -6,7 +6,7 @@ from db import Peer, Store
 from dicom_node.network.tls import TlsError, certificate_folder
 from dicom_node.peers.errors import UnknownAddress, UnusableTls
 from dicom_node.peers.remote import TIMEOUT_S, Remote
-from dicom_node.settings import Destination, Node, Receiver, Settings, Tls
+from dicom_node.settings import Destination, DicomDestination, Node, Receiver, Settings, Tls
 
 __all__ = ["AddressBook", "address_book"]
 
@@ -28,7 +28,7 @@ class AddressBook:
     ) -> None:
         self._node = node
         self._receiver = receiver
-        self._destinations = tuple(destinations)
+        self._destinations = tuple(one for one in destinations if isinstance(one, DicomDestination))
         self._tls = tls
         self._certificates = certificate_folder(tls)
         self._peers = peers

@@ -4,7 +4,16 @@ A variable names its section and field with two underscores: ``LUNGSENTRY_RECEIV
 instead stand in a file that ``LUNGSENTRY_DATABASE__URL_FILE`` names.
 """
 
-from dicom_node.settings.destinations import Destination, DicomDestination
+from dicom_node.settings.destinations import (
+    Destination,
+    DicomDestination,
+    Hl7Destination,
+    MailDestination,
+    MessageDestination,
+    StowDestination,
+    SyslogDestination,
+    WebhookDestination,
+)
 from dicom_node.settings.document import document, shown
 from dicom_node.settings.section import AETitle
 from dicom_node.settings.sections import (
@@ -38,7 +47,10 @@ __all__ = [
     "Delivery",
     "Destination",
     "DicomDestination",
+    "Hl7Destination",
     "Logging",
+    "MailDestination",
+    "MessageDestination",
     "Node",
     "Oidc",
     "Policy",
@@ -48,8 +60,11 @@ __all__ = [
     "Retention",
     "Settings",
     "SettingsError",
+    "StowDestination",
+    "SyslogDestination",
     "Tls",
     "Web",
+    "WebhookDestination",
     "Worker",
     "document",
     "find_file",

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -10,7 +11,15 @@ from pydantic.fields import FieldInfo
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.destinations import (
+    Destination,
+    DicomDestination,
+    Hl7Destination,
+    MailDestination,
+    StowDestination,
+    SyslogDestination,
+    WebhookDestination,
+)
 from dicom_node.settings.sections import Settings
 
 _WIDTH = 100
@@ -19,7 +28,20 @@ _HEAD = """\
 # Settings of Lungsentry. Every field stands here with its default and may be left out.
 # A variable of the environment goes over this file: LUNGSENTRY_RECEIVER__PORT=104 sets port in [receiver].
 """
-_EXAMPLE_DESTINATION = DicomDestination(ae_title="PACS", host="pacs.example.org", port=104)
+EXAMPLES: tuple[Destination, ...] = (
+    DicomDestination(ae_title="PACS", host="pacs.example.org", port=104),
+    StowDestination(name="Cloud", url="https://pacs.example.org/dicom-web"),
+    MailDestination(name="Ward", host="mail.example.org", sender="node@example.org", to=("ward@example.org",)),
+    WebhookDestination(
+        name="Portal", url="https://portal.example.org/hooks/lungs", secret_file=Path("/etc/lungsentry/webhook-secret")
+    ),
+    Hl7Destination(name="HIS", host="engine.example.org"),
+    SyslogDestination(name="Log", host="syslog.example.org"),
+)
+"""A destination of each channel."""
+_HEAD_OF_DESTINATIONS = (
+    "Where results and messages go. One [[destinations]] block each; without a channel it is a PACS."
+)
 
 
 def document(settings: Settings | None = None) -> str:
@@ -35,7 +57,7 @@ def document(settings: Settings | None = None) -> str:
 
 
 def shown(settings: Settings) -> dict[str, Any]:
-    """The settings as plain values, the password of the database's URL hidden."""
+    """The settings as plain values, passwords in the database's URL, and what follows ``?`` in others, hidden."""
     values = settings.model_dump(mode="json")
     url = values["database"]["url"]
     if url:
@@ -45,6 +67,9 @@ def shown(settings: Settings) -> dict[str, Any]:
             values["database"]["url"] = hidden.render_as_string(hide_password=True)
         except ArgumentError:
             values["database"]["url"] = _HIDDEN
+    for one in values["destinations"]:
+        if "?" in one.get("url", ""):  # what stands behind it often is a token
+            one["url"] = f"{one['url'].partition('?')[0]}?{_HIDDEN}"
     return values
 
 
@@ -71,11 +96,12 @@ def _field(name: str, info: FieldInfo, value: object) -> Iterator[str]:
 
 
 def _destinations(values: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"# {(DicomDestination.__doc__ or '').strip()} One [[destinations]] block each."
-    for value in values or [_EXAMPLE_DESTINATION.model_dump(mode="json")]:
-        block = ["[[destinations]]"]
-        for field, info in DicomDestination.model_fields.items():
-            block.extend(_field(field, info, value[field]))
+    yield f"# {_HEAD_OF_DESTINATIONS}"
+    for value in values or [one.model_dump(mode="json") for one in EXAMPLES]:
+        kind = next(type(one) for one in EXAMPLES if one.channel == value["channel"])
+        block = [f"# {(kind.__doc__ or '').strip()}", "[[destinations]]"]
+        for field in sorted(kind.model_fields, key=lambda name: name != "channel"):
+            block.extend(_field(field, kind.model_fields[field], value[field]))
         block.append("")
         if values:
             yield from block

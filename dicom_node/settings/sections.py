@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dicom_node.settings.destinations import Destination
+from dicom_node.settings.destinations import Destinations, MessageDestination
 from dicom_node.settings.section import AETitle, Section
 
 
@@ -384,7 +384,7 @@ class Settings(BaseSettings):
     policy: Policy = Policy()
     quality: Quality = Quality()
     delivery: Delivery = Delivery()
-    destinations: tuple[Destination, ...] = ()
+    destinations: Destinations = ()
     retention: Retention = Retention()
     web: Web = Web()
     logging: Logging = Logging()
@@ -395,6 +395,12 @@ class Settings(BaseSettings):
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"destinations: two are called {', '.join(doubled)}; give each a name of its own")
         return self
+
+    def told(self, after: Literal["flagged", "taken up"]) -> tuple[str, ...]:
+        """The names of the destinations that are told of an examination then."""
+        return tuple(
+            one.name for one in self.destinations if isinstance(one, MessageDestination) and one.after == after
+        )
 
     @property
     def database_url(self) -> str:

@@ -3,11 +3,13 @@
 import os
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
+from dicom_node.settings.destinations import Destination
 from dicom_node.settings.sections import Settings, SettingsError
 
 CONFIG_VARIABLE = "LUNGSENTRY_CONFIG"
@@ -115,6 +117,10 @@ def _explain(error: ValidationError, file: Path | None) -> str:
 
 def _siblings(field: str) -> str:
     section, _, _ = field.rpartition(".")
+    if section.startswith("destinations."):
+        kinds = {str(kind.model_fields["channel"].default): kind for kind in get_args(Destination)}
+        channel = section.rpartition(".")[2]
+        return f"{section} has {', '.join(kinds[channel].model_fields)}"
     info = Settings.model_fields.get(section)
     fields = getattr(info.annotation, "model_fields", None) if info else None
     names = ", ".join(fields if fields is not None else Settings.model_fields)

@@ -22,7 +22,8 @@ def _now() -> datetime:
 class Services:
     """The store, the worklist's settings, the folders, and the event that ends the process.
 
-    ``channels`` are those of the destinations, by name; ``provider`` is where people sign in, beside passwords.
+    ``channels`` are those of the destinations, by name; ``told`` names those that hear of a case that is taken up.
+    ``provider`` is where people sign in, beside passwords.
     """
 
     store: Store
@@ -31,6 +32,7 @@ class Services:
     results_dir: Path
     ae_title: str
     destinations: tuple[Destination, ...] = ()
+    told: tuple[str, ...] = ()
     channels: Mapping[str, Channel] = field(default_factory=dict[str, Channel])
     provider: Provider | None = None
     certificates: Path | None = None
@@ -49,6 +51,7 @@ class Services:
             results_dir=settings.results_dir,
             ae_title=settings.node.ae_title,
             destinations=settings.destinations,
+            told=settings.told("taken up"),
             channels=channels,
             provider=Provider(oidc, issuer=oidc.issuer) if oidc.issuer else None,
             certificates=settings.tls.certificates,

@@ -145,6 +145,7 @@ class Worker:
             artefacts=[self._folder.put(draft) for draft in published.drafts],
             deliveries=deliveries_of(published.drafts, settings.destinations),
             delivery_attempts=settings.delivery.max_attempts,
+            tell=settings.told("flagged"),
             seconds=analysed.seconds,
         )
         _LOG.info(

@@ -43,7 +43,9 @@ def test_what_the_example_comments_out_loads_too(tmp_path: Path) -> None:
         "/etc/lungsentry/database-url", str(tmp_path / "u")
     )
     (tmp_path / "u").write_text("postgresql+psycopg://node@localhost/lungsentry\n")
-    assert Settings.model_validate(tomllib.loads(sections)).destinations[0].ae_title == "PACS"
+    destinations = Settings.model_validate(tomllib.loads(sections)).destinations
+    assert destinations[0].name == "PACS"
+    assert {one.channel for one in destinations} == {"dicom", "stow", "mail", "webhook", "hl7", "syslog"}
 
 
 def _commands() -> set[str]:

@@ -151,15 +151,15 @@ class Bench:
     url: str
     clock: Clock = field(default_factory=Clock)
 
-    def complete(self, series: str = SERIES) -> int:
+    def complete(self, series: str = SERIES, study: str = STUDY) -> int:
         """Receive one instance and mark the series complete; its revision."""
-        revision = self.store.intake.record_instance(instance(series=series)).revision
+        revision = self.store.intake.record_instance(instance(series=series, study_instance_uid=study)).revision
         self.store.intake.mark_complete(series, revision, "in a test")
         return revision
 
-    def queued(self, series: str = SERIES, *, attempts: int = 3) -> Job:
+    def queued(self, series: str = SERIES, *, attempts: int = 3, study: str = STUDY) -> Job:
         """A series with its job in the queue."""
-        return self.store.jobs.enqueue(series, self.complete(series), ELIGIBLE, attempts)
+        return self.store.jobs.enqueue(series, self.complete(series, study), ELIGIBLE, attempts)
 
     def claim(self, worker: str = "w", lease_s: float = 60) -> Job:
         """The next job; there has to be one."""
@@ -167,9 +167,9 @@ class Bench:
         assert job is not None
         return job
 
-    def running(self, series: str = SERIES, *, attempts: int = 3) -> Job:
+    def running(self, series: str = SERIES, *, attempts: int = 3, study: str = STUDY) -> Job:
         """A series whose job worker ``w`` has."""
-        self.queued(series, attempts=attempts)
+        self.queued(series, attempts=attempts, study=study)
         return self.claim()
 
     def record(
@@ -182,11 +182,13 @@ class Bench:
         content: str | None = None,
         artefacts: Sequence[Artefact] = (),
         burden: float = 10.0,
+        tell: Sequence[str] = (),
     ) -> RecordedResult:
         """Record a result of the job, with one delivery of each DICOM object for each of ``destinations``.
 
         ``content``: that of the report, which is its UID as well; without it no other report has the same.
         ``artefacts``: the files, the report first, instead of made-up ones. ``burden``: what the alert tells.
+        ``tell``: who gets a message.
         """
         made = artefacts or artefacts_of(content or f"{job.series_instance_uid}.9{job.id}")
         return self.store.results.record(
@@ -202,6 +204,7 @@ class Bench:
                 for one in made
                 if one.media_type == DICOM
             ],
+            tell=tell,
             seconds={"model": 1.0},
         )
 

@@ -41,7 +41,7 @@ def open_case(visit: Visit) -> Response:
 
 def take_up(visit: Visit) -> Response:
     """The reader takes the case up."""
-    return _decide(visit, "taken up", visit.store.alerts.acknowledge, _note(visit))
+    return _decide(visit, "taken up", partial(visit.store.alerts.acknowledge, tell=visit.services.told), _note(visit))
 
 
 def dismiss(visit: Visit) -> Response:

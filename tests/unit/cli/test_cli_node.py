@@ -18,6 +18,7 @@ from node_harness import wait_until
 from store_bench import instance
 from typer.testing import CliRunner
 
+from alerts import ALONE_AFTER, Occasion
 from analysis.series import Outcome, Rule, RuleResult, Screening
 from db import CommitmentRequest, JobState, SeriesState, Store
 from dicom_node.cli import app
@@ -482,6 +483,77 @@ def test_deliveries_are_listed_shown_retried_and_cancelled(node: FilledNode) -> 
     assert "no delivery 99" in node.run("deliveries", "show", "99", code=1).stderr
     assert "no dead letter" in node.run("deliveries", "retry", "--destination", "PACS").stdout
     node.run("deliveries", "retry", code=2)
+
+
+def test_a_message_is_told_from_an_object_with_each_of_its_attempts(node: FilledNode) -> None:
+    """A list says that it is a message and why it goes; what is shown has what came of each attempt."""
+    with node.store() as store:
+        (number,) = store.deliveries.notify(1, Occasion.TAKEN_UP, ["Ward"])
+        for transient in (True, False):
+            later = datetime.now(UTC) + ALONE_AFTER
+            taken = store.deliveries.claim("Ward", later, 60)
+            assert taken is not None
+            store.deliveries.failed(taken, f"451 {transient}", transient=transient)
+    (listed,) = node.json("deliveries", "list", "--destination", "Ward")["deliveries"]
+    assert (listed["artefact"], listed["alert_id"], listed["occasion"]) == (None, 1, "taken up")
+    assert "message, taken up" in " ".join(node.run("deliveries", "list", "--destination", "Ward").stdout.split())
+    told = node.run("deliveries", "show", str(number)).stdout
+    assert "a message about alert 1" in told
+    assert told.index("451 True") < told.rindex("451 False")
+
+
+CHANNELS = """
+[[destinations]]
+channel = "stow"
+name = "Stow"
+url = "http://127.0.0.1:9/dicom-web"
+
+[[destinations]]
+channel = "mail"
+name = "Mail"
+host = "127.0.0.1"
+port = 9
+sender = "node@example.org"
+to = ["ward@example.org"]
+
+[[destinations]]
+channel = "webhook"
+name = "Webhook"
+url = "http://127.0.0.1:9/hook?token=S3CRET"
+secret_file = "{secret}"
+
+[[destinations]]
+channel = "hl7"
+name = "Hl7"
+host = "127.0.0.1"
+port = 9
+
+[[destinations]]
+channel = "syslog"
+name = "Syslog"
+host = "127.0.0.1"
+port = 9
+quiet_hours = "{quiet}"
+"""
+
+
+def test_every_channel_is_listed_and_asked(node: FilledNode, tmp_path: Path) -> None:
+    """How each is reached, what it gets and why it waits; that nobody answers is told, and no token."""
+    quiet = [f"{datetime.now(UTC) + timedelta(hours=hours):%H:%M}" for hours in (-1, 2)]
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+    node.config.write_text(
+        node.config.read_text().replace("destinations = []", "") + CHANNELS.format(secret=secret, quiet="-".join(quiet))
+    )
+    listed = node.json("destinations", "list")["destinations"]
+    assert [one["channel"] for one in listed] == ["stow", "mail", "webhook", "hl7", "syslog"]
+    assert listed[4]["held"] == f"quiet until {quiet[1]}"
+    told = node.run("destinations", "list").stdout + node.run("config", "show").stdout + json.dumps(listed)
+    assert "S3CRET" not in told
+    for one in listed:
+        asked = node.run("destinations", "test", one["name"], code=1)
+        assert one["name"] in asked.stderr
+        assert "Connection refused" in " ".join(asked.stderr.split())
 
 
 def test_destinations_are_listed_asked_paused_and_resumed(node: FilledNode) -> None:

@@ -1,0 +1,75 @@
+"""Messages about alerts: queued in the transaction that gives the occasion, once for each destination."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alerts.delivery import DeliveryState, Occasion
+from db.rows import AlertRow, DeliveryRow, ResultRow
+from db.store.queueing import DELIVERY_ATTEMPTS
+from db.store.transitions import Note, record_event
+
+__all__ = ["queue_messages", "renew_messages"]
+
+_UNSENT = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
+_WAITING = (DeliveryState.PENDING, DeliveryState.SENDING)
+
+
+def queue_messages(
+    session: Session,
+    alert: AlertRow,
+    occasion: Occasion,
+    destinations: Iterable[str],
+    note: Note,
+    *,
+    attempts: int = DELIVERY_ATTEMPTS,
+) -> tuple[int, ...]:
+    """Tell these destinations of the alert; whoever has not yet been sent the last word on it is not told twice."""
+    waiting = set(
+        session.scalars(
+            select(DeliveryRow.destination).where(
+                DeliveryRow.alert_id == alert.id, DeliveryRow.occasion == occasion, DeliveryRow.state.in_(_WAITING)
+            )
+        )
+    )
+    series = session.scalars(select(ResultRow.series_instance_uid).where(ResultRow.id == alert.result_id)).one()
+    queued: list[int] = []
+    for destination in dict.fromkeys(destinations):
+        if destination in waiting:
+            continue
+        row = DeliveryRow(
+            result_id=alert.result_id,
+            series_instance_uid=series,
+            alert_id=alert.id,
+            occasion=occasion.value,
+            destination=destination,
+            state=DeliveryState.PENDING.value,
+            attempt=0,
+            max_attempts=attempts,
+            not_before=note.at,
+            created_at=note.at,
+        )
+        session.add(row)
+        session.flush()
+        record_event(session, "delivery", row.id, "queue", note, series=series, moved=(None, row.state))
+        queued.append(row.id)
+    return tuple(queued)
+
+
+def renew_messages(session: Session, alert: AlertRow, note: Note) -> None:
+    """What is still to be told of the alert is told of the result that it stands for now."""
+    session.flush()
+    unsent = session.scalars(
+        select(DeliveryRow)
+        .where(
+            DeliveryRow.alert_id == alert.id,
+            DeliveryRow.result_id != alert.result_id,
+            DeliveryRow.state.in_(_UNSENT),
+        )
+        .with_for_update(of=DeliveryRow)
+    ).all()
+    for row in unsent:
+        row.result_id = alert.result_id
+        record_event(session, "delivery", row.id, "take_over", note, series=row.series_instance_uid)
+    session.flush()

@@ -1,0 +1,70 @@
+"""What is told of an alert: put together when it is sent, from what stands then."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from alerts.message import Identify, Identity, Message
+from db import Store, StoredDelivery
+from dicom_node.delivery.errors import Undeliverable
+
+__all__ = ["Letters", "key_of"]
+
+_TAGS = {
+    "accession_number": "AccessionNumber",
+    "patient_id": "PatientID",
+    "patient_name": "PatientName",
+    "birth_date": "PatientBirthDate",
+    "sex": "PatientSex",
+    "study_date": "StudyDate",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letters:
+    """Reads the store and, where a destination may know the patient, the report. ``worklist_url`` is for links."""
+
+    store: Store
+    results_dir: Path
+    worklist_url: str | None
+
+    def message(self, delivery: StoredDelivery, identify: Identify) -> Message:
+        """What the destination of the delivery is told, and no more of the patient than it may know.
+
+        Raises:
+            Undeliverable: what it tells of is gone.
+        """
+        alert = None if delivery.alert_id is None else self.store.alerts.get(delivery.alert_id)
+        result = None if alert is None else self.store.results.get(alert.result_id)
+        if alert is None or result is None or delivery.occasion is None:
+            raise Undeliverable("There is no such alert, or no such result.")
+        identity = Identity() if identify is Identify.NONE else _identity(self.results_dir / result.report.path)
+        return Message(
+            key=key_of([delivery]),
+            occasion=delivery.occasion,
+            alert=alert.alert,
+            findings=result.findings,
+            raised_at=alert.created_at,
+            identity=identity.limited(identify),
+            confirmed=self.store.deliveries.confirmed(result.id),
+            link=f"{self.worklist_url.rstrip('/')}/alerts/{alert.id}" if self.worklist_url else None,
+        )
+
+
+def key_of(deliveries: Sequence[StoredDelivery]) -> str:
+    """What names these deliveries together, whenever they are sent, and no others of any node: 20 characters."""
+    told = ";".join(f"{one.id} {one.series_instance_uid} {one.created_at.isoformat()}" for one in deliveries)
+    return hashlib.sha256(told.encode()).hexdigest()[:20]
+
+
+def _identity(report: Path) -> Identity:
+    """Whose the report is."""
+    try:
+        dataset = pydicom.dcmread(report, stop_before_pixels=True, specific_tags=list(_TAGS.values()))
+    except (OSError, InvalidDicomError) as error:
+        raise Undeliverable("The report, which tells whose the examination is, cannot be read.") from error
+    return Identity(**{field: str(dataset.get(tag, "") or "") for field, tag in _TAGS.items()})

@@ -1,0 +1,171 @@
+"""Messages about alerts are written with what gives the occasion, wait for the PACS, and end with their alert."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from store_bench import DATABASES, ELIGIBLE, Bench, decision_of, findings_of, opened
+
+from alerts import ALONE_AFTER, DeliveryState, Occasion
+from db import DismissalReason, RecordedResult, StaleState, StoredDelivery
+
+
+@pytest.fixture(params=DATABASES)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with opened(request.param, tmp_path) as made:
+        yield made
+
+
+def _messages(bench: Bench) -> list[tuple[str, Occasion | None, DeliveryState, int]]:
+    return [
+        (one.destination, one.occasion, one.state, one.result_id)
+        for one in reversed(bench.store.deliveries.list())
+        if one.artefact is None
+    ]
+
+
+def _claim(bench: Bench, destination: str = "MAIL", **terms: object) -> StoredDelivery | None:
+    return bench.store.deliveries.claim(destination, bench.clock.now, 600, **terms)  # type: ignore[arg-type]
+
+
+def _flagged(bench: Bench, series: str = "1.2.3.1", **other: object) -> RecordedResult:
+    return bench.record(bench.running(series, study=f"9.{series}"), tell=("MAIL",), **other)  # type: ignore[arg-type]
+
+
+def test_a_flagged_result_tells_each_destination_once_in_its_transaction(bench: Bench) -> None:
+    """Raised: told. Renewed by another result: not told again; what still waits is told of the newer result."""
+    first = bench.record(bench.running(), tell=("MAIL", "HOOK", "MAIL"))
+    assert _messages(bench) == [
+        ("MAIL", Occasion.FLAGGED, DeliveryState.PENDING, first.result_id),
+        ("HOOK", Occasion.FLAGGED, DeliveryState.PENDING, first.result_id),
+    ]
+    sent = bench.store.deliveries.claim("P", bench.clock.now, 600)
+    assert sent is not None
+    bench.store.deliveries.sent(sent)
+    taken = _claim(bench)
+    assert taken is not None
+    assert (taken.artefact, taken.alert_id, taken.what) == (None, first.alert_id, "message")
+    bench.store.deliveries.sent(taken)
+    second = bench.record(bench.again(), tell=("MAIL", "HOOK"))
+    assert _messages(bench) == [
+        ("MAIL", Occasion.FLAGGED, DeliveryState.SENT, first.result_id),
+        ("HOOK", Occasion.FLAGGED, DeliveryState.PENDING, second.result_id),
+    ]
+
+
+def test_a_result_that_is_not_flagged_tells_nobody(bench: Bench) -> None:
+    """A negative result has a report, and no message."""
+    _flagged(bench, alert=False)
+    assert _messages(bench) == []
+
+
+def test_refused_result_leaves_no_message(bench: Bench) -> None:
+    """The result of who is not at work on the job is refused whole: its message with it."""
+    job = bench.running()
+    with pytest.raises(StaleState):
+        bench.store.results.record(
+            job,
+            "somebody else",
+            findings=findings_of(job),
+            screening=ELIGIBLE,
+            decision=decision_of(job, alert=True),
+            artefacts=(),
+            tell=("MAIL",),
+            seconds={},
+        )
+    assert _messages(bench) == []
+
+
+def test_no_message_goes_before_the_report_is_confirmed(bench: Bench) -> None:
+    """It waits while an object of its result is not over, five minutes at most; and knows whether it was confirmed."""
+    first = _flagged(bench)
+    assert _claim(bench) is None
+    report = _claim(bench, "P")
+    assert report is not None
+    assert _claim(bench) is None
+    assert bench.store.deliveries.confirmed(first.result_id) is False
+    bench.store.deliveries.sent(report)
+    assert bench.store.deliveries.confirmed(first.result_id) is True
+    assert _claim(bench) is not None
+    late = _flagged(bench, "1.2.3.2")
+    bench.clock.advance(ALONE_AFTER.total_seconds() - 1)
+    assert _claim(bench) is None
+    bench.clock.advance(1)
+    alone = _claim(bench)
+    assert alone is not None
+    assert alone.result_id == late.result_id
+    nowhere = _flagged(bench, "1.2.3.3", destinations="")
+    assert bench.store.deliveries.confirmed(nowhere.result_id) is None
+    assert _claim(bench) is not None
+
+
+def test_take_up_tells_in_its_transaction(bench: Bench) -> None:
+    """Who takes a case up tells the clinicians' channels; who comes second tells nobody."""
+    recorded = bench.analysed()
+    assert recorded.alert_id is not None
+    bench.store.alerts.acknowledge(recorded.alert_id, "dr", tell=("WARD",))
+    with pytest.raises(StaleState):
+        bench.store.alerts.acknowledge(recorded.alert_id, "other", tell=("WARD", "HIS"))
+    assert _messages(bench) == [("WARD", Occasion.TAKEN_UP, DeliveryState.PENDING, recorded.result_id)]
+
+
+def test_a_message_ends_with_its_alert(bench: Bench) -> None:
+    """Dismissed before it went: it does not go. Superseded: neither; and neither is sent again by hand."""
+    dismissed = _flagged(bench, destinations="")
+    assert dismissed.alert_id is not None
+    bench.store.alerts.dismiss(dismissed.alert_id, "dr", reason=DismissalReason.NOT_THERE)
+    assert _claim(bench) is None
+    _flagged(bench, "1.2.3.2", destinations="")
+    bench.record(bench.again("1.2.3.2"), alert=False, destinations="")
+    assert _claim(bench) is None
+    assert [state for _, _, state, _ in _messages(bench)] == [DeliveryState.CANCELLED] * 2
+
+
+def test_a_dead_letter_about_a_standing_alert_goes_over_to_its_newer_result(bench: Bench) -> None:
+    """A run that changes nothing about the alert does not bury what could not be told."""
+    _flagged(bench, destinations="")
+    taken = _claim(bench)
+    assert taken is not None
+    bench.store.deliveries.failed(taken, "refused", transient=False)
+    second = bench.record(bench.again(), destinations="", tell=("MAIL",))
+    assert _messages(bench) == [("MAIL", Occasion.FLAGGED, DeliveryState.FAILED, second.result_id)]
+    assert bench.store.deliveries.retry(taken.id, "ann").state is DeliveryState.PENDING
+
+
+def test_an_alert_that_opens_again_is_told_again(bench: Bench) -> None:
+    """Withdrawn by one result and raised by the next: whoever was told before is told again."""
+    _flagged(bench, destinations="")
+    taken = _claim(bench)
+    assert taken is not None
+    bench.store.deliveries.sent(taken)
+    bench.record(bench.again(), alert=False, destinations="", tell=("MAIL",))
+    bench.record(bench.again(), destinations="", tell=("MAIL",))
+    assert [state for _, _, state, _ in _messages(bench)] == [DeliveryState.SENT, DeliveryState.PENDING]
+
+
+def test_messages_are_gathered_held_back_and_counted(bench: Bench) -> None:
+    """Those that are due go together, once; newer ones are held back where asked; when letters went is known."""
+    for number in range(4):
+        _flagged(bench, f"1.2.3.{number}", destinations="")
+        bench.clock.advance(60)
+    assert _claim(bench, told_before=bench.clock.now - timedelta(minutes=5)) is None
+    first = _claim(bench, told_before=bench.clock.now - timedelta(minutes=4))
+    assert first is not None
+    others = bench.store.deliveries.gather(first, bench.clock.now, 600, 2)
+    assert [one.id for one in others] == [first.id + 1, first.id + 2]
+    assert bench.store.deliveries.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == ()
+    bench.store.deliveries.all_sent((first, *others), "250")
+    assert bench.store.deliveries.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == (bench.clock.now,)
+    with pytest.raises(StaleState):
+        bench.store.deliveries.all_sent((first,))
+
+
+def test_anybody_may_have_a_message_queued_for_an_alert(bench: Bench) -> None:
+    """Once while one waits; for an alert that there is."""
+    recorded = _flagged(bench)
+    assert recorded.alert_id is not None
+    assert bench.store.deliveries.notify(recorded.alert_id, Occasion.FLAGGED, ["MAIL", "SYSLOG"]) != ()
+    assert [name for name, *_ in _messages(bench)] == ["MAIL", "SYSLOG"]
+    with pytest.raises(StaleState):
+        bench.store.deliveries.notify(99, Occasion.FLAGGED, ["MAIL"])
