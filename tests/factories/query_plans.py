@@ -9,7 +9,16 @@ from sqlalchemy import Engine, create_engine, event, make_url
 
 from db.rows import Row
 
-SMALL = {"peers", "model_assignments", "failing_units", "heartbeats", "state_counts", "users", "sign_in_links"}
+SMALL = {
+    "verdict_counts",
+    "peers",
+    "model_assignments",
+    "failing_units",
+    "heartbeats",
+    "state_counts",
+    "users",
+    "sign_in_links",
+}
 """Tables that grow with the hospital's staff and equipment, or that a sweep keeps small."""
 GROWING = frozenset(set(Row.metadata.tables) - SMALL)
 _PLANNED = ("SELECT", "UPDATE", "DELETE", "WITH")
