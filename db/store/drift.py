@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import fmean, median
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 
 from analysis.findings import Profile
 from db.drift import ShadowAgreement, WeekOfResults
-from db.rows import AlertRow, ResultRow, ShadowResultRow
+from db.rows import ResultRow, ShadowResultRow
 from db.store.room import Room
 
 __all__ = ["Drift"]
 
 MOST_RESULTS = 5_000
 """The newest ones in force: the table grows, what is read of it does not."""
-_FLAGGED = exists().where(AlertRow.result_id == ResultRow.id)
+_FLAGGED = ResultRow.alert.is_not(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

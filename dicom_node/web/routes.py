@@ -46,6 +46,8 @@ PAGES: tuple[Page, ...] = (
     Page(path="/alerts/{alert:int}/open", handler=deciding.open_case, roles=_READER, method="POST"),
     Page(path="/alerts/{alert:int}/take-up", handler=deciding.take_up, roles=_READER, method="POST"),
     Page(path="/alerts/{alert:int}/dismiss", handler=deciding.dismiss, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/pass-on", handler=deciding.pass_on, roles=_READER, method="POST"),
+    Page(path="/alerts/{alert:int}/undo", handler=deciding.undo, roles=_READER, method="POST"),
     Page(path="/alerts/{alert:int}/verdict", handler=deciding.give_verdict, roles=_READER, method="POST"),
     Page(path="/alerts/{alert:int}/run-again", handler=deciding.run_again, roles=_READER, method="POST"),
     Page(path="/alerts/{alert:int}/reveal", handler=deciding.reveal, roles=_READER, method="POST"),

@@ -10,12 +10,14 @@ from alerts.change import compare
 from analysis.findings import Lobe, Profile
 from analysis.view_pack import ViewPack
 from db import DismissalReason, EarlierResult, LooksLike, ReaderExtent, StoredResult, Verdict, WorklistEntry
+from db.store.alerts import UNDO_WITHIN
 from dicom_node.web.errors import NotThere
 from dicom_node.web.figures import Bar, bar_of, strip_of, trend_of
 from dicom_node.web.identity import may_reveal
 from dicom_node.web.lines import lines_of
 from dicom_node.web.links import viewers
 from dicom_node.web.packs import pack_of
+from dicom_node.web.pages.deciding import colleagues
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
@@ -65,6 +67,9 @@ def page(visit: Visit) -> Response:
         opened=visit.store.feedback.has_opened(entry.alert.id, visit.who),
         may_decide=(entry.alert.state, AlertEvent.ACKNOWLEDGE) in ALERT_TRANSITIONS,
         may_dismiss=(entry.alert.state, AlertEvent.DISMISS) in ALERT_TRANSITIONS,
+        may_pass_on=(entry.alert.state, AlertEvent.PASS_ON) in ALERT_TRANSITIONS,
+        may_undo=_may_undo(visit, entry),
+        colleagues=colleagues(visit),
         may_reveal=may_reveal(visit),
         viewers=viewers(visit.services.web),
         choices={"verdict": list(Verdict), "looks_like": list(LooksLike), "extent": list(ReaderExtent)},
@@ -74,6 +79,16 @@ def page(visit: Visit) -> Response:
             for one in visit.store.series.list(study=entry.alert.alert.study_instance_uid)
             if one.series_instance_uid != uid
         ],
+    )
+
+
+def _may_undo(visit: Visit, entry: WorklistEntry) -> bool:
+    alert = entry.alert
+    return (
+        (alert.state, AlertEvent.UNDO) in ALERT_TRANSITIONS
+        and alert.decided_by == visit.who
+        and alert.decided_at is not None
+        and visit.services.clock() - alert.decided_at <= UNDO_WITHIN
     )
 
 

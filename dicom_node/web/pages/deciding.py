@@ -7,20 +7,33 @@ from typing import TypeVar
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from alerts.alert import AlertState
 from db import (
     DismissalReason,
     LooksLike,
     ReaderExtent,
     RequeueFilter,
+    SeenAlert,
     StaleState,
     StoredAlert,
+    UserRole,
     Verdict,
 )
 from dicom_node.web.errors import Conflict, NotThere, Unusable
 from dicom_node.web.identity import may_reveal
 from dicom_node.web.visit import Visit
 
-__all__ = ["dismiss", "give_verdict", "open_case", "reveal", "run_again", "take_up"]
+__all__ = [
+    "colleagues",
+    "dismiss",
+    "give_verdict",
+    "open_case",
+    "pass_on",
+    "reveal",
+    "run_again",
+    "take_up",
+    "undo",
+]
 
 _MOST_NOTE = 2000
 _DONE = {
@@ -50,6 +63,34 @@ def dismiss(visit: Visit) -> Response:
     if reason is None:
         raise Unusable("Say why: not there, known, expected, artefact or other.")
     return _decide(visit, "dismissed", partial(visit.store.alerts.dismiss, reason=reason), _note(visit))
+
+
+def pass_on(visit: Visit) -> Response:
+    """The reader leaves the case to another one."""
+    to = visit.form.get("to", "")
+    if to not in colleagues(visit):
+        raise Unusable("Say to whom: another reader who may sign in.")
+    return _decide(visit, "passed on", partial(visit.store.alerts.pass_on, to=to), _note(visit), detail=f"to {to}")
+
+
+def undo(visit: Visit) -> Response:
+    """Who decided takes it back, as long as that may be."""
+    alert = _opened(visit)
+    visit.audit("undone", f"alert {alert.id}")
+    try:
+        visit.store.alerts.undo(alert.id, visit.who)
+    except StaleState as error:
+        raise Conflict(str(error)) from error
+    return _done(visit, alert.id, f"Alert {alert.id} is open again.")
+
+
+def colleagues(visit: Visit) -> tuple[str, ...]:
+    """The other readers who may sign in."""
+    return tuple(
+        one.name
+        for one in visit.store.users.list()
+        if one.disabled_at is None and UserRole.READER in one.roles and one.name != visit.who
+    )
 
 
 def give_verdict(visit: Visit) -> Response:
@@ -93,14 +134,22 @@ def reveal(visit: Visit) -> Response:
     return JSONResponse({"patient": entry.patient_id or "no patient ID"})
 
 
-def _decide(visit: Visit, done: str, decide: Callable[[int, str, str], StoredAlert], note: str) -> Response:
+def _decide(visit: Visit, done: str, decide: Callable[..., StoredAlert], note: str, *, detail: str = "") -> Response:
     alert = _opened(visit)
-    visit.audit(done, f"alert {alert.id}")
+    visit.audit(done, f"alert {alert.id}", detail)
     try:
-        decide(alert.id, visit.who, note)
+        decide(alert.id, visit.who, note, seen=_seen(visit))
     except StaleState as error:
         raise Conflict(_who_was_faster(visit, alert.id)) from error
     return _done(visit, alert.id, f"Alert {alert.id} is {done}.")
+
+
+def _seen(visit: Visit) -> SeenAlert | None:
+    """What the page showed when the reader decided: the alert's state, and the result."""
+    state, _, result = visit.form.get("seen", "").partition(" ")
+    if state not in {one.value for one in AlertState} or not result.isdigit():
+        return None
+    return SeenAlert(state=AlertState(state), result_id=int(result))
 
 
 def _who_was_faster(visit: Visit, alert_id: int) -> str:

@@ -26,7 +26,7 @@ _KEYS = {
         ("Space", "cine"),
         ("M H", "ruler, HU probe"),
         ("+ - 0", "larger, smaller, reset"),
-        ("A D", "take up, dismiss; both ask once"),
+        ("A D T", "take up, dismiss, pass on; each asks once"),
         ("N B", "next, previous case of the list"),
         ("U", "back to the list"),
     ),

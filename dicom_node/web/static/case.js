@@ -142,7 +142,7 @@ function keysOfPage(own) {
   at("back").href = back;
   if (here >= 0) at("place").textContent = `${here + 1} of ${ids.length}`;
   bindKeys({
-    ...own, u: () => { location.href = back; }, n: () => to(1), b: () => to(-1), a: () => decide.ask("take-up"), d: () => decide.ask("dismiss"),
+    ...own, u: () => { location.href = back; }, n: () => to(1), b: () => to(-1), a: () => decide.ask("take-up"), d: () => decide.ask("dismiss"), t: () => decide.ask("pass-on"),
     p: () => at("pacs")?.click() ?? false, "?": () => { location.href = "/help"; },
   });
 }

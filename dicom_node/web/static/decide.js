@@ -23,7 +23,7 @@ function tell(words, bad = false) {
 }
 
 async function send(form, path) {
-  const given = Object.fromEntries(new FormData(form));
+  const given = { seen: panel().dataset.seen, ...Object.fromEntries(new FormData(form)) };
   const answer = await post(path, given).catch(() => null);
   if (!answer) return tell("The worklist does not answer. Nothing was kept.", true);
   const said = await answer.json().catch(() => ({}));

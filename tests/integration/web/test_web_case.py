@@ -113,6 +113,42 @@ def test_dismissal_needs_a_reason(browser: Browser, bench: Bench, alert: int):
     assert (dismissed.reason, dismissed.note) == ("known", "since May")
 
 
+def test_passed_on_case_names_whom_and_is_taken_back(browser: Browser, bench: Bench, services: Services, alert: int):
+    """A case goes to a reader who may sign in; who passed it on takes that back for ten minutes, and nobody else."""
+    add_user(services.store, "ben", [UserRole.READER])
+    other = browser_on(services)
+    for one, name in ((browser, "rita"), (other, "ben")):
+        one.sign_in(name)
+        one.get(f"/alerts/{alert}")
+        one.post(f"/alerts/{alert}/open")
+    for nobody in ("", "rita", "adam", "<b>"):
+        assert browser.post(f"/alerts/{alert}/pass-on", {"to": nobody}).status_code == 400
+    assert browser.post(f"/alerts/{alert}/pass-on", {"to": "ben"}).status_code == 303
+    assert "Passed on</b> to ben by rita" in browser.get(f"/alerts/{alert}").text
+    assert f'data-alert="{alert}"' in other.get("/?state=passed").text
+    assert other.post(f"/alerts/{alert}/undo").status_code == 409
+    assert f'formaction="/alerts/{alert}/undo"' not in other.get(f"/alerts/{alert}").text
+    assert browser.post(f"/alerts/{alert}/undo").status_code == 303
+    assert f'data-alert="{alert}"' in browser.get("/").text
+    browser.post(f"/alerts/{alert}/take-up")
+    bench.clock.advance(11 * 60)
+    assert browser.post(f"/alerts/{alert}/undo").status_code == 409
+    told = [one.action for one in reversed(bench.store.audit.list()) if one.subject == f"alert {alert}"]
+    assert told == ["passed on", "undone", "undone", "taken up", "undone"]
+
+
+def test_what_has_changed_since_the_page_was_made_is_not_decided(browser: Browser, bench: Bench, alert: int):
+    """The page says what it showed; an alert that is something else by now is not decided by it."""
+    browser.sign_in("rita")
+    page = browser.get(f"/alerts/{alert}").text
+    seen = page.split('data-seen="')[1].split('"')[0]
+    browser.post(f"/alerts/{alert}/open")
+    assert browser.post(f"/alerts/{alert}/take-up", {"seen": f"acknowledged {seen.split()[1]}"}).status_code == 409
+    assert browser.post(f"/alerts/{alert}/take-up", {"seen": f"{seen}0"}).status_code == 409
+    assert browser.post(f"/alerts/{alert}/take-up", {"seen": seen}).status_code == 303
+    assert bench.store.alerts.get(alert).decided_by == "rita"  # pyright: ignore[reportOptionalMemberAccess]
+
+
 def test_verdict_is_kept_and_replaced_by_the_same_reader(browser: Browser, bench: Bench, alert: int):
     """One verdict a reader and result; nothing is chosen beforehand."""
     browser.sign_in("rita")

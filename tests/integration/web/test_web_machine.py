@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from flagged_cases import flagged
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from store_bench import Bench, Clock
+from store_bench import START, Bench, Clock
 from web_client import Browser, add_user, browser_on, services_for
 
 from alerts import AlertState
@@ -25,6 +26,7 @@ readers, numbers = st.sampled_from(READERS), st.integers(0, MOST_ALERTS - 1)
 BUTTONS = {
     "take-up": (AlertEvent.ACKNOWLEDGE, "taken up"),
     "dismiss": (AlertEvent.DISMISS, "dismissed"),
+    "pass-on": (AlertEvent.PASS_ON, "passed on"),
 }
 """Each button, what it asks of an alert, and the word of the audit."""
 
@@ -36,6 +38,7 @@ class Case:
     alert: int
     state: AlertState = AlertState.OPEN
     decided_by: str | None = None
+    decided_at: datetime = START
     opened: set[str] = field(default_factory=set[str])
     verdicts: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
     audited: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -84,7 +87,8 @@ class Worklist(RuleBasedStateMachine):
         """A reader decides, or tries to."""
         case = self._case(number)
         event, word = BUTTONS[button]
-        status = self._send(who, case, button, reason=reason.value)
+        to = next(name for name in READERS if name != who)
+        status = self._send(who, case, button, reason=reason.value, to=to)
         after = ALERT_TRANSITIONS.get((case.state, event))
         if who not in case.opened:
             assert status == 409
@@ -94,7 +98,24 @@ class Worklist(RuleBasedStateMachine):
             assert status == 409
             return
         assert status == 303
-        case.state, case.decided_by = after, who
+        case.state, case.decided_by, case.decided_at = after, who, self.bench.clock()
+
+    @rule(who=readers, number=numbers, late=st.booleans())
+    def undo(self, who: str, number: int, late: bool) -> None:
+        """A reader takes a decision back: the own one, within ten minutes."""
+        case = self._case(number)
+        if late:
+            self.bench.clock.advance(11 * 60)
+        status = self._send(who, case, "undo")
+        if who not in case.opened:
+            assert status == 409
+            return
+        case.audited.append((who, "undone"))
+        if case.decided_by != who or self.bench.clock() - case.decided_at > timedelta(minutes=10):
+            assert status == 409
+            return
+        assert status == 303
+        case.state, case.decided_by = AlertState.OPEN, None
 
     @rule(who=readers, number=numbers, verdict=st.sampled_from(Verdict))
     def judge(self, who: str, number: int, verdict: Verdict) -> None:
@@ -134,9 +155,10 @@ class Worklist(RuleBasedStateMachine):
             assert given == case.verdicts
             entries = [one for one in reversed(self.store.audit.list()) if one.subject == f"alert {case.alert}"]
             assert [(one.who, one.action) for one in entries] == case.audited
-        shown = self.browsers[READERS[0]].get("/").text
-        for case in self.cases:
-            assert (f'data-alert="{case.alert}"' in shown) is (case.decided_by is None)
+        for browser in self.browsers.values():
+            shown = browser.get("/").text
+            for case in self.cases:
+                assert (f'data-alert="{case.alert}"' in shown) is (case.decided_by is None)
 
     def _case(self, number: int) -> Case:
         return self.cases[number % len(self.cases)]

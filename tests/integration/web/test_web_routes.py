@@ -21,6 +21,8 @@ ALLOWED = {
     ("POST", "/alerts/{alert:int}/open"): R,
     ("POST", "/alerts/{alert:int}/take-up"): R,
     ("POST", "/alerts/{alert:int}/dismiss"): R,
+    ("POST", "/alerts/{alert:int}/pass-on"): R,
+    ("POST", "/alerts/{alert:int}/undo"): R,
     ("POST", "/alerts/{alert:int}/verdict"): R,
     ("POST", "/alerts/{alert:int}/run-again"): R,
     ("POST", "/alerts/{alert:int}/reveal"): R,
