@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import node_harness as harness
+import pydicom
 import pytest
 from model_sets import models_with
 from store_bench import opened
@@ -175,4 +176,7 @@ def test_late_run_of_a_job_that_was_taken_away_leaves_the_files_of_the_result_in
         assert store.series.get(uid).state is SeriesState.ANALYSED
         assert _content_of(settings, result.artefacts) == before
         assert before == {one.path: one.sha256 for one in result.artefacts}
-        assert len(list(settings.results_dir.rglob("*.dcm"))) == 2  # the refused one lies beside, until it is removed
+        lying = {path.relative_to(settings.results_dir).as_posix() for path in settings.results_dir.rglob("*.dcm")}
+        beside = [pydicom.dcmread(settings.results_dir / path) for path in lying - set(before)]
+        # the refused report lies beside, until it is removed
+        assert [one.Modality for one in beside].count("SR") == 1
