@@ -18,6 +18,8 @@ class Occasion(StrEnum):
     """It was raised, or opened again."""
     TAKEN_UP = "taken up"
     """A reader has taken the case up."""
+    ESCALATED = "escalated"
+    """Nobody has looked at it in the time that its category allows; who is told of what is flagged is told again."""
 
 
 class DeliveryState(StrEnum):

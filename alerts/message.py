@@ -15,7 +15,11 @@ from analysis.findings import Findings
 
 __all__ = ["Identify", "Identity", "Message", "subject_of", "text_of"]
 
-_OCCASIONS = {Occasion.FLAGGED: "Flagged for review.", Occasion.TAKEN_UP: "A reader has taken the case up."}
+_OCCASIONS = {
+    Occasion.FLAGGED: "Flagged for review.",
+    Occasion.TAKEN_UP: "A reader has taken the case up.",
+    Occasion.ESCALATED: "Nobody has looked at the case in the time that its category allows.",
+}
 _RULE = "-" * 72
 
 

@@ -95,7 +95,11 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
             units=sender.units,
             lanes=len(settings.destinations) + 1,  # one for what waits for destinations that are no longer set
         ),
-        Sweep(name="escalation", every_s=ESCALATION_EVERY_S, units=Escalation(store=store).units),
+        Sweep(
+            name="escalation",
+            every_s=ESCALATION_EVERY_S,
+            units=Escalation(store=store, tell=settings.told("flagged")).units,
+        ),
         Sweep(name="commitments", every_s=settings.commitment.sweep_s, units=reporter.units, lanes=COMMITMENT_LANES),
         Sweep(
             name="certificates",

@@ -132,8 +132,11 @@ class Alerts(Room):
             late = select(AlertRow.id).where(text(UNSEEN), AlertRow.due_at < self.clock())
             return tuple(session.scalars(late.order_by(AlertRow.due_at).limit(limit)))
 
-    def escalate(self, alert_id: int) -> StoredAlert | None:
-        """The alert is overdue and nobody has looked at it: it is ESCALATED. None where somebody has by now."""
+    def escalate(self, alert_id: int, *, tell: Collection[str] = ()) -> StoredAlert | None:
+        """The alert is overdue and nobody has looked at it: it is ESCALATED. None where somebody has by now.
+
+        The destinations ``tell`` are sent a message about it, asked for in the same transaction.
+        """
         now = self.clock()
         with self.database.write() as session:
             row = _locked(session, alert_id)
@@ -142,6 +145,7 @@ class Alerts(Room):
                 return None
             note = Note(at=now, actor=_ESCALATION, detail=f"category {row.category}")
             transition(session, row, AlertEvent.ESCALATE, note, updated_at=now)
+            queue_messages(session, row, Occasion.ESCALATED, tell, note)
             return alert_of(row)
 
     def _decide(

@@ -18,9 +18,10 @@ AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
-    """The sweep that finds what is overdue, by its index."""
+    """The sweep that finds what is overdue, by its index; the destinations ``tell`` get a message about each."""
 
     store: Store
+    tell: tuple[str, ...] = ()
 
     def units(self) -> Iterator[Unit]:
         """One unit for each overdue alert."""
@@ -28,6 +29,6 @@ class Escalation:
             yield Unit(identity=f"alert {alert_id}", run=partial(self._escalate, alert_id))
 
     def _escalate(self, alert_id: int) -> None:
-        escalated = self.store.alerts.escalate(alert_id)
+        escalated = self.store.alerts.escalate(alert_id, tell=self.tell)
         if escalated is not None:
             _LOG.warning("alert.escalated", alert_id=alert_id, category=escalated.alert.category.value)

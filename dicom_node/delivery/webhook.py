@@ -20,7 +20,11 @@ from dicom_node.settings import WebhookDestination
 
 __all__ = ["WebhookChannel", "payload_of"]
 
-_TYPES = {Occasion.FLAGGED: "examination.flagged", Occasion.TAKEN_UP: "examination.taken_up"}
+_TYPES = {
+    Occasion.FLAGGED: "examination.flagged",
+    Occasion.TAKEN_UP: "examination.taken_up",
+    Occasion.ESCALATED: "examination.escalated",
+}
 
 
 class WebhookChannel:

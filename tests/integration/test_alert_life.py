@@ -10,6 +10,9 @@ from store_bench import DATABASES, ELIGIBLE, STUDY, Bench, instance, opened
 
 from alerts import TIME_ALLOWED, AlertState, Category
 from db import Actor, DecidedAlready, DismissalReason, RecordedResult, StaleState, StoredAlert
+from dicom_node.delivery.escalation import Escalation
+from dicom_node.sweep import Sweep
+from dicom_node.sweeps import Sweeps
 
 FIRST, SECOND = f"{STUDY}.1", f"{STUDY}.2"
 
@@ -183,6 +186,21 @@ def test_what_nobody_looks_at_in_time_is_escalated_once(bench: Bench) -> None:
         AlertState.ACKNOWLEDGED,
         2,
     )
+
+
+def test_an_escalation_asks_for_a_message_once(bench: Bench) -> None:
+    """The scheduler's sweep, looked at twice: one message for each destination, in the transaction that escalates."""
+    _flag(bench)
+    bench.clock.advance((TIME_ALLOWED[Category.CATEGORY_2] + timedelta(seconds=1)).total_seconds())
+    sweep = Sweep(name="escalation", every_s=1, units=Escalation(store=bench.store, tell=("ward", "siem")).units)
+    for _ in range(2):
+        Sweeps([sweep], leads=lambda: True).tick(sweep)
+    assert _alert(bench).state is AlertState.ESCALATED
+    messages = [one for one in bench.store.deliveries.list() if one.alert_id is not None]
+    assert sorted((one.destination, str(one.occasion)) for one in messages) == [
+        ("siem", "escalated"),
+        ("ward", "escalated"),
+    ]
 
 
 def test_a_notice_is_on_the_record_and_one_that_told_less_opens_again(bench: Bench) -> None:
