@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alerts.change import Change, compare, readable_date
 from dicom_node.cli.manual import RESEARCH_USE
 from dicom_node.cli.output import number, print_table, say, text
 from dicom_node.cli.uids import shortened
@@ -12,6 +11,7 @@ from dicom_node.cli.uids import shortened
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from alerts.change import Change
     from analysis.findings import Findings
     from db import EarlierResult
 
@@ -20,6 +20,8 @@ _NUMERIC = ("lung mL", "GGO mL", "high opacity mL", "burden %", "burden since", 
 
 def earlier_document(findings: Findings, earlier: Sequence[EarlierResult]) -> list[dict[str, Any]]:
     """The examinations as JSON holds them, the latest first; ``change`` is null where images cannot be analysed."""
+    from alerts.change import compare
+
     return [
         {
             "study_date": one.study_date,
@@ -40,6 +42,8 @@ def earlier_document(findings: Findings, earlier: Sequence[EarlierResult]) -> li
 
 def print_earlier(findings: Findings, earlier: Sequence[EarlierResult]) -> None:
     """A table of the examinations, the latest first, with what has changed since each; nothing where there is none."""
+    from alerts.change import compare, readable_date
+
     if not earlier:
         return
     names = shortened([one.result.series_instance_uid for one in earlier])

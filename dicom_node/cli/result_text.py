@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alerts import wording
 from dicom_node.cli.manual import RESEARCH_USE
 from dicom_node.cli.output import number, print_fields, print_table, say
 
@@ -17,6 +16,8 @@ _NUMERIC = ("lung mL", "GGO mL", "high opacity mL", "burden %", "mean HU", "SD")
 
 def print_result(result: StoredResult) -> None:
     """One result: a table by region, then everything else, line by line."""
+    from alerts import wording
+
     findings = result.findings
     print_table(
         ("region", *_NUMERIC),
@@ -47,6 +48,8 @@ def print_result(result: StoredResult) -> None:
 
 
 def _opacity(findings: Findings) -> dict[str, object]:
+    from alerts import wording
+
     whole = findings.both_lungs
     fields: dict[str, object] = {
         "scores": wording.scores_sentence(findings),
