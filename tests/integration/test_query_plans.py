@@ -73,13 +73,15 @@ class Node:
 def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
     """The node on each database."""
     with opened(request.param, tmp_path) as bench:
+        for study, date in (("1.2.2", "20250302"), (STUDY, "20260302")):  # an examination, and an earlier one
+            dated = {"slice_position_mm": 5.0, "study_date": date}
+            bench.store.intake.record_instance(instance(series=f"{study}.7", study_instance_uid=study, header=dated))
         bench.analysed(ANALYSED)
         bench.analysed(f"{STUDY}.2", alert=False)
         bench.store.jobs.fail(bench.running(f"{STUDY}.3"), "UndecodablePixels", transient=False)
         bench.store.intake.exclude(f"{STUDY}.4", bench.complete(f"{STUDY}.4"), NO_LUNG)
         bench.queued(f"{STUDY}.5")
         bench.complete(f"{STUDY}.6")
-        bench.store.intake.record_instance(instance(series=f"{STUDY}.7"))
         bench.store.peers.record_refusal("CT2", "LUNGSENTRY", "10.1.2.18", "not known")
         bench.store.commitments.request(
             CommitmentRequest(
@@ -139,6 +141,7 @@ def test_no_job_scans_a_growing_table(node: Node, tmp_path: Path) -> None:
             job = store.jobs.claim("w", 60)
         store.jobs.release_lapsed()
     assert len(statements) > 20
+    assert any("studies.study_date <" in one for one in statements), "earlier examinations were asked for"
     assert scans(node.bench.url, statements) == []
 
 
