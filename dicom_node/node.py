@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from dicom_node.delivery import Channel
     from dicom_node.network.protocol import MessageService
     from dicom_node.receiver.services import Services
+    from dicom_node.sweep import Sweep
 
 __all__ = [
     "delivery_channels",
+    "node_sweeps",
     "prepare",
     "report_ready",
     "run_child",
@@ -57,6 +59,8 @@ __all__ = [
 
 _LOG = structlog.stdlib.get_logger()
 
+SAMPLED = 64
+"""Instances that are verified at the start and each day: some 32 MB of CT slices."""
 EXIT_OVERDUE = 70
 """Exit status of a process that did not end in time after it was told to (EX_SOFTWARE of sysexits.h)."""
 
@@ -170,9 +174,71 @@ def receiver_services(settings: Settings, store: Store) -> Services:
 
 def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
     """Sweep until ``stop`` is set; ``ready`` is called before the first look."""
+    from db import Store
     from dicom_node.scheduler import run_scheduler as sweep
 
-    sweep(settings, delivery_channels, stop, ready)
+    with Store.open(settings.database_url) as store:
+        sweep(store, node_sweeps(settings, store, delivery_channels(settings, store)), stop, ready)
+
+
+def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel]) -> tuple[Sweep, ...]:
+    """Everything that a node looks at; ``channels`` are by the names of the destinations."""
+    from dicom_node import scheduler
+    from dicom_node.commitment import Reporter
+    from dicom_node.completion.pacs_counts import PacsCounts
+    from dicom_node.completion.refetch import Refetch
+    from dicom_node.completion.triage import Triage
+    from dicom_node.delivery.escalation import Escalation
+    from dicom_node.delivery.sender import Sender
+    from dicom_node.network.tls import certificate_folder
+    from dicom_node.peers.addresses import address_book
+    from dicom_node.retrieval import archiving
+    from dicom_node.storage.archive import Archive
+    from dicom_node.storage.artefacts import ArtefactFolder
+    from dicom_node.storage.disk_space import DiskSpace
+    from dicom_node.storage.history import History
+    from dicom_node.storage.retention import Retention
+    from dicom_node.storage.unreferred import Unreferred
+    from dicom_node.storage.verification import verify_sample
+    from dicom_node.work.leases import Leases
+
+    archive, book = Archive(settings.archive_dir), address_book(settings, store)
+    counts = PacsCounts(settings=settings.completion, store=store, addresses=book)
+    services = scheduler.Services(
+        triage=Triage(
+            settings=settings.completion,
+            max_attempts=settings.worker.max_attempts,
+            archive_dir=settings.archive_dir,
+            store=store,
+            counts=counts,
+        ),
+        counts=counts,
+        refetch=Refetch(
+            settings=settings.completion,
+            store=store,
+            addresses=book,
+            archiving=partial(archiving, settings, store),
+            max_instance_bytes=settings.receiver.max_instance_bytes,
+        ),
+        leases=Leases(lease_s=settings.worker.lease_s, delivery_lease_s=settings.delivery.lease_s, store=store),
+        sender=Sender(
+            settings=settings.delivery,
+            destinations=settings.destinations,
+            store=store,
+            results_dir=settings.results_dir,
+            worklist_url=settings.web.public_url,
+            channels=channels,
+        ),
+        escalation=Escalation(store=store, tell=settings.told("flagged")),
+        reporter=Reporter(settings=settings.commitment, store=store, archive=archive, addresses=book),
+        disk=DiskSpace(settings.archive_dir, watermark_bytes=settings.receiver.disk_watermark_bytes),
+        sample=partial(verify_sample, store, archive, SAMPLED),
+        unreferred=Unreferred(store=store, folder=ArtefactFolder(settings.results_dir)),
+        history=History(settings=settings.retention, store=store),
+        retention=Retention(settings=settings.retention, store=store, archive=archive),
+        certificates=certificate_folder(settings.tls),
+    )
+    return scheduler.node_sweeps(settings, services)
 
 
 def run_web(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:

@@ -13,11 +13,11 @@ from dicom_node.commitment.errors import ReportFailed
 from dicom_node.commitment.judgement import Judgement, judge
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, event_information, event_type
 from dicom_node.network.contexts import UNCOMPRESSED
-from dicom_node.peers.addresses import address_book
+from dicom_node.peers.addresses import AddressBook
 from dicom_node.peers.errors import PeerError, Unreachable
 from dicom_node.peers.remote import Remote
 from dicom_node.peers.scu import associate, requests, status_of
-from dicom_node.settings import Settings
+from dicom_node.settings import Commitment
 from dicom_node.storage.archive import Archive
 from dicom_node.sweep import Unit
 
@@ -32,11 +32,11 @@ _SUCCESS = 0x0000
 class Reporter:
     """The sweep that tells peers what is safe."""
 
-    def __init__(self, *, settings: Settings, store: Store) -> None:
+    def __init__(self, *, settings: Commitment, store: Store, archive: Archive, addresses: AddressBook) -> None:
         self._settings = settings
         self._store = store
-        self._archive = Archive(settings.archive_dir)
-        self._addresses = address_book(settings, store)
+        self._archive = archive
+        self._addresses = addresses
 
     def units(self) -> Iterator[Unit]:
         """One unit for each peer that an answer is due for: its lane, which takes up one answer at a time."""
@@ -57,7 +57,7 @@ class Reporter:
             judgement = judge(self._store, self._archive, commitment.references)
             report(commitment.transaction_uid, judgement, remote)
         except (ReportFailed, PeerError) as error:
-            delay_s = retry_delay_s(commitment.attempt, self._settings.commitment.retry_base_s)
+            delay_s = retry_delay_s(commitment.attempt, self._settings.retry_base_s)
             self._store.commitments.failed(commitment, str(error), transient=True, retry_delay_s=delay_s)
             _log.warning("commitment.undelivered", cause=str(error), attempt=commitment.attempt, **facts)
             if isinstance(error, Unreachable):

@@ -15,11 +15,11 @@ from functools import partial
 import structlog
 
 from db import SeriesEvidence, Store, received_series_uid
-from dicom_node.peers.addresses import address_book
+from dicom_node.peers.addresses import AddressBook
 from dicom_node.peers.errors import PeerError
 from dicom_node.peers.remote import Remote
 from dicom_node.retrieval import Criteria, FoundSeries, find_series
-from dicom_node.settings import Settings
+from dicom_node.settings import Completion
 from dicom_node.sweep import Unit
 
 __all__ = ["PacsAnswer", "PacsCounts"]
@@ -59,8 +59,9 @@ class PacsCounts:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: Completion,
         store: Store,
+        addresses: AddressBook,
         find: Find = find_series,
         clock: Callable[[], datetime] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -70,17 +71,17 @@ class PacsCounts:
         self._find = find
         self._clock = clock or (lambda: datetime.now(UTC))
         self._monotonic = monotonic
-        self._addresses = address_book(settings, store)
+        self._addresses = addresses
         self._counts: dict[str, _Count] = {}
         self._away_until = monotonic()
         self._mutex = threading.Lock()
 
     def units(self) -> Iterator[Unit]:
         """One unit for each study of which a series has paused; none without a PACS, or while it is away."""
-        pacs = self._settings.completion.pacs
+        pacs = self._settings.pacs
         if pacs is None or self._monotonic() < self._away_until:
             return
-        quiet_since = self._clock() - timedelta(seconds=self._settings.completion.quiet_s / 2)
+        quiet_since = self._clock() - timedelta(seconds=self._settings.quiet_s / 2)
         receiving = self._store.intake.receiving_series(quiet_since)
         with self._mutex:
             here = {one.series_instance_uid for one in receiving}
@@ -94,7 +95,7 @@ class PacsCounts:
 
     def answer(self, evidence: SeriesEvidence) -> PacsAnswer | None:
         """What the PACS says since the series' last instance; None where nobody asks it."""
-        if self._settings.completion.pacs is None:
+        if self._settings.pacs is None:
             return None
         with self._mutex:
             count = self._counts.get(evidence.series_instance_uid)
@@ -104,7 +105,7 @@ class PacsCounts:
 
     def _is_due(self, evidence: SeriesEvidence) -> bool:
         quiet_s = (self._clock() - evidence.last_received_at).total_seconds()
-        if quiet_s < self._settings.completion.quiet_s / 2:
+        if quiet_s < self._settings.quiet_s / 2:
             return False
         with self._mutex:
             count = self._counts.get(evidence.series_instance_uid)

@@ -5,41 +5,55 @@ arrives as everything does, and is waited for as everything is: without it the s
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 
 from db import SeriesEvidence, Store, received_series_uid
-from dicom_node.peers.addresses import address_book
+from dicom_node.peers.addresses import AddressBook
 from dicom_node.peers.remote import Remote
-from dicom_node.retrieval import Criteria, Fetched, FoundSeries, Method, Outcome, archiving, fetch, find_series
-from dicom_node.settings import Settings
+from dicom_node.retrieval import Criteria, Fetched, FoundSeries, Method, Outcome, Taker, fetch, find_series
+from dicom_node.settings import Completion
 from dicom_node.sweep import Unit
 
-__all__ = ["Refetch"]
+__all__ = ["Archiving", "Refetch"]
 
 _LOG = structlog.stdlib.get_logger()
 
+Archiving = Callable[[Remote], AbstractContextManager[Taker]]
+"""A handler of C-STORE for what this peer sends, for the length of one association."""
 TIMEOUT_S = 30.0
 
 
 class Refetch:
-    """The sweep that asks for what retention removed."""
+    """The sweep that asks for what retention removed; ``archiving`` archives what is sent, as the receiver does."""
 
-    def __init__(self, *, settings: Settings, store: Store, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Completion,
+        store: Store,
+        addresses: AddressBook,
+        archiving: Archiving,
+        max_instance_bytes: int,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._addresses = address_book(settings, store)
+        self._addresses = addresses
+        self._archiving = archiving
+        self._max_instance_bytes = max_instance_bytes
         self._asked: set[tuple[str, int]] = set()
 
     def units(self) -> Iterator[Unit]:
         """One unit for each series that has paused and lacks what was removed; none without a PACS."""
-        pacs = self._settings.completion.pacs
+        pacs = self._settings.pacs
         if pacs is None:
             return
-        quiet_since = self._clock() - timedelta(seconds=self._settings.completion.quiet_s / 2)
+        quiet_since = self._clock() - timedelta(seconds=self._settings.quiet_s / 2)
         lacking = [one for one in self._store.intake.receiving_series(quiet_since) if one.removed_instances]
         self._asked &= {(one.series_instance_uid, one.revision) for one in lacking}
         for one in lacking:
@@ -65,8 +79,8 @@ class Refetch:
                 wanted,
                 method=method,
                 store=self._store,
-                archiving=lambda: archiving(self._settings, self._store, remote),
-                max_instance_bytes=self._settings.receiver.max_instance_bytes,
+                archiving=lambda: self._archiving(remote),
+                max_instance_bytes=self._max_instance_bytes,
                 on_progress=lambda _series, _count: None,
             )
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from time import monotonic
 
 import structlog
@@ -34,7 +35,7 @@ from analysis.series import (
 from db import Arrival, CompleteSeries, Rejected, SeriesEvidence, SeriesRecord, SeriesState, StaleState, Store
 from dicom_node.completion.evidence import judge
 from dicom_node.completion.pacs_counts import PacsCounts
-from dicom_node.settings import Settings
+from dicom_node.settings import Completion
 from dicom_node.storage.series import EMISSION_MODALITIES, read_archived, study_context
 from dicom_node.sweep import Unit
 
@@ -67,12 +68,16 @@ class Triage:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: Completion,
+        max_attempts: int,
+        archive_dir: Path,
         store: Store,
         counts: PacsCounts | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._settings = settings
+        self._max_attempts = max_attempts
+        self._archive_dir = archive_dir
         self._counts = counts
         self._store = store
         self._clock = clock or (lambda: datetime.now(UTC))
@@ -80,7 +85,7 @@ class Triage:
 
     def completions(self) -> Iterator[Unit]:
         """One unit for each series that may be complete by now: those that are quiet, or that a modality lists."""
-        quiet_since = self._clock() - timedelta(seconds=self._settings.completion.quiet_s)
+        quiet_since = self._clock() - timedelta(seconds=self._settings.quiet_s)
         waiting = self._store.intake.receiving_series(quiet_since)
         self._arrivals = {one: self._arrivals[one] for one in waiting if one in self._arrivals}
         for evidence in waiting:
@@ -92,7 +97,7 @@ class Triage:
         for series in self._store.intake.complete_series():
             by_study[series.study_instance_uid].append(series)
         awaiting = self._store.intake.studies_receiving(_AWAITED_MODALITIES) if by_study else frozenset[str]()
-        patience = timedelta(seconds=self._settings.completion.incomplete_quiet_s)
+        patience = timedelta(seconds=self._settings.incomplete_quiet_s)
         now = self._clock()
         for study, members in by_study.items():
             if study not in awaiting or any(now - member.completed_at >= patience for member in members):
@@ -107,7 +112,7 @@ class Triage:
         if evidence not in self._arrivals:  # read once for as long as nothing changes
             self._arrivals[evidence] = self._store.intake.arrival(evidence.series_instance_uid)
         answer = None if self._counts is None else self._counts.answer(evidence)
-        decision = judge(evidence, self._arrivals[evidence], self._settings.completion, self._clock(), answer)
+        decision = judge(evidence, self._arrivals[evidence], self._settings, self._clock(), answer)
         if not decision.complete:
             return
         uid, revision = evidence.series_instance_uid, evidence.revision
@@ -223,9 +228,7 @@ class Triage:
         screening = _with(chosen.screening, rule)
         uid, revision = chosen.key, chosen.series.revision
         try:
-            job = self._store.jobs.enqueue(
-                uid, revision, screening, self._settings.worker.max_attempts, rejected=rejected
-            )
+            job = self._store.jobs.enqueue(uid, revision, screening, self._max_attempts, rejected=rejected)
         except StaleState:
             return  # a later instance made a new revision
         _LOG.info("job.queued", job_id=job.id, series_instance_uid=uid, revision=revision)
@@ -271,7 +274,7 @@ class Triage:
     def _read(self, series_instance_uid: str, revision: int, context: StudyContext) -> Series:
         return read_archived(
             self._store,
-            self._settings.archive_dir,
+            self._archive_dir,
             series_instance_uid,
             revision,
             context=context,

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 
 __all__ = ["DiskSpace", "Room", "room_of"]
@@ -40,9 +39,11 @@ def room_of(free_bytes: int, watermark_bytes: int) -> Room:
 class DiskSpace:
     """The sweep that looks; each change is told once."""
 
-    def __init__(self, settings: Settings, *, free_bytes: Callable[[Path], int] | None = None) -> None:
-        self._archive_dir = settings.archive_dir
-        self._watermark_bytes = settings.receiver.disk_watermark_bytes
+    def __init__(
+        self, archive_dir: Path, *, watermark_bytes: int, free_bytes: Callable[[Path], int] | None = None
+    ) -> None:
+        self._archive_dir = archive_dir
+        self._watermark_bytes = watermark_bytes
         self._free_bytes = free_bytes or _free_bytes
         self._told = Room.AMPLE
 

@@ -10,7 +10,6 @@ import structlog
 from db import Store
 from dicom_node.backoff import LONGEST_WAIT_S
 from dicom_node.clock_step import StepWatch
-from dicom_node.settings import Settings
 from dicom_node.sweep import Unit
 
 __all__ = ["Leases"]
@@ -29,14 +28,15 @@ class Leases:
     def __init__(
         self,
         *,
-        settings: Settings,
+        lease_s: float,
+        delivery_lease_s: float,
         store: Store,
         watch: StepWatch | None = None,
         clock: Callable[[], datetime] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lease_s = settings.worker.lease_s
-        self._delivery_lease_s = settings.delivery.lease_s
+        self._lease_s = lease_s
+        self._delivery_lease_s = delivery_lease_s
         self._store = store
         self._watch = watch or StepWatch()
         self._clock = clock or (lambda: datetime.now(UTC))

@@ -20,8 +20,7 @@ from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Outcome, Rule, RuleResult, Screening, Series, screen_headers
 from db import SeriesRecord, SeriesState, Store
 from dicom_node.failing_units import FailingUnits
-from dicom_node.node import prepare, run_receiver
-from dicom_node.scheduler import node_sweeps
+from dicom_node.node import node_sweeps, prepare, run_receiver
 from dicom_node.settings import Settings
 from dicom_node.simulator import send_files
 from dicom_node.sweeps import Sweeps

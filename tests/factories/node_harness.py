@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pydicom
@@ -126,10 +126,21 @@ def index(settings: Settings, store: Store, paths: Sequence[Path]) -> str:
     return instances[0].series_instance_uid
 
 
+def triage_of(settings: Settings, store: Store, **more: Any) -> Triage:
+    """The triage of a node with these settings."""
+    return Triage(
+        settings=settings.completion,
+        max_attempts=settings.worker.max_attempts,
+        archive_dir=settings.archive_dir,
+        store=store,
+        **more,
+    )
+
+
 def queue(settings: Settings, store: Store, paths: Sequence[Path]) -> str:
     """Index the files of one series, complete and screen it: its job waits; its Series Instance UID."""
     found = index(settings, store, paths)
-    triage = Triage(settings=settings, store=store)
+    triage = triage_of(settings, store)
     for units in (triage.completions, triage.screenings):
         for unit in tuple(units()):
             unit.run()

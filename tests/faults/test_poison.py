@@ -45,8 +45,7 @@ from db import JobState, ModelRole, Peer, SeriesState, Store
 from dicom_node.cli import app
 from dicom_node.completion import triage
 from dicom_node.failing_units import FailingUnits
-from dicom_node.node import delivery_channels, prepare
-from dicom_node.scheduler import node_sweeps
+from dicom_node.node import delivery_channels, node_sweeps, prepare
 from dicom_node.settings import Completion, Delivery, DicomDestination, Settings, Tls
 from dicom_node.sweeps import Sweeps
 from dicom_node.work.worker import Worker, build_worker

@@ -13,7 +13,6 @@ from threshold_segmenter import ThresholdSegmenter
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
 from db import Store, StoredResult
-from dicom_node.completion.triage import Triage
 from dicom_node.node import prepare
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, header_for, write_series
@@ -44,7 +43,7 @@ def _examine(settings: Settings, store: Store, folder: Path, *, ggo_ml: float, s
     paths = write_series(phantom, folder, header_for(phantom, salt=study_date, study_date=study_date))
     named = [path.rename(path.with_name(f"{study_date}-{path.name}")) for path in paths]
     uid = harness.index(settings, store, named)
-    triage = Triage(settings=settings, store=store)
+    triage = harness.triage_of(settings, store)
     for unit in (*triage.completions(),):
         unit.run()
     for unit in (*triage.screenings(),):

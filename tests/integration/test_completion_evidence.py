@@ -17,8 +17,8 @@ from pynetdicom.association import Association
 
 from db import Peer, SeriesState, StepState, Store
 from dicom_node.completion.pacs_counts import PacsCounts
-from dicom_node.completion.triage import Triage
 from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP
+from dicom_node.peers.addresses import address_book
 from dicom_node.retrieval.query import STUDY_ROOT_FIND
 from dicom_node.settings import Completion, Settings
 from dicom_node.simulator import send_files
@@ -95,9 +95,19 @@ def change(association: Association, uid: str, dataset: Dataset) -> Dataset:
     return association.send_n_set(dataset, PERFORMED_PROCEDURE_STEP, uid)[0]
 
 
+def _counts(settings: Settings, store: Store) -> PacsCounts:
+    """What asks the PACS, a second after the last instance."""
+    return PacsCounts(
+        settings=settings.completion,
+        store=store,
+        addresses=address_book(settings, store),
+        clock=lambda: _a_second_later(store),
+    )
+
+
 def judge_now(settings: Settings, store: Store, uid: str, **more: Any) -> SeriesState:
     """The state of the series after one look, a second after its last instance, at what is complete."""
-    for unit in Triage(settings=settings, store=store, clock=lambda: _a_second_later(store), **more).completions():
+    for unit in harness.triage_of(settings, store, clock=lambda: _a_second_later(store), **more).completions():
         unit.run()
     series = store.series.get(uid)
     assert series is not None
@@ -213,7 +223,7 @@ def test_series_waits_for_what_the_pacs_has_more(
     settings = settings.model_copy(update={"completion": Completion(quiet_s=0.001, pacs="PACS")})
     store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=pacs.port))
     uid, pacs.instances = harness.index(settings, store, paths[:-1]), 6
-    counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
+    counts = _counts(settings, store)
 
     assert judge_now(settings, store, uid, counts=counts) is SeriesState.RECEIVING  # the PACS is to be asked first
     _ask(counts)
@@ -231,7 +241,7 @@ def test_gap_that_the_pacs_has_too_is_not_waited_for(
     store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=pacs.port))
     gapped = [path for number, path in enumerate(paths) if number != 3]
     uid, pacs.instances = harness.index(settings, store, gapped), 5
-    counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
+    counts = _counts(settings, store)
     _ask(counts)
     assert judge_now(settings, store, uid, counts=counts) is SeriesState.COMPLETE
 
@@ -242,7 +252,7 @@ def test_pacs_that_is_away_is_done_without(settings: Settings, store: Store, pat
     store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=pacs.port))
     pacs.stop()
     uid = harness.index(settings, store, paths)
-    counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
+    counts = _counts(settings, store)
     _ask(counts)
     assert judge_now(settings, store, uid, counts=counts) is SeriesState.COMPLETE
 
@@ -264,7 +274,7 @@ def test_orthanc_tells_what_it_has_more(settings: Settings, store: Store, paths:
     store.peers.allow(Peer(ae_title="PACS", called_ae_title=None, cidr=None, host="127.0.0.1", port=orthanc_port))
     assert send_files(paths, host="127.0.0.1", port=orthanc_port, called_ae_title="PACS", timeout_s=20).ok
     uid = harness.index(settings, store, paths[:-1])
-    counts = PacsCounts(settings=settings, store=store, clock=lambda: _a_second_later(store))
+    counts = _counts(settings, store)
     _ask(counts)
     assert judge_now(settings, store, uid, counts=counts) is SeriesState.RECEIVING
     harness.index(settings, store, paths[-1:])

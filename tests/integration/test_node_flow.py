@@ -15,8 +15,7 @@ from threshold_segmenter import ThresholdSegmenter
 from alerts import AlertState
 from analysis.pipeline import analyse
 from db import JobState, RequeueFilter, SeriesState, Store
-from dicom_node.node import delivery_channels
-from dicom_node.scheduler import node_sweeps
+from dicom_node.node import delivery_channels, node_sweeps
 from dicom_node.settings import Settings
 from dicom_node.simulator import (
     Phantom,

@@ -16,7 +16,7 @@ from analysis.pipeline import ExcludedSeries
 from analysis.series import Series
 from db import CommitmentRequest
 from dicom_node.cli import app
-from dicom_node.scheduler import node_sweeps
+from dicom_node.node import node_sweeps
 from dicom_node.settings import Database, Settings, document
 from dicom_node.sweeps import Sweeps
 from dicom_node.work.worker import Worker

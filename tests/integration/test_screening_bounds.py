@@ -15,7 +15,6 @@ from store_bench import Clock, instance, new_database
 
 from db import Peer, SeriesState, Store
 from dicom_node.completion import triage
-from dicom_node.completion.triage import Triage
 from dicom_node.simulator import send_files
 
 
@@ -65,7 +64,7 @@ def test_screening_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pyte
         harness.send(paths, bench.port)
         uid = harness.series_uid(paths)
         bench.until(lambda: bench.of(uid).state is not SeriesState.RECEIVING, "complete")
-        looks = Triage(settings=settings, store=bench.store)
+        looks = harness.triage_of(settings, bench.store)
         monkeypatch.setattr(triage, "TIME_LIMIT_S", 60.0)
         monkeypatch.setattr(looks, "_read", _never_ends)
         for _ in range(triage.MOST_SCREENINGS + 1):
@@ -92,7 +91,7 @@ def test_study_of_many_series_costs_what_each_costs(database: str, tmp_path: Pat
         with Store.open(new_database(database, folder), clock=clock) as store:
             store.intake.record_instances([instance(series=f"1.2.3.{number}") for number in range(series)])
             settings = harness.quick_settings(folder)
-            looks = Triage(settings=settings, store=store, clock=lambda: clock.advance(3600))
+            looks = harness.triage_of(settings, store, clock=lambda: clock.advance(3600))
 
             def count(*_: object) -> None:
                 nonlocal counted

@@ -7,7 +7,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from db import SeriesState, Store
-from dicom_node.completion.triage import Triage
 from dicom_node.node import prepare
 from dicom_node.settings import Settings
 
@@ -27,7 +26,7 @@ def test_an_exclusion_is_logged_by_its_rule(tmp_path: Path, attributes: dict[str
     prepare(settings)
     with Store.open(settings.database_url) as store, capture_logs() as logs:
         uid = harness.index(settings, store, harness.write_ct(tmp_path / "ct", **attributes))
-        triage = Triage(settings=settings, store=store)
+        triage = harness.triage_of(settings, store)
         for units in (triage.completions, triage.screenings):
             for unit in tuple(units()):
                 unit.run()

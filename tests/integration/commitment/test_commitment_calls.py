@@ -24,8 +24,9 @@ from dicom_node.commitment import CommitmentService, Reporter
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from dicom_node.failing_units import FailingUnits
 from dicom_node.network.protocol import AssociationInfo
+from dicom_node.node import node_sweeps
+from dicom_node.peers.addresses import address_book
 from dicom_node.peers.errors import Unreachable
-from dicom_node.scheduler import node_sweeps
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
 from dicom_node.storage.archive import Archive
@@ -59,7 +60,8 @@ def listening(ae_title: str, status: int = 0) -> Iterator[tuple[int, list[Datase
 
 
 def sweep(settings: Settings, store: Store) -> None:
-    for unit in Reporter(settings=settings, store=store).units():
+    archive, book = Archive(settings.archive_dir), address_book(settings, store)
+    for unit in Reporter(settings=settings.commitment, store=store, archive=archive, addresses=book).units():
         with suppress(Unreachable):
             unit.run()
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from dicom_node.clock_step import StepWatch
-from dicom_node.settings import Settings
 from dicom_node.sweep import Sweep, Unit
 from dicom_node.sweeps import Sweeps
 from dicom_node.work.leases import Leases
@@ -49,7 +48,8 @@ def test_no_lease_is_taken_for_the_length_of_one_after_a_step() -> None:
     clocks, released = _Clocks(), []
     jobs = SimpleNamespace(release_lapsed=lambda now: released.append(now) or [])
     leases = Leases(
-        settings=Settings(),
+        lease_s=60,
+        delivery_lease_s=60,
         store=SimpleNamespace(jobs=jobs),  # pyright: ignore[reportArgumentType] - only its jobs are asked
         watch=clocks.watch(),
         clock=lambda: datetime.fromtimestamp(clocks.wall_s, UTC),

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from dicom_node.settings import Receiver, Settings
 from dicom_node.storage.disk_space import DiskSpace, Room, room_of
 
 WATERMARK = 1000
@@ -24,9 +23,7 @@ def test_each_change_is_told_once() -> None:
     """Ample at first says nothing; low, full, and ample again are told, by their severity."""
     free = [9000, 3000, 2500, 500, 400, 9000]
     looks = iter(free)
-    space = DiskSpace(
-        Settings(receiver=Receiver(disk_watermark_bytes=WATERMARK)), free_bytes=lambda _folder: next(looks)
-    )
+    space = DiskSpace(Path(), watermark_bytes=WATERMARK, free_bytes=lambda _folder: next(looks))
     with capture_logs() as told:
         for _ in free:
             for unit in space.looks():
@@ -40,9 +37,7 @@ def test_each_change_is_told_once() -> None:
 
 def test_the_archives_disk_is_looked_at(tmp_path: Path) -> None:
     """No disk has an exbibyte free: full."""
-    settings = Settings(node={"data_dir": tmp_path}, receiver=Receiver(disk_watermark_bytes=1 << 60))
-    settings.archive_dir.mkdir()
     with capture_logs() as told:
-        for unit in DiskSpace(settings).looks():
+        for unit in DiskSpace(tmp_path, watermark_bytes=1 << 60).looks():
             unit.run()
     assert [entry["room"] for entry in told] == ["full"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from db import Peer, SeriesEvidence
 from dicom_node.completion.pacs_counts import AGAIN_S, AWAY_S, PacsAnswer, PacsCounts
+from dicom_node.peers.addresses import address_book
 from dicom_node.peers.errors import Unreachable
 from dicom_node.peers.remote import Remote
 from dicom_node.retrieval import Criteria, FoundSeries
@@ -42,7 +43,12 @@ class _Bench:
             peers=SimpleNamespace(list=lambda: (peer,)),
         )
         self.counts = PacsCounts(
-            settings=settings, store=store, find=self._find, clock=lambda: NOW, monotonic=lambda: self.time_s
+            settings=settings.completion,
+            store=store,
+            addresses=address_book(settings, store),
+            find=self._find,
+            clock=lambda: NOW,
+            monotonic=lambda: self.time_s,
         )
 
     def _receiving(self, quiet_since: datetime) -> tuple[SeriesEvidence, ...]:
