@@ -30,6 +30,7 @@ from db.series_key import received_series_uid
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import FailingUnits, Store
 from db.store.pruning import AT_ONCE as PRUNED_AT_ONCE
+from db.store.versions import ResentVersion
 from db.values import (
     Arrival,
     AssociationRecord,
@@ -106,6 +107,7 @@ __all__ = [
     "Rejected",
     "RequeueCandidate",
     "RequeueFilter",
+    "ResentVersion",
     "SchemaOutOfDate",
     "SeenAlert",
     "SeriesEvent",

@@ -140,8 +140,9 @@ C-STORE status:
 
 {_table(("status", "meaning"), statuses)}
 
-The same SOP Instance UID with other bytes is kept beside the first as a new version. A UID that does not conform to
-PS3.5 section 9.1 (letters, hyphens) is stored, and marked."""
+The same SOP Instance UID with other bytes is kept beside the first as a new version. Outside the receiver the two are
+compared, pixels as they are decoded: the same image in another encoding leads to no new analysis and no new report,
+another image does. A UID that does not conform to PS3.5 section 9.1 (letters, hyphens) is stored, and marked."""
 
 
 def _commitment(settings: Settings) -> str:

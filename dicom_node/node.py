@@ -188,6 +188,7 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
     from dicom_node.completion.pacs_counts import PacsCounts
     from dicom_node.completion.refetch import Refetch
     from dicom_node.completion.triage import Triage
+    from dicom_node.completion.versions import ResentVersions
     from dicom_node.delivery.escalation import Escalation
     from dicom_node.delivery.sender import Sender
     from dicom_node.network.tls import certificate_folder
@@ -205,6 +206,7 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
     archive, book = Archive(settings.archive_dir), address_book(settings, store)
     counts = PacsCounts(settings=settings.completion, store=store, addresses=book)
     services = scheduler.Services(
+        versions=ResentVersions(store=store, archive_dir=settings.archive_dir),
         triage=Triage(
             settings=settings.completion,
             max_attempts=settings.worker.max_attempts,

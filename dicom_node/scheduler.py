@@ -10,6 +10,7 @@ from dicom_node.commitment import Reporter
 from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.completion.refetch import Refetch
 from dicom_node.completion.triage import Triage
+from dicom_node.completion.versions import ResentVersions
 from dicom_node.delivery.escalation import Escalation
 from dicom_node.delivery.sender import Sender
 from dicom_node.failing_units import FailingUnits
@@ -42,6 +43,7 @@ ESCALATION_EVERY_S = 10.0
 class Services:
     """What looks, and what does what was found; ``sample`` verifies some of the archive."""
 
+    versions: ResentVersions
     triage: Triage
     counts: PacsCounts
     refetch: Refetch
@@ -73,6 +75,7 @@ def node_sweeps(settings: Settings, services: Services) -> tuple[Sweep, ...]:
     Completion, screening, lapsed leases, deliveries, commitments, retention.
     """
     return (
+        Sweep(name="versions", every_s=settings.completion.sweep_s, units=services.versions.units),
         Sweep(name="completion", every_s=settings.completion.sweep_s, units=services.triage.completions),
         Sweep(name="pacs", every_s=settings.completion.sweep_s, units=services.counts.units),
         Sweep(name="refetch", every_s=settings.completion.sweep_s, units=services.refetch.units),

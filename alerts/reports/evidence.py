@@ -19,6 +19,7 @@ from pydicom.tag import Tag
 
 from alerts.errors import UnusableEvidence
 from analysis.moments import read_moment
+from analysis.series.opening import is_bare
 
 _MOMENTS: Final = (("ContentDate", "ContentTime"), ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"))
 _STUDY_MOMENT: Final = ("StudyDate", "StudyTime")
@@ -126,8 +127,8 @@ def copy_patient_and_study(report: Dataset, first_path: Path) -> None:
 
     Attributes of type 2 that the source lacks are present and empty. ``report`` is a highdicom object.
     """
-    decoded = pydicom.dcmread(first_path, stop_before_pixels=True)
-    original = pydicom.dcmread(first_path, stop_before_pixels=True)
+    decoded = pydicom.dcmread(first_path, force=is_bare(first_path), stop_before_pixels=True)
+    original = pydicom.dcmread(first_path, force=is_bare(first_path), stop_before_pixels=True)
     own = set(report.keys())
     for keyword in _TYPE_2:
         setattr(report, keyword, "")
@@ -169,7 +170,7 @@ def _drop_broken_references(report: Dataset) -> None:
 def read_instance(path: Path, derived: Mapping[str, str] | None = None) -> SourceInstance:
     """What one file is, as far as a report refers to it; ``UnusableEvidence`` where it cannot be read."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        header = pydicom.dcmread(path, force=is_bare(path), stop_before_pixels=True, specific_tags=_TAGS)
     except (OSError, InvalidDicomError, EOFError) as cause:
         raise UnusableEvidence("An instance cannot be read.") from cause
     values = {keyword: str((derived or {}).get(keyword) or header.get(keyword) or "") for keyword in _IDENTIFIERS}

@@ -175,7 +175,8 @@ def _segmentation(
         numbers[segment.label] = number
     numbered = cv2.LUT(labels.reshape(-1, labels.shape[-1]), numbers).reshape(labels.shape)
     native = cast("_Labels", analysed.volume.to_native(numbered))
-    placed = _placed(whole.planes, native)
+    with as_received():
+        placed = _placed(whole.planes, native)
     if placed is None:
         return None
     images, pixels = placed

@@ -50,7 +50,7 @@ _NOTED_RULES = {
     Rule.SLICE_STEP: "The slices are unequally spaced.",
     Rule.GANTRY_TILT: "The gantry was tilted.",
     Rule.COMPRESSION: "The images are not as the scanner made them: {value}.",
-    Rule.ACQUISITION: "The series holds several acquisitions or reconstructions; one of them was analysed.",
+    Rule.ACQUISITION: "The series holds several acquisitions or reconstructions, of which one was analysed: {value}.",
 }
 
 

@@ -7,6 +7,7 @@ from analysis.series.reconstruction import ReconstructionChoice, choose_reconstr
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import FrameGeometry, InstanceHeader, Series, SeriesReading, StudyContext
 from analysis.series.verdicts import Outcome, Rule, RuleResult, Screening
+from analysis.series.versions import show_the_same
 from analysis.series.volume import NativeGrid, Volume, assemble
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "read_series",
     "screen_headers",
     "screen_volume",
+    "show_the_same",
 ]

@@ -1,9 +1,9 @@
 """One volume is made of one acquisition, reconstructed once: what shares a series UID and is not, is told apart.
 
 Kernels, phases, breaths, matrices and spacings can lie interleaved under one series UID, slice by slice or frame by
-frame. Where a tag parts the slices into volumes that are each whole, one of them is analysed and the others are named.
-Where it parts them into what are no volumes, the series is left out. Slices of several acquisitions that merely follow
-one another, as a table that moves step by step makes them, are one volume.
+frame. Where a tag parts the slices into volumes that are each whole, the best that shows a chest is analysed and the
+others are named. Where it parts them into what are no volumes, the series is left out. Slices of several acquisitions
+that merely follow one another, as a table that moves step by step makes them, are one volume.
 """
 
 import re
@@ -25,6 +25,12 @@ COVERAGE_TOLERANCE = 0.95
 
 BEST_THICKNESS_MM = (1.0, 3.0)
 
+WHOLE_CHEST_FIELD_OF_VIEW_MM = 280.0
+"""A narrower field of view may cut the lungs off at the sides."""
+
+_LEAST_AXIAL_COSINE = 0.85
+"""A normal that leans more than a gantry tilts is of a reformat, or of another part of the examination."""
+
 _MOST_PARTS = 32
 _DEEPEST = 3
 _PAUSE_S = 5.0
@@ -35,7 +41,7 @@ _SHARED_SLICES = 2
 _MINIMUM_STEP_SHARE = 0.2
 _NAMED = 4
 
-Rank = tuple[bool, Sharpness, float, float]
+Rank = tuple[bool, bool, Sharpness, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +74,20 @@ class Slices:
 
 
 def slices_of(series: Series) -> Slices:
-    """The slices that make the volume of a series; one of several acquisitions by coverage, kernel and thickness."""
+    """The slices that make the volume of a series; of several the one that its ``part`` names, see ``best_first``."""
     headers = slice_headers(series)
     members = planes(headers)
     complete = len(members) == sum(header.number_of_frames for header in headers)
     parts = _parts(members) if complete else None
     entangled = _entangled(members) if complete and not parts else None
     whole = Part(planes=members)
-    best, *others = best_first(parts) if parts else [whole]
-    kept = {plane.header.sop_instance_uid for plane in best.planes}
+    others = best_first(parts) if parts else [whole]
+    chosen = others.pop(min(series.part, len(others) - 1))
+    kept = {plane.header.sop_instance_uid for plane in chosen.planes}
     return Slices(
         headers=tuple(header for header in headers if header.sop_instance_uid in kept) if others else headers,
-        planes=best.planes,
-        part=best,
+        planes=chosen.planes,
+        part=chosen,
         others=tuple(others),
         entangled=entangled,
         images_left_out=len(series.headers) - len(headers),
@@ -88,23 +95,30 @@ def slices_of(series: Series) -> Slices:
 
 
 def best_first(parts: Sequence[Part]) -> list[Part]:
-    """Order by coverage, then soft before sharp, then nearness to 1 to 3 mm, then as they are told apart."""
-    longest = max(extent_mm(part.planes) for part in parts)
-    return sorted(parts, key=lambda part: (rank(part.planes, longest), part.told_by))
+    """Order by what can be a chest: axial, then by ``rank``, then as they are told apart."""
+    axial = [part for part in parts if part.planes[0].normal[2] >= _LEAST_AXIAL_COSINE]
+    longest = max(extent_mm(part.planes) for part in axial or parts)
+    return sorted(parts, key=lambda part: (part not in axial, rank(part.planes, longest), part.told_by))
 
 
 def rank(members: Sequence[Plane], longest_mm: float) -> Rank:
-    """Whether a volume is shorter than the longest, how sharp its kernel is, how far from 1 to 3 mm, how thick."""
+    """Whether it is shorter than the longest, or narrow; how sharp its kernel, how far from 1 to 3 mm, how thick."""
     whole = stack(members)
     thickness = (whole.planes[0].thickness_mm or whole.step_mm or 0.0) if whole else 0.0
     kernel = members[0].convolution_kernel if members else ""
     low, high = BEST_THICKNESS_MM
     return (
         extent_mm(members) < COVERAGE_TOLERANCE * longest_mm,
+        bool(members) and field_of_view_mm(members[0]) < WHOLE_CHEST_FIELD_OF_VIEW_MM,
         sharpness(kernel),
         max(0.0, low - thickness, thickness - high),
         thickness,
     )
+
+
+def field_of_view_mm(plane: Plane) -> float:
+    """The longer side of a slice."""
+    return max((plane.header.rows or 0) * plane.spacing_mm[0], (plane.header.columns or 0) * plane.spacing_mm[1])
 
 
 def extent_mm(members: Sequence[Plane]) -> float:
@@ -207,6 +221,13 @@ def _by_time(members: Sequence[Plane]) -> _Groups:
     return _by(lambda plane: start_of(plane).strftime("%H:%M:%S"))(members)
 
 
+def _by_frame_of_reference(members: Sequence[Plane]) -> _Groups:
+    """Group by the frame of reference; one group where every image has its own, as de-identification may deal them."""
+    found = _by(lambda plane: plane.header.frame_of_reference_uid)(members)
+    dealt = len(found) == len(members) >= MINIMUM_SLICES
+    return {"": list(members)} if dealt else found
+
+
 def _by_number(members: Sequence[Plane]) -> _Groups:
     """Group by runs of Instance Number along which the position goes one way; one group where one is absent.
 
@@ -241,7 +262,7 @@ _TELLERS: Mapping[str, _Tell] = {
     "Image Orientation (Patient)": _by(
         lambda plane: "\\".join(f"{round(value, 2) + 0.0:g}" for value in (*plane.row_cosines, *plane.column_cosines))
     ),
-    "Frame of Reference UID": _by(lambda plane: plane.header.frame_of_reference_uid),
+    "Frame of Reference UID": _by_frame_of_reference,
     "Convolution Kernel": _by(lambda plane: plane.convolution_kernel),
     "Slice Thickness": _by(lambda plane: None if plane.thickness_mm is None else f"{plane.thickness_mm:.2f}"),
     "Temporal Position Index": _by_mark("Temporal Position Index"),

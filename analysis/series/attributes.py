@@ -7,7 +7,7 @@ from typing import Any, Final
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from analysis.series.opening import PARSE_ERRORS, OutOfBounds
@@ -30,14 +30,23 @@ def value_of(dataset: Dataset | None, keyword: str) -> Any:
     if dataset is None:
         return None
     try:
-        raw = dataset.get_item(Tag(keyword))
-        if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
-            items = max(raw.value.count(tag) for tag in _ITEM_TAGS)
-            if items > MOST_ITEMS:
-                raise OutOfBounds(f"{keyword} has {items} items.")
+        check_items(dataset, Tag(keyword))
         return dataset.get(keyword)
     except PARSE_ERRORS:
         return None
+
+
+def check_items(dataset: Dataset, tag: BaseTag) -> None:
+    """Nothing, where an attribute that is not parsed yet has no more items than those of any image.
+
+    Raises:
+        OutOfBounds: it has.
+    """
+    raw = dataset.get_item(tag)
+    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
+        items = max(raw.value.count(mark) for mark in _ITEM_TAGS)
+        if items > MOST_ITEMS:
+            raise OutOfBounds(f"{tag} has {items} items.")
 
 
 def sequence(dataset: Dataset | None, keyword: str) -> Sequence[Dataset]:
@@ -75,7 +84,10 @@ def numbers(dataset: Dataset | None, keyword: str, count: int) -> tuple[float, .
     if value is None or value == "":
         return None
     try:
-        values = (value,) if isinstance(value, str | int | float) else tuple(value)
+        if isinstance(value, str):  # a VR of text, as UT, leaves the backslashes to the reader
+            values = tuple(value.split("\\"))
+        else:
+            values = (value,) if isinstance(value, int | float) else tuple(value)
         found = tuple(float(one) for one in values)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -28,7 +28,8 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
             ),
             "not read further: it asks for more than an image needs",
         ),
-        ("a DICOMDIR", "`analyze` takes the files that it names; in a folder it is passed over"),
+        ("a DICOMDIR", "`analyze` takes the files that it names, in capitals or not; in a folder it is passed over"),
+        ("a data set without preamble or File Meta Information", "`analyze` reads it all the same"),
     ),
     Rule.IDENTIFIERS: (
         (
@@ -41,14 +42,26 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
         ("a UID of letters or hyphens", "kept and used as it is, with a warning"),
     ),
     Rule.REPEATS: (
-        ("a slice is there again under another UID, with the same pixels", "counts once, noted"),
+        ("a slice, or a whole series, is there again under other UIDs, with the same pixels", "counts once, noted"),
         ("the same SOP Instance UID again", "counts once, named"),
+        (
+            "the same image again in another transfer syntax, or otherwise encoded anew",
+            "kept; pixels and attributes are the same, so nothing is analysed or reported again",
+        ),
+        (
+            "the same SOP Instance UID with another image, by lossy compression too",
+            "the newest is analysed, as a new revision; `analyze` takes the first by its path",
+        ),
     ),
     Rule.SOP_CLASS: (("no CT Image, Enhanced CT or Legacy Converted Enhanced CT", "excluded; PT and NM are context"),),
     Rule.MODALITY: (("Modality is not CT", "excluded"),),
     Rule.IMAGE_TYPE: (
         ("Image Type names a localizer, reformat or projection", "excluded"),
         ("a few such images among the slices", "they are left out, noted"),
+        (
+            "up to three images of no place, or of another plane, among the slices",
+            "they are left out, noted, where the rest is whole without them",
+        ),
     ),
     Rule.DESCRIPTION: (("the description has a whole word for a localizer, reformat or report", "excluded"),),
     Rule.BODY_PART: (("Body Part Examined is another part", "noted only: it is wrong too often"),),
@@ -82,7 +95,8 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
             "two kernels, phases, breaths, matrices or spacings under one series UID",
             (
                 f"parted by the tag that tells them apart, where each is a volume ({MINIMUM_SLICES} slices or more); "
-                "the best covering, softest one is analysed, the others are noted by tag and value"
+                "the axial, best covering, wide, softest one is analysed, and the next of them where that one shows no "
+                "chest; the others are named by tag and value in `why`, result, report and quality"
             ),
         ),
         ("the same, but the parts are no volumes", "excluded; the tag and its values are named"),

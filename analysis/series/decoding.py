@@ -55,14 +55,15 @@ def decode_frames(header: InstanceHeader, matrix: tuple[int, int]) -> Frames:
         UndecodablePixels: its pixel data cannot be decoded, or has not the size that the header states.
     """
     named = f"SOP Instance UID {header.sop_instance_uid}."
-    announced = header.number_of_frames * matrix[0] * matrix[1] * _WORD_BYTES
     try:
-        dataset = open_whole(header.path, largest=announced + LARGEST_HEADER)
+        dataset = open_whole(header.path, largest=largest_bytes(header))
     except (OutOfBounds, *PARSE_ERRORS) as error:
         raise UnreadableInstance(named) from error
     try:
         stored = _uncompressed(dataset, header, matrix)
         if stored is None:
+            if "TransferSyntaxUID" not in dataset.file_meta and header.transfer_syntax_uid:
+                dataset.file_meta.TransferSyntaxUID = UID(header.transfer_syntax_uid)
             stored = np.asarray(dataset.pixel_array)
             stored = stored.reshape(-1, *stored.shape[-2:]) if stored.ndim in {2, 3} else stored
         pixels, whole = _significant_bits(stored, dataset)
@@ -77,11 +78,18 @@ def decode_frames(header: InstanceHeader, matrix: tuple[int, int]) -> Frames:
     return Frames(pixels=pixels, padded=padded, beyond=beyond)
 
 
+def largest_bytes(header: InstanceHeader) -> int:
+    """How many bytes the data set may inflate to, by what its header announces."""
+    return header.number_of_frames * (header.rows or 0) * (header.columns or 0) * _WORD_BYTES + LARGEST_HEADER
+
+
 def _uncompressed(dataset: Dataset, header: InstanceHeader, matrix: tuple[int, int]) -> npt.NDArray[np.integer] | None:
     """Stored values without a copy where they are plain 16-bit words; None where a decoder is needed."""
     syntax = UID(header.transfer_syntax_uid)
     if not header.transfer_syntax_uid or syntax.is_compressed or dataset.BitsAllocated != 16:
         return None
+    if dataset["PixelData"].is_undefined_length:
+        raise UndecodablePixels("They are compressed, and the file does not say how.")
     order = "<" if syntax.is_little_endian else ">"
     kind = "i2" if dataset.PixelRepresentation else "u2"
     count = header.number_of_frames * matrix[0] * matrix[1]

@@ -1,6 +1,7 @@
 """Where the slices of a series lie: planes in order along their normal, steps, gaps and repeats."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,8 @@ SAME_POSITION_MM = 0.01
 """Slices nearer to each other than this lie in the same place."""
 
 _LARGEST_SLOPE, _LARGEST_INTERCEPT = 100.0, 32768.0
+
+_MOST_STRAYS = 3
 
 _MOST_MISSING = 10_000
 """No more slices are counted in one gap: positions that far apart are not those of one volume."""
@@ -170,9 +173,32 @@ _HAIR_SHARE, _HAIR_SLICES_SHARE = 0.2, 0.25
 
 
 def slice_headers(series: Series) -> tuple[InstanceHeader, ...]:
-    """Give the instances that count as slices: a localizer that shares the series of its slices is left out."""
+    """Give the instances that count as slices: localizers and strays that share their series are left out."""
     kept = tuple(header for header in series.headers if not LEFT_OUT_IMAGE_TYPES.intersection(header.image_type))
-    return kept if 2 * len(kept) > len(series.headers) else series.headers
+    return _without_strays(kept if 2 * len(kept) > len(series.headers) else series.headers)
+
+
+def _without_strays(headers: tuple[InstanceHeader, ...]) -> tuple[InstanceHeader, ...]:
+    """Leave out up to three images of no place or of another plane, where the rest is whole without them.
+
+    Pages of dose, key images and reformats are stored as CT images into the series of the slices, and say nothing.
+    """
+    (usual, count), *others = Counter(map(_plane, headers)).most_common()
+    if usual is None or not others or len(headers) - count > _MOST_STRAYS or count <= _MOST_STRAYS:
+        return headers
+    kept = tuple(header for header in headers if _plane(header) == usual)
+    whole = stack(planes(kept))
+    return headers if whole is None or whole.gaps else kept
+
+
+def _plane(header: InstanceHeader) -> int | None:
+    """The axis of the patient that a single image lies across; None where it has no place."""
+    cosines = header.image_orientation_patient
+    if cosines is None or header.image_position_patient_mm is None:
+        return None
+    (a, b, c), (d, e, f) = cosines[:3], cosines[3:]
+    normal = [abs(part) for part in (b * f - c * e, c * d - a * f, a * e - b * d)]
+    return normal.index(max(normal))
 
 
 def planes(headers: Sequence[InstanceHeader]) -> tuple[Plane, ...]:

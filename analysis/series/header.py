@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from analysis.moments import read_datetime, read_moment
 from analysis.series.attributes import (
@@ -133,7 +134,7 @@ def header_of(path: Path, dataset: Dataset) -> InstanceHeader:
         path=path,
         sop_instance_uid=text(dataset, "SOPInstanceUID"),
         sop_class_uid=text(dataset, "SOPClassUID"),
-        transfer_syntax_uid=text(getattr(dataset, "file_meta", None), "TransferSyntaxUID"),
+        transfer_syntax_uid=_transfer_syntax(dataset),
         study_instance_uid=text(dataset, "StudyInstanceUID"),
         series_instance_uid=text(dataset, "SeriesInstanceUID"),
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID") or None,
@@ -188,6 +189,20 @@ def header_of(path: Path, dataset: Dataset) -> InstanceHeader:
             lossy_ratio=number(dataset, "LossyImageCompressionRatio"),
         ),
     )
+
+
+def _transfer_syntax(dataset: Dataset) -> str:
+    """As the File Meta Information has it; where it says nothing, as the data set was found to be encoded."""
+    named = text(getattr(dataset, "file_meta", None), "TransferSyntaxUID")
+    return named or _ENCODINGS.get(dataset.original_encoding, "")
+
+
+_ENCODINGS: Mapping[tuple[bool | None, bool | None], str] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+"""The syntax of a data set that says nothing of it, by whether its VRs are implicit and its bytes little endian."""
 
 
 class _FunctionalGroups:

@@ -19,7 +19,7 @@ __all__ = ["derived_uid", "with_identifiers"]
 _NAMESPACE = uuid.UUID("3d1f3f0a-58a7-5c1b-8b43-0f5a1d1f7c02")
 _BLOCK = 2**20
 _LEAST_SCATTERED = 8
-"""So many slices of one folder, each under a series UID of its own, were one series before."""
+"""So many slices of one folder, each under a study or series UID of its own, were one series before."""
 _LEAST_SHARED = 3
 """So many files of different content under one SOP Instance UID are no versions of one instance."""
 
@@ -70,7 +70,7 @@ def _with_series(headers: Iterable[InstanceHeader]) -> list[InstanceHeader]:
         by_folder[_alike(header)].append(header)
     by_study: dict[object, list[InstanceHeader]] = defaultdict(list)
     for members in by_folder.values():
-        uids = {header.series_instance_uid for header in members}
+        uids = {(header.study_instance_uid, header.series_instance_uid) for header in members}
         scattered = len(uids) == len(members) >= _LEAST_SCATTERED and all(_is_slice(header) for header in members)
         lacking = [header for header in members if scattered or not header.series_instance_uid]
         uid = derived_uid("series", *sorted(header.sop_instance_uid for header in lacking))

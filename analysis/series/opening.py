@@ -19,13 +19,21 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from analysis.errors import AnalysisError
 
-__all__ = ["PARSE_ERRORS", "OutOfBounds", "open_header", "open_whole"]
+__all__ = ["PARSE_ERRORS", "OutOfBounds", "is_bare", "open_header", "open_whole"]
 
 LARGEST_HEADER: Final = 64 * 2**20
 """Bytes that everything before the pixels may need, or one value among it, inflated."""
 
 MOST_READS: Final = 500_000
 """Reads of a file before its pixels; an element costs about two, a series of 2,000 frames needs a quarter of it."""
+
+_PREFIX_AT: Final = 128
+_PREFIX: Final = b"DICM"
+_FIRST_ELEMENT: Final = struct.Struct("<HH4s")
+_FIRST_GROUPS: Final = (0x0002, 0x0008)
+_LAST_FIRST_ELEMENT: Final = 0x0018
+_LONGEST_FIRST_VALUE: Final = 256
+"""What a data set without preamble begins with: a length, a character set, an image type, a UID."""
 
 PIXEL_DATA: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
@@ -59,14 +67,15 @@ def open_header(path: Path, tags: list[str]) -> Dataset:
         PARSE_ERRORS: there is no such file, or it cannot be parsed.
     """
     with _opened(path) as file:
+        bare = _is_bare(file)
         bounded = _Bounded(file)
-        meta = _read_meta(bounded)
+        meta = _read_meta(bounded, bare=bare)
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             inflated = _Bounded(io.BytesIO(_inflated(file, LARGEST_HEADER)))
             dataset = _read(inflated, stop_when=_at_pixels, tags=_tags(tags))
             return _with_meta(dataset, meta)
         bounded.seek(0)
-        return pydicom.dcmread(bounded, stop_before_pixels=True, specific_tags=tags)
+        return pydicom.dcmread(bounded, force=bare, stop_before_pixels=True, specific_tags=tags)
 
 
 def open_whole(path: Path, *, largest: int) -> Dataset:
@@ -77,10 +86,11 @@ def open_whole(path: Path, *, largest: int) -> Dataset:
         PARSE_ERRORS: there is no such file, or it cannot be parsed.
     """
     with _opened(path) as file:
-        meta = _read_meta(file)
+        bare = _is_bare(file)
+        meta = _read_meta(file, bare=bare)
         if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             file.seek(0)
-            return pydicom.dcmread(file)
+            return pydicom.dcmread(file, force=bare)
         content = _inflated(file, largest + 1)
         if len(content) > largest:
             raise OutOfBounds(f"Deflated, it grows beyond the {largest} bytes that its header announces.")
@@ -124,9 +134,28 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _read_meta(file: BinaryIO | _Bounded) -> FileMetaDataset:
+def is_bare(path: Path) -> bool:
+    """Whether the file begins with a data set, or its File Meta Information, without the preamble (PS3.10 7.1)."""
+    with _opened(path) as file:
+        return _is_bare(file)
+
+
+def _is_bare(file: BinaryIO) -> bool:
+    """As ``is_bare``; the file stands at its begin then."""
+    file.seek(0)
+    head = file.read(_PREFIX_AT + len(_PREFIX))
+    file.seek(0)
+    if head[_PREFIX_AT:] == _PREFIX or len(head) < _FIRST_ELEMENT.size:
+        return False
+    group, element, rest = _FIRST_ELEMENT.unpack_from(head)
+    explicit = rest[:2].isalpha() and rest[:2].isupper()
+    length = int.from_bytes(rest[2:] if explicit else rest, "little")
+    return group in _FIRST_GROUPS and element <= _LAST_FIRST_ELEMENT and length <= _LONGEST_FIRST_VALUE
+
+
+def _read_meta(file: BinaryIO | _Bounded, *, bare: bool) -> FileMetaDataset:
     """The File Meta Information; the file then stands where the data set begins."""
-    read_preamble(cast("BinaryIO", file), force=False)
+    read_preamble(cast("BinaryIO", file), force=bare)
     return FileMetaDataset(_read(file, stop_when=_after_meta))
 
 

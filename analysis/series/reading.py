@@ -104,9 +104,28 @@ def _of_medium(directory: Path) -> Iterator[Path]:
         records = ()
     named = {tuple(words) for record in records if (words := texts(record, "ReferencedFileID"))}
     inside = sorted(words for words in named if not {"..", "", "."}.intersection(words))
-    yield from (directory.parent.joinpath(*words) for words in inside)
+    yield from (_as_it_lies(directory.parent, words) for words in inside)
     if not inside:
         yield directory
+
+
+def _as_it_lies(folder: Path, words: tuple[str, ...]) -> Path:
+    """The file of these names; a copied or mounted medium may have them in small letters, or with a version."""
+    path = folder.joinpath(*words)
+    if path.exists():
+        return path
+    found = folder
+    for word in words:
+        if not found.is_dir():
+            return path
+        alike = (one for one in sorted(found.iterdir()) if _plain_name(one.name) == word.upper())
+        found = next(alike, found / word)
+    return found
+
+
+def _plain_name(name: str) -> str:
+    """The name as ISO 9660 means it: capitals, without the version and the full stop of an empty extension."""
+    return name.upper().partition(";")[0].removesuffix(".")
 
 
 def _grouped(headers: Iterable[InstanceHeader], revision: int, *, by_patient: bool) -> tuple[Series, ...]:

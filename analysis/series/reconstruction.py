@@ -70,7 +70,7 @@ def group_acquisitions(series: Iterable[Series]) -> tuple[tuple[Series, ...], ..
 
 
 def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
-    """Choose among reconstructions of one acquisition: coverage, then soft before sharp, then 1 to 3 mm, then number.
+    """Choose among reconstructions of one acquisition: coverage, width, soft before sharp, 1 to 3 mm, then number.
 
     The choice does not depend on the order of ``candidates``, which hold at least one series.
     """
@@ -99,7 +99,7 @@ def choose_reconstruction(candidates: Sequence[Series]) -> ReconstructionChoice:
     )
 
 
-def _rank(series: Series, longest_mm: float) -> tuple[bool, Sharpness, float, float, int, str]:
+def _rank(series: Series, longest_mm: float) -> tuple[bool, bool, Sharpness, float, float, int, str]:
     slices = slices_of(series)
     number = slices.headers[0].series_number
     return (
@@ -111,10 +111,12 @@ def _rank(series: Series, longest_mm: float) -> tuple[bool, Sharpness, float, fl
 
 def _against(series: Series, best: Series, longest_mm: float) -> str:
     """Name the first criterion by which ``series`` is worse than ``best``."""
-    short, sharp, off, thickness, *_ = _rank(series, longest_mm)
-    best_short, best_sharp, best_off, best_thickness, *_ = _rank(best, longest_mm)
+    short, narrow, sharp, off, thickness, *_ = _rank(series, longest_mm)
+    best_short, best_narrow, best_sharp, best_off, best_thickness, *_ = _rank(best, longest_mm)
     if short != best_short:
         return "shorter"
+    if narrow != best_narrow:
+        return "of a field of view that may cut the lungs off"
     if sharp != best_sharp:
         return f"of a {Sharpness(sharp).name.lower()} kernel, not a {Sharpness(best_sharp).name.lower()} one"
     if off != best_off:
@@ -127,7 +129,7 @@ def _against(series: Series, best: Series, longest_mm: float) -> str:
 def _describe(series: Series) -> str:
     members = slices_of(series).planes
     kernel = members[0].convolution_kernel if members else ""
-    _, _, _, thickness = rank(members, 0.0)
+    *_, thickness = rank(members, 0.0)
     return f"{extent_mm(members):.0f} mm long, kernel {kernel or 'unknown'}, {thickness:g} mm thick"
 
 

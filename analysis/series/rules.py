@@ -205,7 +205,7 @@ def check_pixel_format(headers: Sequence[InstanceHeader]) -> RuleResult:
 def check_compression(headers: Sequence[InstanceHeader]) -> RuleResult:
     """Attenuation was not thrown away: neither lossy compression nor 8 bits, which are noted where they are."""
     expected = "lossless, at least 10 bits"
-    lossy = [header for header in headers if header.pixels.lossy or _lossy(header.transfer_syntax_uid)]
+    lossy = [header for header in headers if header.pixels.lossy or is_lossy(header.transfer_syntax_uid)]
     bits = min((header.pixels.bits_stored or _MOST_BITS for header in headers), default=_MOST_BITS)
     told: list[str] = []
     if lossy:
@@ -241,7 +241,8 @@ def check_rescale(members: Sequence[Plane]) -> RuleResult:
     return judged(Rule.RESCALE, value, expected, passed=True)
 
 
-def _lossy(transfer_syntax_uid: str) -> bool:
+def is_lossy(transfer_syntax_uid: str) -> bool:
+    """Whether the syntax is always lossy; of JPEG 2000 the header tells."""
     return transfer_syntax_uid in _LOSSY_SYNTAXES
 
 

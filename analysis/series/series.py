@@ -118,6 +118,7 @@ class Series:
     """The instances of one series (at least one), and what stands beside it in its study.
 
     ``repeats`` are instances left out because another one of the series shows the same slice with the same pixels.
+    ``part`` says which of the volumes that share the series is meant, where there are several: 0 is the best.
     """
 
     study_instance_uid: str
@@ -126,6 +127,7 @@ class Series:
     headers: tuple[InstanceHeader, ...]
     context: StudyContext
     repeats: tuple[InstanceHeader, ...] = ()
+    part: int = 0
 
     def __post_init__(self) -> None:
         if not self.headers:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from analysis.series.acquisitions import MINIMUM_SLICES
+from analysis.series.acquisitions import MINIMUM_SLICES, WHOLE_CHEST_FIELD_OF_VIEW_MM
 from analysis.series.geometry import SAME_POSITION_MM, Plane, Stack
 from analysis.series.verdicts import Rule, RuleResult, judged, noted
 
@@ -19,7 +19,6 @@ CONTACT_RATIO = 1.1
 """Slices further apart than this many thicknesses leave tissue between them that nobody has imaged."""
 MAXIMUM_DRIFT_SHARE = 0.1
 MINIMUM_FIELD_OF_VIEW_MM = 120.0
-WHOLE_CHEST_FIELD_OF_VIEW_MM = 280.0
 _NAMED_POSITIONS = 6
 _BELIEVABLE_SHARE = 2
 """More missing slices than this many times those that are there are no gap."""

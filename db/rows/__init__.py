@@ -10,6 +10,7 @@ from db.rows.received import (
     InstanceRow,
     PerformedSeriesRow,
     PerformedStepRow,
+    ResentVersionRow,
     SeriesRow,
     StudyRow,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "PerformedSeriesRow",
     "PerformedStepRow",
     "RefusalRow",
+    "ResentVersionRow",
     "ResultRow",
     "Row",
     "SeriesRow",

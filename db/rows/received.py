@@ -99,6 +99,19 @@ class InstanceRow(Row):
     uid_warning: Mapped[bool]
 
 
+class ResentVersionRow(Row):
+    """A version that came with other bytes than the one before it, and is not compared with it yet.
+
+    ``begun`` counts how often the comparison was begun.
+    """
+
+    __tablename__ = "resent_versions"
+
+    instance_id: Mapped[int] = mapped_column(BIG, ForeignKey("instances.id"), primary_key=True, autoincrement=False)
+    series_instance_uid: Mapped[str] = mapped_column(ForeignKey("series.series_instance_uid"), index=True)
+    begun: Mapped[int] = mapped_column(default=0)
+
+
 class AssociationRow(Row):
     """An association that brought instances."""
 

@@ -48,8 +48,9 @@ class Intake(Room):
         """Index instances in one commit; the answers are in their order.
 
         Identical bytes are a DUPLICATE and change nothing. Anything new on a series past RECEIVING begins a new
-        revision: the series is RECEIVING again, and a job of the older revision is cancelled. Bytes that retention had
-        removed are NEW again, without a new revision.
+        revision: the series is RECEIVING again, and a job of the older revision is cancelled. Other bytes of an
+        instance that is on disk do so only when they were compared and show something else: see ``Versions``. Bytes
+        that retention had removed are NEW again, without a new revision.
         """
         if not instances:
             return ()

@@ -11,12 +11,12 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from db.actor import Actor
 from db.errors import StoreError
-from db.rows import AssociationSeriesRow, InstanceRow, SeriesRow, StudyRow
+from db.rows import AssociationSeriesRow, InstanceRow, ResentVersionRow, SeriesRow, StudyRow
 from db.series_key import marked_key
 from db.series_state import SeriesEvent, SeriesState
 from db.store.demographics import note_demographics
@@ -24,7 +24,7 @@ from db.store.room import inserting, locked_series, stop_active_job
 from db.store.transitions import Note, record_event, transition
 from db.values import ReceivedInstance, Recorded, RecordedKind
 
-__all__ = ["record"]
+__all__ = ["begin_revision", "record"]
 
 _Key = tuple[str, str, str]
 _WITHOUT_RESULT = frozenset({SeriesState.COMPLETE, SeriesState.EXCLUDED, SeriesState.FAILED})
@@ -113,6 +113,7 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
     fresh: list[ReceivedInstance] = []
     restored: dict[_Key, dict[str, Any]] = {}
     changed: set[str] = set()
+    resent: list[_Key] = []
     gained: Counter[str] = Counter()
     kinds: list[RecordedKind] = []
     for instance in instances:
@@ -129,7 +130,10 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
             known_sops.add(key[:2])
             held[key] = instance.path
             fresh.append(instance)
-            changed.add(key[0])
+            if key[:2] in on_disk and series[key[0]].state != SeriesState.RECEIVING:
+                resent.append(key)
+            else:
+                changed.add(key[0])
             if seen:
                 note = Note(
                     at=now, actor=_sender(instance), detail="same SOP Instance UID, other bytes; the newest is analysed"
@@ -139,18 +143,12 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
             on_disk.add(key[:2])
             gained[key[0]] += 1
         kinds.append(kind)
-    brought = {(one.association_id, one.series_instance_uid) for one in instances if one.association_id is not None}
-    if brought:
-        pairs = [{"association_id": association, "series_instance_uid": uid} for association, uid in sorted(brought)]
-        session.execute(inserting(session, AssociationSeriesRow).values(pairs).on_conflict_do_nothing())
+    _note_associations(session, instances)
     ids = {key: old.id for key, old in stored.items()}
     if restored:
         connection.execute(_RESTORE_INSTANCE, list(restored.values()))
     if fresh:
-        ids |= {
-            (row[0], row[1], row[2]): row[3]
-            for row in connection.execute(_INSERT_INSTANCES, [_columns(one) for one in fresh])
-        }
+        ids |= _inserted(session, connection, fresh, resent)
         note_demographics(session, fresh, now)
     revisions = _note_arrivals(
         session,
@@ -160,6 +158,7 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
         gained=gained,
         changed=changed,
         restored={uid for uid, _, _ in restored},
+        resent={uid for uid, _, _ in resent},
         now=now,
     )
     return tuple(
@@ -172,6 +171,26 @@ def record(session: Session, instances: Sequence[ReceivedInstance], now: datetim
         )
         for kind, one in zip(kinds, instances, strict=True)
     )
+
+
+def _note_associations(session: Session, instances: Sequence[ReceivedInstance]) -> None:
+    """Which association brought something of which series."""
+    brought = {(one.association_id, one.series_instance_uid) for one in instances if one.association_id is not None}
+    if brought:
+        pairs = [{"association_id": association, "series_instance_uid": uid} for association, uid in sorted(brought)]
+        session.execute(inserting(session, AssociationSeriesRow).values(pairs).on_conflict_do_nothing())
+
+
+def _inserted(
+    session: Session, connection: Connection, fresh: Sequence[ReceivedInstance], resent: Sequence[_Key]
+) -> dict[_Key, int]:
+    """The ids of the new rows; those of ``resent`` wait to be compared with what is there already."""
+    rows = connection.execute(_INSERT_INSTANCES, [_columns(one) for one in fresh])
+    ids: dict[_Key, int] = {(row[0], row[1], row[2]): row[3] for row in rows}
+    if resent:
+        compared = [{"instance_id": ids[key], "series_instance_uid": key[0]} for key in resent]
+        session.execute(insert(ResentVersionRow), compared)
+    return ids
 
 
 def _sender(instance: ReceivedInstance) -> Actor:
@@ -253,13 +272,14 @@ def _note_arrivals(
     gained: Mapping[str, int],
     changed: Collection[str],
     restored: Collection[str],
+    resent: Collection[str],
     now: datetime,
 ) -> dict[str, int]:
     """What the series and their studies got: their counts and times; the revision of each series afterwards.
 
     ``gained`` counts the instances of which nothing was on disk, ``changed`` names the series that got something new,
     ``restored`` those of which bytes came again that retention had removed. Such a series begins no new revision
-    unless it ended for want of them.
+    unless it ended for want of them. ``resent`` are those of which bytes came that have to be compared first.
     """
     lasts: dict[str, datetime] = {}
     senders: dict[str, Actor] = {}
@@ -271,17 +291,17 @@ def _note_arrivals(
     arrived: list[dict[str, Any]] = []
     incomplete: list[str] = []
     studies: dict[str, datetime] = {}
-    for uid in sorted({*restored, *changed}):
+    for uid in sorted({*restored, *changed, *resent}):
         row = series[uid]
         studies[row.study_instance_uid] = max(lasts[uid], studies.get(row.study_instance_uid, lasts[uid]))
         count, last = row.instance_count + gained.get(uid, 0), max(lasts[uid], row.last_received_at)
-        lacked = row.lacking is not None and row.state in _WITHOUT_RESULT
+        lacked = uid in restored and row.lacking is not None and row.state in _WITHOUT_RESULT
         if row.state == SeriesState.RECEIVING or (uid not in changed and not lacked):
             arrived.append({"series": uid, "count": count, "last": last})
         else:
             revisions[uid] += 1
             note = Note(at=now, actor=senders[uid], detail=f"revision {revisions[uid]} begins")
-            _begin_revision(session, uid, note, revision=revisions[uid], instance_count=count, last_received_at=last)
+            begin_revision(session, uid, note, revision=revisions[uid], instance_count=count, last_received_at=last)
         if row.instances_removed_at is not None:
             incomplete.append(uid)
     if arrived:
@@ -293,9 +313,10 @@ def _note_arrivals(
     return revisions
 
 
-def _begin_revision(session: Session, series_instance_uid: str, note: Note, **changes: Any) -> None:
-    """The series had been complete: what was made of it is stale."""
+def begin_revision(session: Session, series_instance_uid: str, note: Note, **changes: Any) -> None:
+    """The series had been complete: what was made of it is stale, and so is what was to be compared with it."""
     stop_active_job(session, series_instance_uid, note)
+    session.execute(delete(ResentVersionRow).where(ResentVersionRow.series_instance_uid == series_instance_uid))
     transition(
         session,
         locked_series(session, series_instance_uid),

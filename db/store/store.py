@@ -36,6 +36,7 @@ from db.store.sessions import Sessions
 from db.store.surroundings import Surroundings
 from db.store.timekeeping import Timekeeping
 from db.store.users import Users
+from db.store.versions import Versions
 from db.store.waiting import Waiter
 from db.store.worklist import Worklist
 from db.values import Status
@@ -55,6 +56,7 @@ class Store:
         self._waiter = Waiter(database)
         self.leadership = Leadership(database)
         self.intake = Intake(database=database, clock=clock)
+        self.versions = Versions(database=database, clock=clock)
         self.jobs = Jobs(database=database, clock=clock, waiter=self._waiter)
         self.results = Results(database=database, clock=clock)
         self.artefacts = Artefacts(database=database, clock=clock)

@@ -75,7 +75,7 @@ def analyze(
 
         with unpacked(paths) as folders:
             reading = read_series(folders, derive=True)
-            _tell(reading)
+            _tell(reading, dict(zip(folders, paths, strict=True)))
             results = list(analyse_locally(reading.series, settings, out=out, progress=progress, model=model))
     if as_json:
         print_json(
@@ -89,12 +89,13 @@ def analyze(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _tell(reading: SeriesReading) -> None:
-    """What was derived, and what could not be read, on standard error."""
+def _tell(reading: SeriesReading, named: dict[Path, Path]) -> None:
+    """What was derived, and what could not be read, on standard error; a file of an archive by its name in there."""
     for note in reading.notes:
         print_note(note)
     for path, why in reading.unreadable[:_MOST_NOTES]:
-        print_note(f"{path}: {why}")
+        archive = next((folder for folder in named if named[folder] != folder and path.is_relative_to(folder)), None)
+        print_note(f"{path if archive is None else named[archive] / path.relative_to(archive)}: {why}")
     if len(reading.unreadable) > _MOST_NOTES:
         print_note(f"... and {len(reading.unreadable) - _MOST_NOTES} more files that are not DICOM instances")
 
@@ -110,8 +111,10 @@ def _print(results: Sequence[LocalResult]) -> None:
 
     for result in results:
         if result.findings is not None and result.decision is not None:
-            say(f"\n{names[result.series_instance_uid]}", style="bold")
-            say(describe(result.findings, result.decision))
+            say("")
+            say(names[result.series_instance_uid], style="bold")
+            for line in describe(result.findings, result.decision).splitlines():
+                say(line)
         for path in result.files:
             say(f"  {path}")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pydicom import charset
 
+from analysis.moments import read_date
 from dicom_node.network.dataset_check import (
     BITS_ALLOCATED,
     COLUMNS,
@@ -17,6 +18,7 @@ from dicom_node.network.dataset_check import (
 __all__ = ["WANTED", "IndexedHeader", "is_conformant_uid", "is_usable_uid", "read_header"]
 
 _CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080005, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+_STUDY_DATE = 0x00080020
 _PATIENT_ID, _MODALITY = 0x00100020, 0x00080060
 _ISSUER, _BIRTH_DATE, _SEX = 0x00100021, 0x00100030, 0x00100040
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
@@ -26,7 +28,6 @@ _TEXTS = {
     "series_description": 0x0008103E,
     "body_part": 0x00180015,
     "kernel": 0x00181210,
-    "study_date": 0x00080020,
     "accession_number": 0x00080050,
     "frame_of_reference_uid": 0x00200052,
 }
@@ -49,6 +50,7 @@ WANTED = frozenset(
         _ORIENTATION,
         _IMAGE_TYPE,
         _THICKNESS,
+        _STUDY_DATE,
         ROWS,
         COLUMNS,
         NUMBER_OF_FRAMES,
@@ -84,8 +86,8 @@ class IndexedHeader:
 
     ``fields`` has only what the instance holds: rows, columns, number_of_frames, instance_number, series_number,
     image_type, image_position_patient_mm, image_orientation_patient, slice_position_mm (along the slice normal),
-    slice_thickness_mm, body_part, kernel, study_date, accession_number, study_description, series_description,
-    frame_of_reference_uid.
+    slice_thickness_mm, body_part, kernel, study_date (YYYYMMDD, in whichever form it came), accession_number,
+    study_description, series_description, frame_of_reference_uid.
     """
 
     sop_class_uid: str
@@ -109,6 +111,8 @@ def read_header(outline: DatasetOutline) -> IndexedHeader:
     for name, tag in _TEXTS.items():
         if text := _decode(outline.values.get(tag, b""), encodings):
             fields[name] = text
+    if day := read_date(outline.text(_STUDY_DATE)):
+        fields["study_date"] = f"{day:%Y%m%d}"
     for name, tag in _INTEGERS.items():
         if (number := outline.integer(tag)) is not None:
             fields[name] = number

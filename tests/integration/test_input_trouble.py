@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +17,9 @@ import pytest
 import structlog
 from ct_files import ct_slices, write
 from model_sets import models_with
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.fileset import FileSet
-from pydicom.uid import generate_uid
+from pydicom.uid import CTImageStorage, generate_uid
 from pynetdicom import AE, evt
 from threshold_segmenter import ThresholdSegmenter
 from typer.testing import CliRunner
@@ -96,11 +97,79 @@ def _sent_again(slices: list[Dataset]) -> None:
     slices.append(twin)
 
 
-@pytest.mark.parametrize("trouble", [_padded, _high_bit, _two_phases, _sent_again])
+def _with_the_abdomen(slices: list[Dataset]) -> None:
+    """Below the chest a longer and softer volume without lungs, under the same series UID."""
+    below = [copy.deepcopy(slices[0]) for _ in range(len(slices) + 20)]
+    for number, dataset in enumerate(below, start=1):
+        x, y, z = slices[-1].ImagePositionPatient
+        pixels = _pixels(dataset)
+        pixels[pixels < 400] = 1064
+        pixels[RING] = 0
+        dataset.PixelData = pixels.tobytes()
+        dataset.SOPInstanceUID, dataset.InstanceNumber = generate_uid(), len(slices) + number
+        dataset.ConvolutionKernel = "B20s"
+        dataset.ImagePositionPatient = [x, y, float(z) - number * float(dataset.SliceThickness)]
+    slices += below
+
+
+def _with_reformats(slices: list[Dataset]) -> None:
+    """Sagittal images of the same examination, over a longer way, under the same series UID."""
+    side = [copy.deepcopy(slices[0]) for _ in range(2 * len(slices))]
+    for number, dataset in enumerate(side, start=1):
+        dataset.SOPInstanceUID, dataset.InstanceNumber = generate_uid(), len(slices) + number
+        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        dataset.ImagePositionPatient = [float(number) * 4, -200, 0]
+    slices += side
+
+
+def _sent_again_as_a_whole(slices: list[Dataset]) -> None:
+    again = copy.deepcopy(slices)
+    for dataset in again:
+        dataset.SOPInstanceUID = generate_uid()
+    slices += again
+
+
+def _with_strays(slices: list[Dataset]) -> None:
+    """A page without a place, of another matrix, and a coronal image, stored as slices of the series."""
+    page, coronal = strays = copy.deepcopy(slices[:2])
+    for number, dataset in enumerate(strays, start=len(slices) + 1):
+        dataset.SOPInstanceUID, dataset.InstanceNumber = generate_uid(), number
+    del page.ImagePositionPatient, page.ImageOrientationPatient, page.PixelSpacing
+    coronal.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    page.Rows = page.Columns = 2 * SIDE
+    page.PixelData = bytes(2 * (2 * SIDE) ** 2)
+    slices += strays
+
+
+def _spacing_as_text(slices: list[Dataset]) -> None:
+    for dataset in slices:
+        spacing = "\\".join(map(str, dataset.PixelSpacing))
+        del dataset.PixelSpacing
+        dataset.add_new("PixelSpacing", "UT", spacing)
+
+
+def _frames_of_reference_of_their_own(slices: list[Dataset]) -> None:
+    for dataset in slices:
+        dataset.FrameOfReferenceUID = generate_uid()
+
+
+def _studies_of_their_own(slices: list[Dataset]) -> None:
+    for dataset in slices:
+        dataset.StudyInstanceUID = generate_uid()
+
+
+TROUBLES = [
+    *(_padded, _high_bit, _two_phases, _sent_again, _sent_again_as_a_whole),
+    *(_with_the_abdomen, _with_reformats, _with_strays, _spacing_as_text),
+    *(_frames_of_reference_of_their_own, _studies_of_their_own),
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
 def test_what_can_be_put_right_gives_the_same_figures(
     slices: list[Dataset], tmp_path: Path, trouble: Callable[[list[Dataset]], None]
 ) -> None:
-    """Padding beyond the bits, bits at the top, a second phase, a slice sent again: the figures of the plain series."""
+    """Padding beyond the bits, a second phase, a slice sent again, strays: the figures of the plain series."""
     plain = _one(write(slices, tmp_path / "plain"))
     spoilt = copy.deepcopy(slices)
     trouble(spoilt)
@@ -133,10 +202,51 @@ def test_a_folder_without_uids_is_analysed_and_its_results_carry_uids(slices: li
             for study in report.CurrentRequestedProcedureEvidenceSequence
             for one in study.ReferencedSeriesSequence
             for item in one.ReferencedSOPSequence
+            if item.ReferencedSOPClassUID == CTImageStorage  # the segmentation of what was found is evidence too
         }
         assert report.StudyInstanceUID == "6E3B-4B0F-study"
     assert len(named) == len(bare)
     assert all(uid.startswith("2.25.") for uid in named)
+
+
+def _without_preamble(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[132:])
+
+
+def _without_meta(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[144 + int.from_bytes(content[140:144], "little") :])
+
+
+def _implicit_without_meta(path: Path) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.preamble = None
+    dataset.file_meta = FileMetaDataset()
+    dataset.save_as(path, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    assert path.read_bytes()[:2] == b"\x08\0"
+
+
+def _without_syntax(path: Path) -> None:
+    dataset = pydicom.dcmread(path)
+    del dataset.file_meta.TransferSyntaxUID
+    dataset.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=False)
+
+
+@pytest.mark.parametrize("spoil", [_without_preamble, _without_meta, _implicit_without_meta, _without_syntax])
+def test_a_file_that_lacks_its_own_header_is_read(
+    slices: list[Dataset], tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    """Bare data sets, as older exports are, and files that do not name their syntax: measured, with a report."""
+    folder = write(slices, tmp_path / "bare")
+    for path in folder.iterdir():
+        spoil(path)
+    (folder / "notes.txt").write_text("no DICOM, though it is longer than a preamble" * 9)
+    document, told = _analyze(folder, "--out", tmp_path / "out")
+    (series,) = document["series"]
+    assert series["status"] == "analysed", series["reason"]
+    assert series["findings"]["lung_volume_ml"] > 1000
+    assert told.count("not a DICOM file") == 1
+    assert pydicom.dcmread(series["files"][0]).Modality == "SR"
 
 
 def _zip(folder: Path, archive: Path) -> Path:
@@ -149,7 +259,7 @@ def _zip(folder: Path, archive: Path) -> Path:
 def test_a_zip_and_a_medium_are_what_they_hold(
     slices: list[Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same figures from a folder, a zip of it, a DICOMDIR, and the folder of a DICOMDIR."""
+    """The same figures from a folder, a zip of it, a DICOMDIR, its folder, and one whose names are in small letters."""
     # a file-set leaves the removal of its staging folders to chance, which warns
     monkeypatch.setattr(
         "pydicom.fileset.TemporaryDirectory",
@@ -160,11 +270,29 @@ def test_a_zip_and_a_medium_are_what_they_hold(
     for path in sorted(folder.iterdir()):
         medium.add(path)
     medium.write(tmp_path / "medium")
+    shutil.copytree(tmp_path / "medium", tmp_path / "copied")
+    for path in sorted((tmp_path / "copied").rglob("*"), reverse=True):
+        if path.name != "DICOMDIR":  # as a mounted medium shows its names
+            path.rename(path.with_name(path.name.lower() + (";1" if path.is_file() else "")))
     found = [
         _one(path)["findings"]["burden_percent"]
-        for path in (folder, _zip(folder, tmp_path / "a.zip"), tmp_path / "medium" / "DICOMDIR", tmp_path / "medium")
+        for path in (
+            *(folder, _zip(folder, tmp_path / "a.zip"), tmp_path / "medium" / "DICOMDIR", tmp_path / "medium"),
+            tmp_path / "copied" / "DICOMDIR",
+        )
     ]
-    assert found == [found[0]] * 4
+    assert found == [found[0]] * 5
+
+
+def test_what_is_no_image_in_a_zip_is_named_as_it_lies_there(tmp_path: Path) -> None:
+    """Not by the folder in which it was unpacked, which is gone by then."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "letter.txt").write_text("no DICOM")
+    archive = _zip(tmp_path / "folder", tmp_path / "a.zip")
+    done = CliRunner().invoke(app, ["analyze", str(archive)])
+    assert done.exit_code == 1
+    assert "a.zip/patient/letter.txt: not a DICOM file" in done.stderr.replace("\n", "")
+    assert "no DICOM series was found in" in done.stderr
 
 
 def test_a_zip_that_cannot_be_unpacked_says_what_to_do(tmp_path: Path) -> None:
@@ -185,6 +313,17 @@ def test_patients_of_one_folder_are_analysed_apart(slices: list[Dataset], tmp_pa
         dataset.PatientID, dataset.SOPInstanceUID = "SOMEBODY ELSE", generate_uid()
     document, _ = _analyze(write([*slices, *other], tmp_path / "mixed"))
     assert [series["status"] for series in document["series"]] == ["analysed", "analysed"]
+
+
+def test_what_was_found_is_told_line_by_line(slices: list[Dataset], tmp_path: Path) -> None:
+    """For people: a table, then the description, a line each, and no control character in any."""
+    done = CliRunner().invoke(app, ["analyze", str(write(slices, tmp_path / "plain"))])
+    assert done.exit_code == 0, done.output
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert any(line.startswith("Both lungs") for line in lines)
+    assert any(line.startswith("Model ") for line in lines)
+    assert "<0A>" not in done.stdout
+    assert lines[-1].startswith("Research use only")
 
 
 def _received(port_taker: Callable[[int], None]) -> list[Dataset]:

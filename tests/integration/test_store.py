@@ -49,15 +49,15 @@ def test_batch_is_told_apart_within_itself(bench: Bench) -> None:
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_batch_over_series_of_every_fate_is_as_one_by_one(database: str, tmp_path: Path) -> None:
-    """Removed by retention, removed and changed, queued, still received, unknown: the same rows either way.
+    """Removed by retention, removed and sent in other bytes, queued, still received, unknown: the same rows either way.
 
     The answers differ in one thing: all of a batch name the revision that their series has at its end.
     """
-    removed, changed, queued, receiving, unknown = (f"{STUDY}.{number}" for number in range(1, 6))
+    removed, other_bytes, queued, receiving, unknown = (f"{STUDY}.{number}" for number in range(1, 6))
     later = {"received_at": START + timedelta(seconds=9)}
     arrivals = [
         *[instance(series=removed, path="again.dcm", **later), instance(series=removed, path="twice.dcm", **later)],
-        *[instance(series=changed, **later), instance(series=changed, content="b", **later)],
+        *[instance(series=other_bytes, **later), instance(series=other_bytes, content="b", **later)],
         *[instance(2, series=queued, **later), instance(series=receiving, **later)],
         *[instance(2, series=receiving, **later), instance(series=unknown, study_instance_uid="9.9", **later)],
     ]
@@ -65,7 +65,7 @@ def test_batch_over_series_of_every_fate_is_as_one_by_one(database: str, tmp_pat
     def told(folder: str, *batches: list[ReceivedInstance]) -> tuple[list[Recorded], dict[str, list[str]]]:
         (tmp_path / folder).mkdir()
         with opened(database, tmp_path / folder) as bench:
-            for series in (removed, changed):
+            for series in (removed, other_bytes):
                 bench.analysed(series)
                 moment = bench.clock() + timedelta(days=1)
                 with bench.store.retention.removal(series, {SeriesState.ANALYSED: moment}):
@@ -82,7 +82,7 @@ def test_batch_over_series_of_every_fate_is_as_one_by_one(database: str, tmp_pat
     ]
     new, duplicate, version = KINDS
     assert [one.kind for one in together[0]] == [new, duplicate, new, version, new, duplicate, new, new]
-    assert [one.revision for one in together[0]] == [1, 1, 2, 2, 2, 1, 1, 1]
+    assert [one.revision for one in together[0]] == [1, 1, 1, 1, 2, 1, 1, 1]
     assert {one.path for one in together[0][:2]} == {"again.dcm"}
 
 
@@ -117,10 +117,14 @@ def test_evidence_of_a_series_being_received(bench: Bench) -> None:
 
 @pytest.mark.parametrize("content", ["a", "b"])
 def test_late_instance_begins_a_revision_and_the_stale_result_is_refused(bench: Bench, content: str) -> None:
-    """A new slice or other bytes in mid-job: revision 2 is being received; the worker's result leaves no trace."""
+    """A new slice or another image in mid-job: revision 2 is being received; the worker's result leaves no trace."""
     job = bench.running()
     recorded = bench.store.intake.record_instance(instance(2 if content == "a" else 1, content=content))
-    assert recorded.revision == 2
+    assert recorded.revision == (2 if content == "a" else 1)
+    if content == "b":
+        assert bench.store.versions.resent_series() == (SERIES,)
+        assert bench.store.versions.show_another(SERIES) == 2
+    assert bench.store.versions.show_another(SERIES) is None
     series = bench.store.series.get(SERIES)
     assert series is not None
     assert (series.state, series.completed_at) == (SeriesState.RECEIVING, None)
@@ -143,6 +147,25 @@ def test_late_instance_begins_a_revision_and_the_stale_result_is_refused(bench: 
     bench.store.intake.mark_complete(SERIES, 2, "quiet")
     bench.store.jobs.enqueue(SERIES, 2, ELIGIBLE, 3)
     assert bench.record(bench.claim()).alert_id is not None
+
+
+def test_same_image_in_other_bytes_in_mid_job_changes_nothing(bench: Bench) -> None:
+    """It is compared with what stands, and the worker's result is recorded; a new slice ends what is to be compared."""
+    job = bench.running()
+    arrivals = [instance(content=content, received_at=START + timedelta(hours=1)) for content in "bc"]
+    bench.store.intake.record_instances(arrivals)
+    first, second = bench.store.versions.begin(SERIES, 9)
+    assert (first.path, first.before) == (arrivals[0].path, instance().path)
+    assert (second.path, second.before) == (arrivals[1].path, first.path)
+    bench.store.versions.show_the_same(SERIES, [first.instance_id])
+    assert bench.store.versions.begin(SERIES, 9) == (second,)
+    assert bench.record(job).alert_id is not None
+    series = bench.store.series.get(SERIES)
+    assert series is not None
+    assert (series.revision, series.instance_count) == (1, 1)
+    assert series.last_received_at == arrivals[0].received_at
+    assert bench.store.intake.record_instance(instance(2)).revision == 2
+    assert bench.store.versions.resent_series() == ()
 
 
 def test_what_was_decided_on_an_older_revision_is_refused(bench: Bench) -> None:

@@ -57,6 +57,7 @@ class Node:
         """All that there is of it comes, is taken as complete, or as it is, is screened, and perhaps worked on."""
         for number in INSTANCES:
             self.arrive(uid, number, content)
+        self.compare(uid, same=False)
         self.complete(uid, lacking)
         self.screen()
         self.work(fate)
@@ -69,6 +70,21 @@ class Node:
         )
         if before is not None and recorded.revision > before.revision:
             self.marked.pop(uid, None)
+
+    def compare(self, uid: str, same: bool) -> None:
+        """What came with other bytes shows the same, or something else: only then does a revision begin."""
+        before = self.store.series.get(uid)
+        if before is None or uid not in self.store.versions.resent_series():
+            return
+        if same:
+            self.store.versions.show_the_same(uid, [one.instance_id for one in self.store.versions.begin(uid, 9)])
+        else:
+            self.store.versions.show_another(uid)
+            self.marked.pop(uid, None)
+        after = self.store.series.get(uid)
+        assert after is not None
+        assert after.revision == before.revision + (not same)
+        assert uid not in self.store.versions.resent_series()
 
     def complete(self, uid: str, lacking: str | None) -> None:
         """It is taken as complete, or as it is."""
@@ -237,6 +253,7 @@ def _step(chance: random.Random) -> tuple[str, list[object]]:
             ("come_whole", [uid, content, lacking, fate]),
             ("come_whole", [uid, content, lacking, fate]),
             ("come_in_part", [uid, number, content, chance.random() < 0.5]),
+            ("compare", [uid, chance.random() < 0.5]),
             ("look_again", [fate]),
             ("work", [fate]),
             ("requeue", [uid, fate]),

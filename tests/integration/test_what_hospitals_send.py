@@ -223,6 +223,47 @@ def test_what_was_asked_for_is_expected(bench: InboundBench, tmp_path: Path, ill
     assert not alert.alert.incidental
 
 
+def test_a_dotted_date_has_its_place_in_time(bench: InboundBench, tmp_path: Path, ill: Phantom, sound: Phantom) -> None:
+    """The older form of a date: the examination of March is not earlier than that of January, but the other way."""
+
+    def dotted(dataset: Dataset) -> None:
+        with pydicom.config.disable_value_validation():
+            del dataset.StudyDate
+            dataset.StudyDate = "2026.03.02"
+
+    uids: list[str] = []
+    for phantom, date, change in ((ill, "20260302", dotted), (sound, "20260105", _patient(PatientComments="plain"))):
+        paths = write_series(phantom, tmp_path / date, header_for(phantom, salt=date, study_date=date))
+        bench.send(_changed(paths, tmp_path / f"{date} as sent", change))
+        uids.append(harness.series_uid(paths))
+        bench.settle(uids[-1], SeriesState.ANALYSED)
+    march, january = uids
+    assert bench.store.results.earlier(january) == ()
+    assert [one.study_date for one in bench.store.results.earlier(march)] == ["20260105"]
+
+
+def test_what_is_left_out_of_a_mixed_series_is_told(bench: InboundBench, tmp_path: Path, ill: Phantom) -> None:
+    """Two kernels under one series UID: the soft one is analysed, and result, report and `why` name the other."""
+    paths = write_series(ill, tmp_path / "ct", header_for(ill, salt="mixed", kernel="B30f"))
+
+    def sharpen(dataset: Dataset) -> None:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.ConvolutionKernel = "B70f"
+
+    bench.send([*paths, *_changed(paths[:40], tmp_path / "sharp", sharpen)])
+    uid = harness.series_uid(paths)
+    bench.settle(uid, SeriesState.ANALYSED)
+    result, screening = bench.store.results.latest(uid), bench.store.series.why(uid)
+    assert result is not None
+    assert screening is not None
+    told = f"analysed: Convolution Kernel B30f ({len(paths)} slices); left out: Convolution Kernel B70f"
+    assert result.findings.slice_count == len(paths)
+    assert any(told in reason for reason in result.findings.quality.reasons)
+    assert any(told in rule.value for rule in screening.results)
+    assert told in result.explanation
+    assert told.encode() in (bench.settings.results_dir / result.report.path).read_bytes()
+
+
 def test_association_that_aborts_is_waited_for_long(bench: InboundBench, tmp_path: Path) -> None:
     """Cut off in mid-series, what came looks whole: it is not taken after the short time, and the note says why."""
     paths = harness.write_ct(tmp_path / "ct", slices=12)

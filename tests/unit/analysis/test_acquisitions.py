@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.series import Outcome, Rule, Series, group_acquisitions, screen_headers
+from analysis.series import Outcome, Rule, Series, choose_reconstruction, group_acquisitions, screen_headers
 from analysis.series.acquisitions import slices_of
 from analysis.series.series import FrameGeometry, StudyContext
 
@@ -209,3 +209,14 @@ def test_an_irradiation_event_settles_it(make_series):
     third = make_series(series_instance_uid="9.3", marks=(("Irradiation Event UID", "2.25.2"),))
     assert len(group_acquisitions([one, other])) == 1
     assert len(group_acquisitions([one, third])) == 2
+
+
+def test_a_targeted_reconstruction_gives_way_to_a_wide_one(make_series):
+    """Of one lung alone, though softer: within a series and between series the wide one is analysed."""
+    narrow = {"convolution_kernel": "B20f", "pixel_spacing_mm": (0.3, 0.3), "sop_instance_uid": lambda i: f"9.{i}"}
+    wide, targeted = make_series(convolution_kernel="B70f"), make_series(series_instance_uid="9", **narrow)
+    slices = slices_of(_joined(wide, targeted))
+    assert {plane.convolution_kernel for plane in slices.planes} == {"B70f"}
+    choice = choose_reconstruction([targeted, wide])
+    assert choice.chosen == wide.series_instance_uid
+    assert "field of view that may cut the lungs off" in choice.rejected["9"].value
