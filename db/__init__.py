@@ -25,6 +25,7 @@ from db.feedback import (
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.outbound import PausedDestination, StoredDelivery
+from db.peer import Peer, RefusedAssociation
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
 from db.series_key import received_series_uid
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
@@ -39,12 +40,10 @@ from db.values import (
     FailingUnit,
     FlaggedSeries,
     Heartbeat,
-    Peer,
     ReceivedInstance,
     Recorded,
     RecordedKind,
     RecordedResult,
-    RefusedAssociation,
     Rejected,
     RequeueCandidate,
     RequeueFilter,

@@ -17,6 +17,7 @@ from db.actor import Actor, ActorKind
 from db.feedback import DismissalReason
 from db.job import Job, JobPriority, JobState
 from db.outbound import StoredDelivery
+from db.peer import Peer
 from db.rows import (
     AlertRow,
     ArtefactRow,
@@ -30,7 +31,7 @@ from db.rows import (
     clean,
 )
 from db.series_state import SeriesState
-from db.values import Peer, SeriesRecord, StoredAlert, StoredEvent, StoredInstance, StoredResult
+from db.values import SeriesRecord, StoredAlert, StoredEvent, StoredInstance, StoredResult
 
 _T = TypeVar("_T")
 

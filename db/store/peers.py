@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select
 
 from db.actor import Actor
+from db.peer import Peer, RefusedAssociation
 from db.rows import PeerRow, RefusalRow
 from db.store.conversion import peer_of
 from db.store.room import Room, inserting
 from db.store.transitions import Note, record_event
-from db.values import Peer, RefusedAssociation
 
 __all__ = ["Peers"]
 

@@ -15,7 +15,7 @@ from dicom_node.settings.destinations import (
     WebhookDestination,
 )
 from dicom_node.settings.document import document, shown
-from dicom_node.settings.section import AETitle
+from dicom_node.settings.section import AETitle, SettingsError
 from dicom_node.settings.sections import (
     Commitment,
     Completion,
@@ -23,19 +23,17 @@ from dicom_node.settings.sections import (
     Delivery,
     Logging,
     Node,
-    Oidc,
     Policy,
     ProfilePolicy,
     Quality,
     Receiver,
     Retention,
     Settings,
-    SettingsError,
     Tls,
-    Web,
     Worker,
 )
 from dicom_node.settings.sources import CONFIG_VARIABLE, SEARCH_PATH, find_file, load
+from dicom_node.settings.web import Oidc, Web
 
 __all__ = [
     "CONFIG_VARIABLE",

@@ -1,20 +1,15 @@
 """Everything that can be set, by section: the values, their defaults, limits and descriptions."""
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import Literal, Self
-from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicom_node.settings.destinations import Destinations, MessageDestination
-from dicom_node.settings.section import AETitle, Section
-
-
-class SettingsError(Exception):
-    """The settings cannot be used; the message names the field, the value and what would do."""
+from dicom_node.settings.section import AETitle, Section, first_line_of
+from dicom_node.settings.web import Web
 
 
 class Node(Section):
@@ -261,103 +256,6 @@ class Retention(Section):
     sweep_s: float = Field(default=3600, gt=0, description="Seconds between looks at what may go.")
 
 
-class Oidc(Section):
-    """Signing in to the worklist at an identity provider (OpenID Connect). Without an issuer nobody does."""
-
-    issuer: str | None = Field(
-        default=None,
-        pattern=r"^https://[^/\s]+(/\S*)?$|^http://(127\.0\.0\.1|localhost)(:\d+)?(/\S*)?$",
-        description="Its issuer, which leads to its configuration; /oidc/callback of the worklist is registered there.",
-    )
-    client_id: str = Field(default="lungsentry", description="What the worklist is called there.")
-    client_secret_file: Path | None = Field(
-        default=None, description="File whose first line is the worklist's secret there; none: a public client."
-    )
-    name: str = Field(default="the hospital's account", description="What the sign-in page calls it.")
-    roles_claim: str = Field(default="roles", description="Claim of the ID token that lists what a person is.")
-    reader: str = Field(default="lungsentry-reader", description="What that claim holds for a reader;")
-    administrator: str = Field(default="lungsentry-administrator", description="... for an administrator;")
-    scientist: str = Field(default="lungsentry-scientist", description="... for a scientist;")
-    auditor: str = Field(default="lungsentry-auditor", description="... for an auditor.")
-
-    @property
-    def client_secret(self) -> str:
-        """The worklist's secret at the provider; empty where it has none. Never printed."""
-        if self.client_secret_file is None:
-            return ""
-        return _first_line(self.client_secret_file, "web.oidc.client_secret_file")
-
-
-class Web(Section):
-    """The worklist in the browser. Without a port there is none."""
-
-    port: int | None = Field(
-        default=None, ge=0, le=65535, description="Port to listen on (8042, say); 0 takes a free one and prints it."
-    )
-    host: str = Field(
-        default="127.0.0.1",
-        description="Address to listen on; one that others reach needs certificates or a proxy that encrypts.",
-    )
-    certificates: Path | None = Field(
-        default=None, description="Folder with certificate.pem and key.pem: the worklist speaks HTTPS."
-    )
-    behind_proxy: bool = Field(
-        default=False, description="A proxy in front speaks HTTPS, and tells who asks (X-Forwarded-For, -Proto)."
-    )
-    public_url: str | None = Field(
-        default=None,
-        pattern=r"^https?://[^/\s]+$",
-        description="What people type, for links that are printed; without it, host and port.",
-    )
-    patient_data: Literal["masked", "full", "none"] = Field(
-        default="masked",
-        description="How patients appear: the last four of the ID until somebody asks, the whole ID, or nothing.",
-    )
-    time_zone: str = Field(default="UTC", description="Zone in which times are shown to who has chosen none.")
-    idle_minutes: float = Field(default=30, gt=0, description="Idle time after which a browser is signed out.")
-    session_hours: float = Field(default=12, gt=0, description="Time after which it is signed out in any case.")
-    frame_ancestors: tuple[str, ...] = Field(
-        default=(), description="Origins whose pages may hold ours in a frame, such as a portal's."
-    )
-    pacs_url: str | None = Field(
-        default=None,
-        description="Address of a study in the PACS's viewer; {study}, {series} and {accession} are filled in.",
-    )
-    ohif_url: str | None = Field(default=None, description="... in OHIF.")
-    weasis_url: str | None = Field(default=None, description="... in Weasis (weasis://...).")
-    oidc: Oidc = Oidc()
-
-    @model_validator(mode="after")
-    def _is_encrypted(self) -> Self:
-        if self.port is not None and not _is_loopback(self.host) and not (self.certificates or self.behind_proxy):
-            raise ValueError("a host that others reach needs certificates, or behind_proxy")
-        return self
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError("there is no such time zone")
-        return value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _first_line(file: Path, field: str) -> str:
-    try:
-        first_line = file.read_text(encoding="utf-8").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{field}: {file} cannot be read") from error
-    if not first_line:
-        raise SettingsError(f"{field}: the first line of {file} is empty")
-    return first_line
-
-
 class Logging(Section):
     """What is logged, and how."""
 
@@ -406,7 +304,7 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL in force; may hold a password, so it is never printed."""
         if self.database.url_file:
-            return _first_line(self.database.url_file, "database.url_file")
+            return first_line_of(self.database.url_file, "database.url_file")
         if self.database.url:
             return self.database.url
         return f"sqlite:///{self.node.data_dir.resolve() / 'lungsentry.sqlite3'}"

@@ -10,7 +10,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConf
 from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from dicom_node.settings.destinations import Destination
-from dicom_node.settings.sections import Settings, SettingsError
+from dicom_node.settings.section import SettingsError
+from dicom_node.settings.sections import Settings
 
 CONFIG_VARIABLE = "LUNGSENTRY_CONFIG"
 SEARCH_PATH = (Path("/etc/lungsentry/lungsentry.toml"), Path("lungsentry.toml"))

@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 
 from db import PRUNED_AT_ONCE, Store
-from dicom_node.settings.sections import Retention
+from dicom_node.settings import Retention
 from dicom_node.sweep import Unit
 
 __all__ = ["History"]
