@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from alerts import DICOM, SOP_CLASSES, ArtefactKind, Draft
 from dicom_node.delivery import DicomChannel, Parcel
 from dicom_node.peers.remote import Remote
-from dicom_node.settings import Destination, Policy
+from dicom_node.settings import DicomDestination, Policy
 from dicom_node.work.publishing import deliveries_of, publish
 
 KINDS = tuple(kind for kind in ArtefactKind if kind in SOP_CLASSES)
@@ -46,9 +46,9 @@ def _data_set(file: bytes) -> bytes:
 
 def test_what_a_destination_gets_is_what_it_asked_for(drafts: dict[str, Draft]) -> None:
     """Segments go before the report that refers to them, and a kind that is off goes not at all."""
-    pacs = Destination(ae_title="PACS", host="127.0.0.1", port=104, kinds=("sr", "opacities"))
+    pacs = DicomDestination(ae_title="PACS", host="127.0.0.1", port=104, kinds=("sr", "opacities"))
     assert [one.artefact for one in deliveries_of(drafts.values(), [pacs])] == ["opacities.dcm", "report.dcm"]
-    every = Destination(ae_title="PACS", host="127.0.0.1", port=104, kinds=tuple(kind.value for kind in KINDS))
+    every = DicomDestination(ae_title="PACS", host="127.0.0.1", port=104, kinds=tuple(kind.value for kind in KINDS))
     sent = [drafts[one.artefact].kind for one in deliveries_of(drafts.values(), [every])]
     assert sent == sorted(sent, key=KINDS.index)
     assert set(sent) == set(KINDS)
