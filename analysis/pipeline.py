@@ -19,7 +19,7 @@ from analysis.models import ModelSet
 from analysis.series.acquisitions import slices_of
 from analysis.series.screening import screen_headers, screen_volume
 from analysis.series.series import Series
-from analysis.series.verdicts import Screening
+from analysis.series.verdicts import Rule, RuleResult, Screening, noted
 from analysis.series.volume import Volume, assemble
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ _MOST_PARTS_TRIED = 3
 class AnalysedSeries:
     """What an analysis found, and what the report, the segmentation and the pictures are made of.
 
+    ``series`` names, where several volumes share it, the ``part`` that was analysed, which may not be its first.
     ``labels`` is uint8 (slice, row, column) on the canonical axes of ``volume``: 0 background, 1 GGO, 2 high opacity;
     it is 0 outside the lungs. ``seconds`` tells how long each step took.
     """
 
+    series: Series
     findings: Findings
     screening: Screening
     volume: Volume
@@ -74,14 +76,25 @@ def analyse(
     steps = _Steps(progress)
     try:
         first = _analyse(series, models, limits, steps)
-        if isinstance(first, ExcludedSeries):
-            for part in range(series.part + 1, min(len(slices_of(series).others) + 1, _MOST_PARTS_TRIED)):
-                other = _analyse(replace(series, part=part), models, limits, steps)
-                if isinstance(other, AnalysedSeries):
-                    return other
+        if isinstance(first, AnalysedSeries):
+            return first
+        tried = list[RuleResult]()
+        for part in range(series.part + 1, min(len(slices_of(series).others) + 1, _MOST_PARTS_TRIED)):
+            following = replace(series, part=part)
+            other = _analyse(following, models, limits, steps)
+            if isinstance(other, AnalysedSeries):
+                return other
+            tried.append(_not_taken(following, other))
     except MemoryError as error:
         raise OutOfMemory from error
-    return first
+    return replace(first, screening=replace(first.screening, results=(*first.screening.results, *tried)))
+
+
+def _not_taken(series: Series, excluded: ExcludedSeries) -> RuleResult:
+    """Why a further volume of the series is not analysed either."""
+    why = excluded.screening.exclusion
+    value = f"{slices_of(series).part} neither: {why.rule if why else 'not eligible'}: {why.value if why else ''}"
+    return noted(Rule.ACQUISITION, value, why.expected if why else "")
 
 
 def _analyse(
@@ -131,6 +144,7 @@ def _analyse(
         provenance=models.provenance(screening.profile),
     )
     return AnalysedSeries(
+        series=series,
         findings=replace(
             findings,
             lobe_confidence_percent=dict(lobes.confidence_percent),

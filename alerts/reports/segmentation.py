@@ -30,7 +30,6 @@ from analysis.findings import Findings, Lobe
 from analysis.measure.regions import GGO, HIGH_OPACITY
 from analysis.series.acquisitions import slices_of
 from analysis.series.geometry import Plane, stack
-from analysis.series.series import Series
 
 if TYPE_CHECKING:
     from analysis.pipeline import AnalysedSeries  # torch takes seconds to load, and a report needs none
@@ -93,7 +92,7 @@ _SIDES = {
 }
 
 
-def opacities_segmentation(analysed: "AnalysedSeries", series: Series, sources: Evidence) -> WrittenSegmentation | None:
+def opacities_segmentation(analysed: "AnalysedSeries", sources: Evidence) -> WrittenSegmentation | None:
     """Ground-glass and high opacity as segments of their own; None where there is neither, or no place to put it.
 
     A class without a voxel has no segment.
@@ -116,10 +115,10 @@ def opacities_segmentation(analysed: "AnalysedSeries", series: Series, sources: 
             colour=HIGH_OPACITY_COLOUR,
         ),
     )
-    return _segmentation(_OPACITIES, candidates, analysed.labels, analysed=analysed, series=series, sources=sources)
+    return _segmentation(_OPACITIES, candidates, analysed.labels, analysed=analysed, sources=sources)
 
 
-def lobes_segmentation(analysed: "AnalysedSeries", series: Series, sources: Evidence) -> WrittenSegmentation | None:
+def lobes_segmentation(analysed: "AnalysedSeries", sources: Evidence) -> WrittenSegmentation | None:
     """The lobes that are told, and whole each lung of which none is; None where there is no place to put them."""
     sides = analysed.lungs.labels
     labels = np.where(sides > 0, analysed.lobes.labels, 0).astype(np.uint8)
@@ -127,7 +126,7 @@ def lobes_segmentation(analysed: "AnalysedSeries", series: Series, sources: Evid
     for side, (_, _, lobes) in _SIDES.items():
         if not lobes & told:
             labels[sides == side] = side
-    return _segmentation(_LOBES, tuple(_anatomy(told)), labels, analysed=analysed, series=series, sources=sources)
+    return _segmentation(_LOBES, tuple(_anatomy(told)), labels, analysed=analysed, sources=sources)
 
 
 def _anatomy(told: set[Lobe]) -> Iterator[_Segment]:
@@ -162,12 +161,11 @@ def _segmentation(
     labels: _Labels,
     *,
     analysed: "AnalysedSeries",
-    series: Series,
     sources: Evidence,
 ) -> WrittenSegmentation | None:
     findings = analysed.findings
     segments = [segment for segment in candidates if (labels == segment.label).any()]
-    whole = stack(slices_of(series).planes)
+    whole = stack(slices_of(analysed.series).planes)
     if not segments or whole is None:
         return None
     numbers = np.zeros(256, np.uint8)

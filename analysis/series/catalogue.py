@@ -96,7 +96,8 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
             (
                 f"parted by the tag that tells them apart, where each is a volume ({MINIMUM_SLICES} slices or more); "
                 "the axial, best covering, wide, softest one is analysed, and the next of them where that one shows no "
-                "chest; the others are named by tag and value in `why`, result, report and quality"
+                "chest; the others are named by tag and value in `why`, result, report and quality, and in the reason "
+                "where none shows one"
             ),
         ),
         ("the same, but the parts are no volumes", "excluded; the tag and its values are named"),

@@ -158,7 +158,7 @@ def check_acquisition(slices: Slices) -> RuleResult:
         return judged(Rule.ACQUISITION, "one", expected, passed=True)
     others = "; ".join(f"{part} ({len(part.planes)} slices)" for part in slices.others[:_NAMED_PARTS])
     more = f" and {len(slices.others) - _NAMED_PARTS} more" if len(slices.others) > _NAMED_PARTS else ""
-    value = f"{len(slices.others) + 1} under one series UID; analysed: {slices.part} ({len(slices.planes)} slices)"
+    value = f"{len(slices.others) + 1} under one series UID; taken: {slices.part} ({len(slices.planes)} slices)"
     return noted(Rule.ACQUISITION, f"{value}; left out: {others}{more}", expected)
 
 

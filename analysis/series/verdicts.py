@@ -91,9 +91,17 @@ class Screening:
     @property
     def rule(self) -> Rule | None:
         """The first rule that excluded the series: all that a log or an event says, as values are what people typed."""
-        return next((result.rule for result in self.results if result.outcome is Outcome.EXCLUDED), None)
+        return None if self.exclusion is None else self.exclusion.rule
 
     @property
     def reason(self) -> str | None:
-        """The first rule that excluded the series, with the value it saw, as a sentence for people."""
-        return next((result.sentence for result in self.results if result.outcome is Outcome.EXCLUDED), None)
+        """The first rule that excluded the series, with the value it saw, and the volumes that share its UID."""
+        if self.exclusion is None:
+            return None
+        shared = (one.value for one in self.results if one.rule is Rule.ACQUISITION and one.outcome is Outcome.NOTED)
+        return "; ".join((self.exclusion.sentence, *shared))
+
+    @property
+    def exclusion(self) -> RuleResult | None:
+        """What the first rule that excluded the series saw."""
+        return next((result for result in self.results if result.outcome is Outcome.EXCLUDED), None)

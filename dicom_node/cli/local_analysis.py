@@ -148,7 +148,7 @@ def _analysed(
         files: tuple[Path, ...] = ()
     else:
         progress("writing report and pictures")
-        published = publish(outcome, series, policy=settings.policy)
+        published = publish(outcome, policy=settings.policy)
         decision = published.decision
         files = tuple(
             _written(draft, out / _folder_name(series))

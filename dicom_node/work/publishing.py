@@ -40,6 +40,7 @@ from analysis.measure import QualityLimits
 from analysis.pictures import coronal_png, key_slice_png, lobes_png
 from analysis.pipeline import AnalysedSeries
 from analysis.series import Series
+from analysis.series.acquisitions import slices_of
 from analysis.view_pack import view_pack
 from dicom_node.settings import Destination, Policy, Quality
 
@@ -62,7 +63,6 @@ class Publication:
 
 def publish(
     analysed: AnalysedSeries,
-    series: Series,
     *,
     policy: Policy,
     kinds: Collection[ArtefactKind] = DEFAULT_KINDS,
@@ -73,22 +73,25 @@ def publish(
 ) -> Publication:
     """Evaluate the findings, and make the report and the pictures; where it alerts, the other ``kinds`` asked for too.
 
+    All of it refers to the slices that were analysed alone, whatever else shares their series UID.
+
     Of the ``earlier`` results of the patient, whose files lie in ``results_dir``, the report is compared with the one
     that is most like this; ``not_compared`` says why there are none. ``in_force`` is the report that stands for the
     series so far.
     """
     findings = analysed.findings
-    decision = evaluate(findings, request_context(series), alert_policy(policy))
+    decision = evaluate(findings, request_context(analysed.series), alert_policy(policy))
+    headers = slices_of(analysed.series).headers
     if not_compared:
         decision = replace(decision, explanation=f"{decision.explanation} {not_compared}")
     sources = read_evidence(
-        [header.path for header in series.headers],
+        [header.path for header in headers],
         series_instance_uid=findings.series_instance_uid,
-        derived={header.path: header.identifiers for header in series.headers if header.derived},
+        derived={header.path: header.identifiers for header in headers if header.derived},
     )
     further = frozenset(kinds) if decision.alert is not None else frozenset[ArtefactKind]()
     prior = choose_prior(findings, tuple(_prior(one, results_dir) for one in earlier))
-    segmentations = tuple(_segmentations(analysed, series, sources, further))
+    segmentations = tuple(_segmentations(analysed, sources, further))
     report = structured_report(
         findings,
         decision,
@@ -121,11 +124,11 @@ def deliveries_of(drafts: Iterable[Draft], destinations: Iterable[Destination]) 
 
 
 def _segmentations(
-    analysed: AnalysedSeries, series: Series, sources: Evidence, kinds: frozenset[ArtefactKind]
+    analysed: AnalysedSeries, sources: Evidence, kinds: frozenset[ArtefactKind]
 ) -> Iterator[WrittenSegmentation]:
     makers = {ArtefactKind.OPACITIES: opacities_segmentation, ArtefactKind.LOBES: lobes_segmentation}
     for kind, make in makers.items():
-        written = make(analysed, series, sources) if kind in kinds else None
+        written = make(analysed, sources) if kind in kinds else None
         if written is not None:
             yield written
 

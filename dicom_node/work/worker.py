@@ -128,7 +128,6 @@ class Worker:
         standing = self._store.results.latest(job.series_instance_uid)
         published = publish(
             analysed,
-            series,
             policy=settings.policy,
             kinds=kinds_of(settings.destinations),
             results_dir=settings.results_dir,
@@ -155,7 +154,7 @@ class Worker:
             seconds={step: round(seconds, 2) for step, seconds in analysed.seconds.items()},
         )
         return RecordedCase(
-            series=series,
+            series=analysed.series,
             result_id=recorded.result_id,
             findings=analysed.findings,
             labels=analysed.labels,

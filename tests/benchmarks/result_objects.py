@@ -33,7 +33,7 @@ from analysis.findings import Findings, Profile, Provenance
 from analysis.measure import assess_quality, measure
 from analysis.models import ModelSet
 from analysis.pipeline import AnalysedSeries, analyse
-from analysis.series import Screening, Series, read_series
+from analysis.series import Screening, read_series
 from dicom_node.settings import Policy
 from dicom_node.work.publishing import alert_policy, request_context
 from tests.benchmarks import measuring
@@ -53,12 +53,12 @@ def main() -> None:
     _weigh()
 
 
-def _time(analysed: AnalysedSeries, series: Series, sources: Evidence, decision: PolicyDecision) -> None:
+def _time(analysed: AnalysedSeries, sources: Evidence, decision: PolicyDecision) -> None:
     findings = analysed.findings
-    written = opacities_segmentation(analysed, series, sources)
+    written = opacities_segmentation(analysed, sources)
     assert written is not None
     parts: dict[str, Callable[[], object]] = {
-        "opacities SEG": lambda: opacities_segmentation(analysed, series, sources),
+        "opacities SEG": lambda: opacities_segmentation(analysed, sources),
         "SR": lambda: structured_report(findings, decision, sources=sources, segments=written.segments),
         "SC, summary": lambda: summary_capture(findings, result_page(analysed, decision), sources),
         "SC, key slices": lambda: key_slice_captures(analysed, sources),
@@ -78,7 +78,7 @@ def _timed(part: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _case(folder: Path) -> tuple[AnalysedSeries, Series, Evidence, PolicyDecision]:
+def _case(folder: Path) -> tuple[AnalysedSeries, Evidence, PolicyDecision]:
     volume, lungs, labels, lobes = measuring.case(_SLICES)
     for index, uid in enumerate(volume.sop_instance_uids):
         _write_header(folder / f"{index}.dcm", uid, float(volume.slice_positions_mm[index]), volume.row_spacing_mm)
@@ -114,6 +114,7 @@ def _case(folder: Path) -> tuple[AnalysedSeries, Series, Evidence, PolicyDecisio
         ),
     )
     analysed = AnalysedSeries(
+        series=series,
         findings=findings,
         screening=screening,
         volume=replace(volume),
@@ -125,7 +126,7 @@ def _case(folder: Path) -> tuple[AnalysedSeries, Series, Evidence, PolicyDecisio
     decision = evaluate(findings, request_context(series), alert_policy(Policy()))
     assert decision.alert is not None
     sources = read_evidence([one.path for one in series.headers], series_instance_uid=series.series_instance_uid)
-    return analysed, series, sources, decision
+    return analysed, sources, decision
 
 
 def _write_header(path: Path, uid: str, position_mm: float, spacing_mm: float) -> None:
@@ -156,7 +157,7 @@ def _weigh() -> None:
     analysed = analyse(series, models=ModelSet.load())
     assert isinstance(analysed, AnalysedSeries)
     sources = read_evidence([one.path for one in series.headers], series_instance_uid=series.series_instance_uid)
-    written = opacities_segmentation(analysed, series, sources)
+    written = opacities_segmentation(analysed, sources)
     assert written is not None
     dataset, buffer = pydicom.dcmread(BytesIO(written.draft.content)), BytesIO()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

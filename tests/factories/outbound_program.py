@@ -78,6 +78,7 @@ def stand_in_analysis(settings: Settings, series: Series) -> AnalysedSeries:
         software_version=software,
     )
     return AnalysedSeries(
+        series=series,
         findings=make_findings(
             study_instance_uid=series.study_instance_uid,
             series_instance_uid=series.series_instance_uid,

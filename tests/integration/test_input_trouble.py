@@ -179,6 +179,57 @@ def test_what_can_be_put_right_gives_the_same_figures(
         assert found["findings"][figure] == pytest.approx(plain["findings"][figure], rel=0.02)
 
 
+def test_results_of_a_series_whose_chest_is_not_its_first_volume_are_of_the_chest(
+    slices: list[Dataset], tmp_path: Path
+) -> None:
+    """Report, segmentation and key slices refer to the slices that were analysed, and the report names the others."""
+    spoilt = copy.deepcopy(slices)
+    _with_the_abdomen(spoilt)
+    document, _ = _analyze(write(spoilt, tmp_path / "series"), "--out", tmp_path / "out")
+    (found,) = document["series"]
+    assert found["status"] == "analysed", found["reason"]
+    (told,) = (reason for reason in found["findings"]["quality_reasons"] if "under one series UID" in reason)
+    assert f"taken: Convolution Kernel {slices[0].ConvolutionKernel} ({len(slices)} slices)" in told
+    assert f"left out: Convolution Kernel B20s ({len(slices) + 20} slices)" in told
+    chest = {str(dataset.SOPInstanceUID) for dataset in slices}
+    written = [pydicom.dcmread(file) for file in found["files"] if file.endswith(".dcm")]
+    referred = {one.Modality: _images_of_evidence(one) for one in written if one.Modality in {"SR", "SEG"}}
+    assert referred == {"SR": chest, "SEG": referred["SEG"]}
+    assert referred["SEG"]
+    assert referred["SEG"] <= chest
+
+
+def _images_of_evidence(dataset: Dataset) -> set[str]:
+    """The CT images that a report or a segmentation refers to."""
+    if dataset.Modality == "SEG":
+        series = [dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence]
+    else:
+        studies = dataset.CurrentRequestedProcedureEvidenceSequence
+        series = [one.ReferencedSOPSequence for study in studies for one in study.ReferencedSeriesSequence]
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for items in series
+        for item in items
+        if item.ReferencedSOPClassUID == CTImageStorage
+    }
+
+
+def test_a_series_of_volumes_of_which_none_is_a_chest_names_them_all(slices: list[Dataset], tmp_path: Path) -> None:
+    """The reason says what the first failed at, which volumes share the UID, and what each that was tried failed at."""
+    both = copy.deepcopy(slices)
+    _with_the_abdomen(both)
+    first = both[len(slices) :]
+    second = copy.deepcopy(first)
+    for dataset in second:
+        dataset.SOPInstanceUID, dataset.ConvolutionKernel = generate_uid(), "B70f"
+    document, _ = _analyze(write([*first, *second], tmp_path / "series"))
+    (found,) = document["series"]
+    assert found["status"] == "excluded"
+    taken = f"taken: Convolution Kernel B20s ({len(first)} slices)"
+    assert f"2 under one series UID; {taken}; left out: Convolution Kernel B70f" in found["reason"]
+    assert "Convolution Kernel B70f neither: " in found["reason"]
+
+
 def test_a_folder_without_uids_is_analysed_and_its_results_carry_uids(slices: list[Dataset], tmp_path: Path) -> None:
     """As the largest public set of this disease has it: told once, and the report names what the findings name."""
     bare = copy.deepcopy(slices)

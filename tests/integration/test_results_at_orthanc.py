@@ -30,7 +30,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> AnalysedFolder:
 @pytest.fixture(scope="module")
 def drafts(case: AnalysedFolder) -> dict[str, Draft]:
     """Every DICOM object of its result, by name."""
-    published = publish(case.analysed, case.series, policy=Policy(), kinds=KINDS)
+    published = publish(case.analysed, policy=Policy(), kinds=KINDS)
     assert published.decision.alert is not None
     return {draft.name: draft for draft in published.drafts if draft.media_type == DICOM}
 

@@ -12,10 +12,13 @@ from inbound_bench import InboundBench, inbound_bench, settings_of
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
+from typer.testing import CliRunner
 
 from alerts import AlertState
 from analysis.findings import Profile
 from db import DismissalReason, RequeueFilter, SeriesState
+from dicom_node.cli.app import app
+from dicom_node.settings import document
 from dicom_node.simulator import Phantom, PhantomSpec, build_phantom, header_for, write_pet_series, write_series
 
 
@@ -243,7 +246,7 @@ def test_a_dotted_date_has_its_place_in_time(bench: InboundBench, tmp_path: Path
 
 
 def test_what_is_left_out_of_a_mixed_series_is_told(bench: InboundBench, tmp_path: Path, ill: Phantom) -> None:
-    """Two kernels under one series UID: the soft one is analysed, and result, report and `why` name the other."""
+    """Two kernels under one series UID: the soft one is analysed; result, report, `series show` and `why` name both."""
     paths = write_series(ill, tmp_path / "ct", header_for(ill, salt="mixed", kernel="B30f"))
 
     def sharpen(dataset: Dataset) -> None:
@@ -256,12 +259,18 @@ def test_what_is_left_out_of_a_mixed_series_is_told(bench: InboundBench, tmp_pat
     result, screening = bench.store.results.latest(uid), bench.store.series.why(uid)
     assert result is not None
     assert screening is not None
-    told = f"analysed: Convolution Kernel B30f ({len(paths)} slices); left out: Convolution Kernel B70f"
+    told = f"taken: Convolution Kernel B30f ({len(paths)} slices); left out: Convolution Kernel B70f"
     assert result.findings.slice_count == len(paths)
     assert any(told in reason for reason in result.findings.quality.reasons)
     assert any(told in rule.value for rule in screening.results)
     assert told in result.explanation
     assert told.encode() in (bench.settings.results_dir / result.report.path).read_bytes()
+    config = tmp_path / "lungsentry.toml"
+    config.write_text(document(bench.settings))
+    for words in (("series", "show", uid), ("why", uid)):
+        done = CliRunner().invoke(app, ["--config", str(config), *words], env={"COLUMNS": "1000"})
+        assert done.exit_code == 0, done.stderr
+        assert told in " ".join(done.stdout.split())
 
 
 def test_association_that_aborts_is_waited_for_long(bench: InboundBench, tmp_path: Path) -> None:

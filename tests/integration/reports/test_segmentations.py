@@ -40,13 +40,13 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> AnalysedFolder:
 
 
 def _opacities(case: AnalysedFolder) -> WrittenSegmentation:
-    written = opacities_segmentation(case.analysed, case.series, case.sources)
+    written = opacities_segmentation(case.analysed, case.sources)
     assert written is not None
     return written
 
 
 def _lobes(case: AnalysedFolder) -> WrittenSegmentation:
-    written = lobes_segmentation(case.analysed, case.series, case.sources)
+    written = lobes_segmentation(case.analysed, case.sources)
     assert written is not None
     return written
 
@@ -213,6 +213,7 @@ def test_frames_of_a_multi_frame_source_are_named(tmp_path: Path) -> None:
 def test_without_opacity_or_frame_of_reference_there_is_none(phantom: AnalysedFolder) -> None:
     """An empty segmentation says nothing, and without a frame of reference none has a place."""
     nothing = replace(phantom.analysed, labels=np.zeros_like(phantom.analysed.labels))
-    assert opacities_segmentation(nothing, phantom.series, phantom.sources) is None
+    assert opacities_segmentation(nothing, phantom.sources) is None
     headers = tuple(replace(one, frame_of_reference_uid=None) for one in phantom.series.headers)
-    assert opacities_segmentation(phantom.analysed, replace(phantom.series, headers=headers), phantom.sources) is None
+    placeless = replace(phantom.analysed, series=replace(phantom.series, headers=headers))
+    assert opacities_segmentation(placeless, phantom.sources) is None
