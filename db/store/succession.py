@@ -23,6 +23,7 @@ from db.errors import StaleState
 from db.rows import ResultRow, SeriesRow
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store.conversion import from_json, to_json
+from db.store.flagging import settle_alert
 from db.store.room import stop_active_job
 from db.store.superseding import retire_result
 from db.store.transitions import Note, record_event, transition
@@ -84,6 +85,7 @@ def reject(session: Session, chosen: SeriesRow, series: SeriesRow, rejected: Rej
     session.flush()
     if chosen.state == SeriesState.ANALYSED:
         _yield(session, series, note)
+        settle_alert(session, series.study_instance_uid, note)
     elif series.state == SeriesState.COMPLETE:
         exclude(session, series, rejected.screening, note, retires=False)
     else:
@@ -91,7 +93,7 @@ def reject(session: Session, chosen: SeriesRow, series: SeriesRow, rejected: Rej
 
 
 def succeed(session: Session, rejected: Iterable[SeriesRow], note: Note) -> None:
-    """The chosen reconstruction has its result: those that were rejected for it give way."""
+    """The chosen reconstruction has its result: those rejected for it give way; the alert is still to settle."""
     for series in rejected:
         _yield(session, series, note)
 
@@ -109,7 +111,8 @@ def exclude(session: Session, series: SeriesRow, screening: Screening, note: Not
     """EXCLUDED with its reason, which is returned; ``retires``: what is in force ends with it, else it stands."""
     reason = screening.reason or "not eligible"
     if retires:
-        retire_result(session, series, note)
+        retire_result(session, series.series_instance_uid, note)
+        settle_alert(session, series.study_instance_uid, note)
     else:
         reason = told(session, series.series_instance_uid, reason)
     transition(
@@ -134,6 +137,6 @@ def told(session: Session, series_instance_uid: str, reason: str) -> str:
 def _yield(session: Session, series: SeriesRow, note: Note) -> None:
     """Give way to the reconstruction that was chosen and has its result."""
     stop_active_job(session, series.series_instance_uid, note)
-    retire_result(session, series, note)
+    retire_result(session, series.series_instance_uid, note)
     if series.rejection is not None and (series.state, SeriesEvent.EXCLUDE) in SERIES_TRANSITIONS:
         exclude(session, series, from_json(Screening, series.rejection), note, retires=False)

@@ -1,10 +1,12 @@
-"""Retiring a result: it stays as history, what was still to be sent of it ends, and the study's alert follows."""
+"""Retiring a result: it stays as history, and what was still to be sent of it ends.
+
+The study's alert follows once the transaction has changed all that it changes: see ``flagging``.
+"""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.rows import ResultRow, SeriesRow
-from db.store.flagging import settle_alert
+from db.rows import ResultRow
 from db.store.queueing import cancel_deliveries
 from db.store.transitions import Note, record_event
 
@@ -26,9 +28,8 @@ def supersede_result(session: Session, series_instance_uid: str, note: Note) -> 
     return result.id
 
 
-def retire_result(session: Session, series: SeriesRow, note: Note) -> None:
+def retire_result(session: Session, series_instance_uid: str, note: Note) -> None:
     """No result of the series is in force any more."""
-    superseded = supersede_result(session, series.series_instance_uid, note)
+    superseded = supersede_result(session, series_instance_uid, note)
     if superseded is not None:
         cancel_deliveries(session, superseded, note)
-    settle_alert(session, series.study_instance_uid, note)

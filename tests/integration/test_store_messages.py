@@ -5,10 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from store_bench import DATABASES, ELIGIBLE, Bench, decision_of, findings_of, opened
+from store_bench import DATABASES, ELIGIBLE, NO_LUNG, Bench, decision_of, findings_of, opened
 
 from alerts import ALONE_AFTER, DeliveryState, Occasion
-from db import DismissalReason, RecordedResult, StaleState, StoredDelivery
+from db import DismissalReason, RecordedResult, Rejected, StaleState, StoredDelivery
 
 
 @pytest.fixture(params=DATABASES)
@@ -52,6 +52,15 @@ def test_a_flagged_result_tells_each_destination_once_in_its_transaction(bench: 
         ("MAIL", Occasion.FLAGGED, DeliveryState.SENT, first.result_id),
         ("HOOK", Occasion.FLAGGED, DeliveryState.PENDING, second.result_id),
     ]
+
+
+def test_a_flagged_reconstruction_that_others_gave_way_to_is_told_of(bench: Bench) -> None:
+    """Two reconstructions of one acquisition: that the other one gives way in the same transaction costs no message."""
+    store, other, chosen = bench.store, "1.2.3.8", "1.2.3.9"
+    outranked = Rejected(series_instance_uid=other, revision=bench.complete(other), screening=NO_LUNG)
+    store.jobs.enqueue(chosen, bench.complete(chosen), ELIGIBLE, 3, rejected=(outranked,))
+    first = bench.record(bench.claim(), tell=("MAIL",))
+    assert _messages(bench) == [("MAIL", Occasion.FLAGGED, DeliveryState.PENDING, first.result_id)]
 
 
 def test_a_result_that_is_not_flagged_tells_nobody(bench: Bench) -> None:
