@@ -15,7 +15,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from alerts import wording
-from alerts.artefact import DICOM, ArtefactKind, Draft
+from alerts.artefact import ArtefactKind, Draft
 from alerts.reports.equipment import MANUFACTURER, NO_SERIAL_NUMBER, PRODUCT, ascii_text
 from alerts.reports.evidence import Evidence, as_received
 from alerts.reports.identity import UNNAMED, name_object
@@ -39,15 +39,7 @@ def summary_document(findings: Findings, page: Image, sources: Evidence) -> Draf
     with as_received():
         document = _document(findings, _pdf(page, _examination(sources.first_path)), sources)
         named = name_object(document, ArtefactKind.PDF.value)
-    return Draft(
-        kind=ArtefactKind.PDF,
-        name="summary.pdf.dcm",
-        media_type=DICOM,
-        content=named.content,
-        sop_class_uid=named.sop_class_uid,
-        sop_instance_uid=named.sop_instance_uid,
-        series_instance_uid=named.series_instance_uid,
-    )
+    return named.draft(ArtefactKind.PDF, "summary.pdf.dcm")
 
 
 def _examination(path: Path) -> str:

@@ -15,6 +15,8 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from alerts.artefact import DICOM, ArtefactKind, Draft
+
 _NAMESPACE = uuid.UUID("8c0a3f5e-6f0b-5d2c-9a41-3b7f2d1c9e64")
 _META_LENGTH_AT: Final = 128 + 4 + 8
 """Where the length of the meta information stands in a file: after preamble, prefix and its own tag (PS3.10, 7.1)."""
@@ -36,6 +38,18 @@ class NamedObject:
     sop_instance_uid: str
     series_instance_uid: str
     content: bytes
+
+    def draft(self, kind: ArtefactKind, name: str) -> Draft:
+        """The object as a file of its result, of this name."""
+        return Draft(
+            kind=kind,
+            name=name,
+            media_type=DICOM,
+            content=self.content,
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+            series_instance_uid=self.series_instance_uid,
+        )
 
 
 def name_object(dataset: Dataset, kind: str, *, transfer_syntax_uid: str | None = None) -> NamedObject:

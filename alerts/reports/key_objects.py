@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from alerts.artefact import DICOM, ArtefactKind, Draft
+from alerts.artefact import ArtefactKind, Draft
 from alerts.reports.content import device_observer
 from alerts.reports.equipment import MANUFACTURER
 from alerts.reports.evidence import Evidence, SourceInstance, as_received
@@ -49,15 +49,7 @@ def key_object_selection(findings: Findings, drafts: Sequence[Draft], sources: E
         )
         complete(document, findings, sources)
         named = name_object(document, ArtefactKind.KEY_OBJECTS.value)
-    return Draft(
-        kind=ArtefactKind.KEY_OBJECTS,
-        name="key-objects.dcm",
-        media_type=DICOM,
-        content=named.content,
-        sop_class_uid=named.sop_class_uid,
-        sop_instance_uid=named.sop_instance_uid,
-        series_instance_uid=named.series_instance_uid,
-    )
+    return named.draft(ArtefactKind.KEY_OBJECTS, "key-objects.dcm")
 
 
 def _stand_in(draft: Draft, findings: Findings, sources: Evidence) -> Dataset:

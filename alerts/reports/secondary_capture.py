@@ -11,10 +11,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from alerts.artefact import DICOM, ArtefactKind, Draft
+from alerts.artefact import ArtefactKind, Draft
 from alerts.reports.equipment import MANUFACTURER, NO_SERIAL_NUMBER, PRODUCT, ascii_text
 from alerts.reports.evidence import Evidence, SourceInstance, as_received
-from alerts.reports.identity import UNNAMED, NamedObject, name_series
+from alerts.reports.identity import UNNAMED, name_series
 from alerts.reports.result_object import CHEST, complete
 from analysis.findings import Findings, KeySlice
 from analysis.panels import WINDOW, Image
@@ -89,19 +89,7 @@ def _captures(kind: _Kind, pictures: Sequence[_Picture], findings: Findings, sou
     with as_received():
         images = [_image(kind, number, one, findings, sources) for number, one in enumerate(pictures, start=1)]
         named = name_series(images, kind.artefact.value)
-    return tuple(_draft(kind, name, one) for name, one in zip(kind.names, named, strict=True))
-
-
-def _draft(kind: _Kind, name: str, named: NamedObject) -> Draft:
-    return Draft(
-        kind=kind.artefact,
-        name=name,
-        media_type=DICOM,
-        content=named.content,
-        sop_class_uid=named.sop_class_uid,
-        sop_instance_uid=named.sop_instance_uid,
-        series_instance_uid=named.series_instance_uid,
-    )
+    return tuple(one.draft(kind.artefact, name) for name, one in zip(kind.names, named, strict=True))
 
 
 def _image(kind: _Kind, number: int, picture: _Picture, findings: Findings, sources: Evidence) -> SCImage:

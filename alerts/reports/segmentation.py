@@ -17,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
 from alerts import wording
-from alerts.artefact import DICOM, ArtefactKind, Draft
+from alerts.artefact import ArtefactKind, Draft
 from alerts.reports import codes
 from alerts.reports.equipment import MANUFACTURER, NO_SERIAL_NUMBER, PRODUCT, ascii_text, segment_algorithm
 from alerts.reports.evidence import Evidence, SegmentReference, SourceInstance, as_received
@@ -173,13 +173,12 @@ def _segmentation(
         numbers[segment.label] = number
     numbered = cv2.LUT(labels.reshape(-1, labels.shape[-1]), numbers).reshape(labels.shape)
     native = cast("_Labels", analysed.volume.to_native(numbered))
-    with as_received():
-        placed = _placed(whole.planes, native)
-    if placed is None:
-        return None
-    images, pixels = placed
     date, time = sources.moment
     with as_received():
+        placed = _placed(whole.planes, native)
+        if placed is None:
+            return None
+        images, pixels = placed
         built = Segmentation(
             source_images=images,
             pixel_array=pixels,
@@ -333,15 +332,7 @@ def _written(
         moment=sources.last,
     )
     return WrittenSegmentation(
-        draft=Draft(
-            kind=kind.artefact,
-            name=kind.name,
-            media_type=DICOM,
-            content=named.content,
-            sop_class_uid=named.sop_class_uid,
-            sop_instance_uid=named.sop_instance_uid,
-            series_instance_uid=named.series_instance_uid,
-        ),
+        draft=named.draft(kind.artefact, kind.name),
         segments={
             segment.identifier: SegmentReference(instance=instance, number=number)
             for number, segment in enumerate(segments, start=1)

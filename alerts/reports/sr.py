@@ -7,7 +7,7 @@ from pathlib import Path
 from highdicom.sr import Comprehensive3DSR
 from pydicom.uid import ExplicitVRLittleEndian
 
-from alerts.artefact import DICOM, ArtefactKind, Draft
+from alerts.artefact import ArtefactKind, Draft
 from alerts.change import Prior
 from alerts.errors import UnusableEvidence
 from alerts.policy import PolicyDecision
@@ -60,15 +60,7 @@ def structured_report(
             if named.sop_instance_uid != standing.sop_instance_uid:
                 name_predecessor(report, standing.as_predecessor())
                 named = name_object(report, "sr")
-    return Draft(
-        kind=ArtefactKind.SR,
-        name="report.dcm",
-        media_type=DICOM,
-        content=named.content,
-        sop_class_uid=named.sop_class_uid,
-        sop_instance_uid=named.sop_instance_uid,
-        series_instance_uid=named.series_instance_uid,
-    )
+    return named.draft(ArtefactKind.SR, "report.dcm")
 
 
 def _build(
