@@ -13,15 +13,7 @@ from pynetdicom.status import code_to_category
 
 from alerts.artefact import REPORT_CLASSES
 from dicom_node.delivery.channel import Parcel, Receipt
-from dicom_node.delivery.errors import (
-    Busy,
-    DeliveryError,
-    NotTaken,
-    ProcessingFailure,
-    Refused,
-    Undeliverable,
-    Unreachable,
-)
+from dicom_node.delivery.errors import DeliveryError, NotTaken, Refused, Undeliverable, Unreachable, failure_of
 from dicom_node.peers import errors as peer_errors
 from dicom_node.peers.remote import Remote
 from dicom_node.peers.scu import echo
@@ -29,11 +21,7 @@ from dicom_node.peers.sending import Sent, send
 
 __all__ = ["DicomChannel"]
 
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 table B.2-1
-_PROCESSING_FAILURE = 0x0110  # PS3.7 annex C: of the moment, as far as anyone can tell
-_SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 annex C
 _REMEMBERED_S = 86_400.0
-_DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 annex C: the object is there, which is what was wanted
 
 
 class DicomChannel:
@@ -132,13 +120,8 @@ def _translated(error: peer_errors.PeerError) -> DeliveryError:
 def _judged(sent: Sent, called: str) -> Receipt:
     if sent.status is None:
         raise Unreachable(f"{called}: {sent.reason}.")
-    if sent.status in _OUT_OF_RESOURCES:
-        raise Busy(f"{called} replied {sent.reason}.")
-    if sent.status == _PROCESSING_FAILURE:
-        raise ProcessingFailure(f"{called} replied {sent.reason}.")
-    if sent.status == _SOP_CLASS_NOT_SUPPORTED:
-        raise NotTaken(f"{called} replied {sent.reason}.")
     category = code_to_category(sent.status)
-    if category not in {"Success", "Warning"} and sent.status != _DUPLICATE_SOP_INSTANCE:
-        raise Refused(f"{called} replied {sent.reason}.")
+    failure = None if category in {"Success", "Warning"} else failure_of(sent.status)
+    if failure is not None:
+        raise failure(f"{called} replied {sent.reason}.")
     return Receipt(answer=f"0x{sent.status:04X}", warning=category != "Success")

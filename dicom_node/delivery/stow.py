@@ -8,16 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dicom_node.delivery.channel import Parcel, Receipt
-from dicom_node.delivery.errors import Busy, ProcessingFailure, Refused, Undeliverable, Unreachable
+from dicom_node.delivery.errors import Refused, Undeliverable, Unreachable, failure_of
 from dicom_node.delivery.http import exchange, raise_for
 from dicom_node.settings import StowDestination
 
 __all__ = ["StowChannel"]
 
 _FAILED, _REASON, _STORED = "00081198", "00081197", "00081199"
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.18 table I.2-2, as PS3.4 has it
-_PROCESSING_FAILURE = 0x0110
-_DUPLICATE_SOP_INSTANCE = 0x0111
 _BLOCK = 262_144
 _ALL_FAILED = 409  # PS3.18 table 10.5.3-1
 _MOST_BYTES = 536_870_912
@@ -37,7 +34,8 @@ class StowChannel:
 
         Raises:
             Unreachable, NotAdmitted, Busy, ProcessingFailure: worth another attempt.
-            Refused: the PACS does not take such objects, or not this one.
+            NotTaken: the PACS does not take such objects.
+            Refused: the PACS does not take this one.
             Undeliverable: the file is missing, or larger than half a gigabyte.
         """
         try:
@@ -87,13 +85,11 @@ class StowChannel:
             if status == _ALL_FAILED or (told and not _items(told, _STORED)):
                 raise Refused(f"{self._host} replied {status} and says nothing of the object.")
             return Receipt(answer=str(status), warning=status == 202)
-        reason = reasons[0]
-        said = f"{self._host} replied {status}, 0x{reason:04X}."
-        if reason == _DUPLICATE_SOP_INSTANCE:
-            return Receipt(answer=f"{status} 0x{reason:04X}", warning=True)
-        if reason in _OUT_OF_RESOURCES:
-            raise Busy(said)
-        raise (ProcessingFailure if reason == _PROCESSING_FAILURE else Refused)(said)
+        reason = reasons[0]  # PS3.18 table I.2-2: as of a C-STORE
+        failure = failure_of(reason)
+        if failure is not None:
+            raise failure(f"{self._host} replied {status}, 0x{reason:04X}.")
+        return Receipt(answer=f"{status} 0x{reason:04X}", warning=True)
 
 
 def _parts(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:

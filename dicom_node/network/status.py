@@ -16,6 +16,7 @@ __all__ = [
     "OUT_OF_RESOURCES",
     "PROCESSING_FAILURE",
     "RESOURCE_LIMITATION",
+    "SOP_CLASS_NOT_SUPPORTED",
     "SUCCESS",
     "UNPARSABLE",
     "UNRECOGNISED_OPERATION",
@@ -27,6 +28,7 @@ SUCCESS: Final = int(Status.SUCCESS)
 INVALID_ATTRIBUTE_VALUE: Final = _CODES["Invalid Attribute Value"]
 PROCESSING_FAILURE: Final = _CODES["Processing Failure"]
 DUPLICATE_SOP_INSTANCE: Final = _CODES["Duplication SOP Instance"]
+SOP_CLASS_NOT_SUPPORTED: Final = _CODES["Refused: SOP Class Not Supported"]
 NO_SUCH_INSTANCE: Final = _CODES["No Such SOP Instance"]
 INVALID_ARGUMENT_VALUE: Final = _CODES["Invalid Argument Value"]
 CLASS_INSTANCE_CONFLICT: Final = _CODES["Class-Instance Conflict"]
