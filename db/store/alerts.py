@@ -20,7 +20,7 @@ from db.feedback import DismissalReason
 from db.rows import AlertRow
 from db.rows.outbound import UNSEEN
 from db.store.conversion import alert_of
-from db.store.flagging import UNDECIDED_YET, flagged_series, note_notice
+from db.store.flagging import UNDECIDED_YET, flagged_series
 from db.store.lookup import first_of_states
 from db.store.messages import queue_messages
 from db.store.room import Room
@@ -112,18 +112,6 @@ class Alerts(Room):
             transition(
                 session, row, AlertEvent.UNDO, Note(at=now, actor=Actor.user(who)), updated_at=now, **UNDECIDED_YET
             )
-            return alert_of(row)
-
-    def notified(self, alert_id: int, destination: str) -> StoredAlert:
-        """A channel for people has told of the case, and its destination has confirmed it.
-
-        Raises:
-            StaleState: there is no such alert.
-        """
-        now = self.clock()
-        with self.database.write() as session:
-            row = _locked(session, alert_id)
-            note_notice(session, row, Note(at=now, actor=Actor.process("delivery"), detail=destination))
             return alert_of(row)
 
     def overdue(self, limit: int) -> tuple[int, ...]:

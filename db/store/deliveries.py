@@ -1,7 +1,7 @@
 """What is to be sent, one at a time under a lease, and what came of it."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, exists, func, or_, select, update
@@ -14,9 +14,8 @@ from db.errors import StaleState
 from db.outbound import StoredDelivery
 from db.rows import AlertRow, ArtefactRow, DeliveryRow, EventRow, PausedDestinationRow, ResultRow
 from db.store.conversion import delivery_of, event_of
+from db.store.flagging import note_notice
 from db.store.lookup import first_of_states
-from db.store.messages import queue_messages
-from db.store.queueing import DELIVERY_ATTEMPTS
 from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import StoredEvent
@@ -82,23 +81,6 @@ class Deliveries(Room):
                     found.append(delivery_of(row))
         return tuple(found)
 
-    def notify(
-        self, alert_id: int, occasion: Occasion, destinations: Iterable[str], *, attempts: int = DELIVERY_ATTEMPTS
-    ) -> tuple[int, ...]:
-        """Queue a message about the alert for each destination; the ids.
-
-        Within a transaction of the store `db.store.messages.queue_messages` does it.
-
-        Raises:
-            StaleState: there is no such alert.
-        """
-        note = Note(at=self.clock(), actor=_DELIVERY)
-        with self.database.write() as session:
-            alert = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
-            if alert is None:
-                raise StaleState(f"There is no alert {alert_id}.")
-            return queue_messages(session, alert, occasion, destinations, note, attempts=attempts)
-
     def told_since(self, destination: str, since: datetime, most: int) -> tuple[datetime, ...]:
         """When letters with messages went to the destination, the newest first, at most so many."""
         sent_at = (
@@ -151,7 +133,7 @@ class Deliveries(Room):
         return self.all_sent((delivery,), answer)[0]
 
     def all_sent(self, deliveries: Sequence[StoredDelivery], answer: str | None = None) -> tuple[StoredDelivery, ...]:
-        """The destination confirmed receipt of what went together.
+        """The destination confirmed receipt of what went together; an alert that it was told of has been notified.
 
         Raises:
             StaleState: one is not being sent in this attempt any more; nothing is written.
@@ -160,9 +142,12 @@ class Deliveries(Room):
         note = Note(at=now, actor=_DELIVERY, detail=answer)
         over = {"sent_at": now, "lease_expires_at": None, "cause": None}
         with self.database.write() as session:
+            told = _alerts_of(session, deliveries)  # locked first, as whoever settles an alert does
             rows = [_held(session, one) for one in deliveries]
             for row in rows:
                 transition(session, row, DeliveryEvent.CONFIRM, note, **over)
+                if row.occasion == Occasion.FLAGGED:
+                    note_notice(session, told[row.alert_id], replace(note, detail=row.destination))
             return tuple(delivery_of(row) for row in rows)
 
     def failed(
@@ -311,6 +296,13 @@ def _locked(session: Session, delivery_id: int) -> DeliveryRow:
     if row is None:
         raise StaleState(f"There is no delivery {delivery_id}.")
     return row
+
+
+def _alerts_of(session: Session, deliveries: Sequence[StoredDelivery]) -> Mapping[int | None, AlertRow]:
+    """The alerts that these messages say are flagged, locked."""
+    ids = [one.alert_id for one in deliveries if one.occasion is Occasion.FLAGGED]
+    rows = select(AlertRow).where(AlertRow.id.in_(ids)).order_by(AlertRow.id).with_for_update()
+    return {row.id: row for row in session.scalars(rows)} if ids else {}
 
 
 def _held(session: Session, delivery: StoredDelivery) -> DeliveryRow:

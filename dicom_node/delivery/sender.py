@@ -10,7 +10,6 @@ from pathlib import Path
 import structlog
 
 from alerts.artefact import Artefact
-from alerts.delivery import DeliveryState, Occasion
 from alerts.message import Identify, Message
 from db import StaleState, Store, StoredDelivery, StoreError
 from dicom_node.backoff import retry_delay_s
@@ -69,7 +68,6 @@ class Sender:
             if composed:
                 together = [delivery for delivery, _ in composed]
                 self._try(together, lambda: self._tell(together, [message for _, message in composed]))
-                self._note_notices(together)
         return True
 
     def _try(self, together: Sequence[StoredDelivery], send: Callable[[], Receipt]) -> None:
@@ -125,14 +123,6 @@ class Sender:
         if not isinstance(channel, MessageChannel):
             raise Undeliverable(f"{together[0].destination} takes no messages.")
         return channel.tell(key_of(together), messages)
-
-    def _note_notices(self, together: Sequence[StoredDelivery]) -> None:
-        """Whoever looks at an alert sees that it was told of."""
-        for one in together:
-            told = self._store.deliveries.get(one.id)
-            flagged = one.occasion is Occasion.FLAGGED and told is not None and told.state is DeliveryState.SENT
-            if flagged and one.alert_id is not None:
-                self._store.alerts.notified(one.alert_id, one.destination)
 
     def _composed(self, claimed: Sequence[StoredDelivery]) -> list[tuple[StoredDelivery, Message]]:
         """Each with its message; what cannot be put together fails, and keeps nothing else from being told."""

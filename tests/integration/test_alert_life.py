@@ -167,11 +167,11 @@ def test_what_nobody_looks_at_in_time_is_escalated_once(bench: Bench) -> None:
         bench.store.intake.record_instance(instance(series=series, study_instance_uid=study))
         bench.store.intake.mark_complete(series, 1, "in a test")
         bench.store.jobs.enqueue(series, 1, ELIGIBLE, 3)
-        bench.record(bench.claim())
+        bench.record(bench.claim(), destinations="", tell=("mail",) if number == 3 else ())
     store = bench.store.alerts
     third, second, first = store.list()
     bench.store.feedback.open(second.id, "anna")
-    store.notified(third.id, "ward mail")
+    assert bench.told("mail") == third.id
     assert store.overdue(9) == ()
     bench.clock.advance((TIME_ALLOWED[Category.CATEGORY_2] + timedelta(seconds=1)).total_seconds())
     store.acknowledge(third.id, "anna")
@@ -205,10 +205,10 @@ def test_an_escalation_asks_for_a_message_once(bench: Bench) -> None:
 
 def test_a_notice_is_on_the_record_and_one_that_told_less_opens_again(bench: Bench) -> None:
     """The first moves it, a second one is an event; when the study shows more than was told it has to be told anew."""
-    _flag(bench)
-    alert = _alert(bench)
+    bench.record(bench.running(FIRST), destinations="", tell=("mail", "hl7"))
     for channel in ("mail", "hl7"):
-        assert bench.store.alerts.notified(alert.id, channel).state is AlertState.NOTIFIED
+        assert bench.told(channel) == _alert(bench).id
+        assert _alert(bench).state is AlertState.NOTIFIED
     told = [(one.event, one.detail, one.to_state) for one in bench.events("alert", FIRST)][1:]
     assert told == [("notify", "mail", "notified"), ("notify", "hl7", None)]
     bench.record(bench.again(FIRST), burden=30.0)

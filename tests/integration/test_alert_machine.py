@@ -45,6 +45,7 @@ class AlertLife(RuleBasedStateMachine):
         self.judged: StoredAlert | None = None
         self.seen: SeenAlert | None = None
         self.looked = False
+        self.waits = False
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -58,7 +59,7 @@ class AlertLife(RuleBasedStateMachine):
         before = self._alert()
         known = self.store.series.get(uid)
         job = self.bench.again(uid) if known and known.state is SeriesState.ANALYSED else self.bench.running(uid)
-        self.bench.record(job, alert=burden is not None, burden=burden or 0.0, destinations="")
+        self.bench.record(job, alert=burden is not None, burden=burden or 0.0, destinations="", tell=("mail",))
         self.burdens.pop(uid, None)
         if burden is not None:
             self.burdens[uid] = burden
@@ -74,9 +75,9 @@ class AlertLife(RuleBasedStateMachine):
         told = self.judged if self.state in DECIDED else before
         worse = told is not None and is_worse(after.alert, told.alert)
         if before is None or self.state is AlertState.SUPERSEDED:
-            self.state, self.decided, self.looked = AlertState.OPEN, None, False
+            self.state, self.decided, self.looked, self.waits = AlertState.OPEN, None, False, True
         elif worse and (before.state, AlertEvent.REOPEN) in ALERT_TRANSITIONS:
-            self.state, self.looked = AlertState.OPEN, False
+            self.state, self.looked, self.waits = AlertState.OPEN, False, True
 
     @precondition(lambda self: self._alert() is not None)
     @rule(who=readers)
@@ -129,9 +130,11 @@ class AlertLife(RuleBasedStateMachine):
     @precondition(lambda self: self._alert() is not None)
     @rule()
     def tell(self) -> None:
-        """A channel tells people."""
-        self.store.alerts.notified(self._known().id, "mail")
-        if self.state is AlertState.OPEN:
+        """A channel tells people, where a message waits that is still of use."""
+        of_use = self.waits and self.state not in {AlertState.DISMISSED, AlertState.SUPERSEDED}
+        assert self.bench.told("mail") == (self._known().id if of_use else None)
+        self.waits = False
+        if of_use and self.state is AlertState.OPEN:
             self.state = AlertState.NOTIFIED
 
     @rule(minutes=st.sampled_from([1, 9, 59, 61, 241, 4321]))

@@ -168,13 +168,3 @@ def test_messages_are_gathered_held_back_and_counted(bench: Bench) -> None:
     assert bench.store.deliveries.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == (bench.clock.now,)
     with pytest.raises(StaleState):
         bench.store.deliveries.all_sent((first,))
-
-
-def test_anybody_may_have_a_message_queued_for_an_alert(bench: Bench) -> None:
-    """Once while one waits; for an alert that there is."""
-    recorded = _flagged(bench)
-    assert recorded.alert_id is not None
-    assert bench.store.deliveries.notify(recorded.alert_id, Occasion.FLAGGED, ["MAIL", "SYSLOG"]) != ()
-    assert [name for name, *_ in _messages(bench)] == ["MAIL", "SYSLOG"]
-    with pytest.raises(StaleState):
-        bench.store.deliveries.notify(99, Occasion.FLAGGED, ["MAIL"])

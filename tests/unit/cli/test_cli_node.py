@@ -18,7 +18,7 @@ from node_harness import wait_until
 from store_bench import instance
 from typer.testing import CliRunner
 
-from alerts import ALONE_AFTER, Occasion
+from alerts import ALONE_AFTER
 from analysis.series import Outcome, Rule, RuleResult, Screening
 from db import CommitmentRequest, JobState, SeriesState, Store
 from dicom_node.cli import app
@@ -488,15 +488,16 @@ def test_deliveries_are_listed_shown_retried_and_cancelled(node: FilledNode) -> 
 def test_a_message_is_told_from_an_object_with_each_of_its_attempts(node: FilledNode) -> None:
     """A list says that it is a message and why it goes; what is shown has what came of each attempt."""
     with node.store() as store:
-        (number,) = store.deliveries.notify(1, Occasion.FLAGGED, ["Ward"])
+        store.alerts.acknowledge(1, "anna", tell=["Ward"])
         for transient in (True, False):
             later = datetime.now(UTC) + ALONE_AFTER
             taken = store.deliveries.claim("Ward", later, 60)
             assert taken is not None
+            number = taken.id
             store.deliveries.failed(taken, f"451 {transient}", transient=transient)
     (listed,) = node.json("deliveries", "list", "--destination", "Ward")["deliveries"]
-    assert (listed["artefact"], listed["alert_id"], listed["occasion"]) == (None, 1, "flagged")
-    assert "message, flagged" in " ".join(node.run("deliveries", "list", "--destination", "Ward").stdout.split())
+    assert (listed["artefact"], listed["alert_id"], listed["occasion"]) == (None, 1, "taken up")
+    assert "message, taken up" in " ".join(node.run("deliveries", "list", "--destination", "Ward").stdout.split())
     told = node.run("deliveries", "show", str(number)).stdout
     assert "a message about alert 1" in told
     assert told.index("451 True") < told.rindex("451 False")
