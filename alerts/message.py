@@ -57,11 +57,10 @@ class Identity:
 class Message:
     """One flagged examination, told to one destination.
 
-    ``key`` names the message whenever it is sent. ``confirmed``: whether the PACS has confirmed the report; None where
+    ``confirmed``: whether the PACS has confirmed the report; None where
     none is asked. ``link`` opens the case in the worklist.
     """
 
-    key: str
     occasion: Occasion
     alert: Alert
     findings: Findings

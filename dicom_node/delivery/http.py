@@ -14,7 +14,6 @@ from dicom_node.network.tls import TlsError, reason_of, server_trust
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
@@ -82,7 +81,9 @@ def exchange(
     asked = {"accept-encoding": "identity", **(headers or {})}  # what is small packed may be large
     try:
         with (
-            httpx2.Client(verify=_trust(server), timeout=timeout_s, trust_env=False, auth=_auth(server)) as client,
+            httpx2.Client(
+                verify=server_trust(server.certificates), timeout=timeout_s, trust_env=False, auth=_auth(server)
+            ) as client,
             time_limit(lambda: held[0] if held else None, timeout_s * STEPS),
             client.stream(method, url, headers=asked, content=content, extensions={"trace": trace}) as response,
         ):
@@ -112,10 +113,6 @@ def raise_for(status: int, host: str) -> None:
     elif status in _LATER or status >= 500:
         kind = Busy
     raise kind(f"{host} replied {status}.")
-
-
-def _trust(server: HttpServer) -> ssl.SSLContext:
-    return server_trust(server.certificates)
 
 
 def _auth(server: HttpServer) -> tuple[str, str] | None:

@@ -44,7 +44,6 @@ class Letters:
             raise Undeliverable("There is no such alert, or no such result.")
         identity = Identity() if identify is Identify.NONE else _identity(self.results_dir / result.report.path)
         return Message(
-            key=key_of([delivery]),
             occasion=delivery.occasion,
             alert=alert.alert,
             findings=result.findings,
