@@ -22,7 +22,7 @@ from db.rows.outbound import UNSEEN
 from db.store.conversion import alert_of
 from db.store.flagging import UNDECIDED_YET, flagged_series
 from db.store.lookup import first_of_states
-from db.store.messages import queue_messages
+from db.store.messages import queue_messages, withdrawn_from
 from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import FlaggedSeries, SeenAlert, StoredAlert
@@ -99,6 +99,8 @@ class Alerts(Room):
     def undo(self, alert_id: int, who: str) -> StoredAlert:
         """Who decided in the last ten minutes takes it back: the case is open again, and undecided.
 
+        Whoever was not told of it because it had been dismissed is told now.
+
         Raises:
             StaleState: it was decided by somebody else, or earlier; it has moved on, or there is none.
         """
@@ -109,9 +111,9 @@ class Alerts(Room):
                 raise DecidedAlready(_who_and_when(row))
             if row.decided_at is not None and now - row.decided_at > UNDO_WITHIN:
                 raise StaleState(f"Alert {alert_id} was decided more than ten minutes ago.")
-            transition(
-                session, row, AlertEvent.UNDO, Note(at=now, actor=Actor.user(who)), updated_at=now, **UNDECIDED_YET
-            )
+            note = Note(at=now, actor=Actor.user(who))
+            transition(session, row, AlertEvent.UNDO, note, updated_at=now, **UNDECIDED_YET)
+            queue_messages(session, row, Occasion.FLAGGED, withdrawn_from(session, row), note)
             return alert_of(row)
 
     def overdue(self, limit: int) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alerts.delivery import DeliveryState, Occasion
@@ -10,7 +10,7 @@ from db.rows import AlertRow, DeliveryRow, ResultRow
 from db.store.queueing import DELIVERY_ATTEMPTS
 from db.store.transitions import Note, record_event
 
-__all__ = ["queue_messages", "renew_messages"]
+__all__ = ["queue_messages", "renew_messages", "withdrawn_from"]
 
 _UNSENT = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
 _WAITING = (DeliveryState.PENDING, DeliveryState.SENDING)
@@ -55,6 +55,19 @@ def queue_messages(
         record_event(session, "delivery", row.id, "queue", note, series=series, moved=(None, row.state))
         queued.append(row.id)
     return tuple(queued)
+
+
+def withdrawn_from(session: Session, alert: AlertRow) -> tuple[str, ...]:
+    """The destinations whose last message that the alert is flagged was cancelled."""
+    last = (
+        select(func.max(DeliveryRow.id))
+        .where(DeliveryRow.alert_id == alert.id, DeliveryRow.occasion == Occasion.FLAGGED)
+        .group_by(DeliveryRow.destination)
+    )
+    withdrawn = select(DeliveryRow.destination).where(
+        DeliveryRow.id.in_(last), DeliveryRow.state == DeliveryState.CANCELLED
+    )
+    return tuple(session.scalars(withdrawn.order_by(DeliveryRow.id)))
 
 
 def renew_messages(session: Session, alert: AlertRow, note: Note) -> None:

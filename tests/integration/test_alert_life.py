@@ -147,6 +147,18 @@ def test_who_decided_takes_it_back_within_ten_minutes(bench: Bench) -> None:
     assert events == [("dismiss", anna, "artefact"), ("undo", anna, None), ("pass_on", anna, "to carl")]
 
 
+def test_a_dismissal_taken_back_tells_whom_it_kept_from_being_told(bench: Bench) -> None:
+    """Each of those, once; who was told before is not told again."""
+    bench.record(bench.running(FIRST), destinations="", tell=("mail", "hl7"))
+    store, number = bench.store.alerts, _alert(bench).id
+    assert bench.told("hl7") == number
+    store.dismiss(number, "anna", reason=DismissalReason.ARTEFACT)
+    assert bench.told("mail") is None
+    store.undo(number, "anna")
+    assert [bench.told(name) for name in ("mail", "mail", "hl7")] == [number, None, None]
+    assert _alert(bench).state is AlertState.NOTIFIED
+
+
 def test_a_case_is_passed_on_to_a_user_who_decides(bench: Bench) -> None:
     """The other one is named; free text is no name."""
     _flag(bench)

@@ -45,7 +45,7 @@ class AlertLife(RuleBasedStateMachine):
         self.judged: StoredAlert | None = None
         self.seen: SeenAlert | None = None
         self.looked = False
-        self.waits = False
+        self.waits = self.withdrawn = False
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -126,6 +126,7 @@ class AlertLife(RuleBasedStateMachine):
             assert self.decided is not None
             assert self.decided[0] == who
             self.state, self.decided, self.judged = AlertState.OPEN, None, None
+            self.waits |= self.withdrawn
 
     @precondition(lambda self: self._alert() is not None)
     @rule()
@@ -133,7 +134,8 @@ class AlertLife(RuleBasedStateMachine):
         """A channel tells people, where a message waits that is still of use."""
         of_use = self.waits and self.state not in {AlertState.DISMISSED, AlertState.SUPERSEDED}
         assert self.bench.told("mail") == (self._known().id if of_use else None)
-        self.waits = False
+        if self.waits:
+            self.waits, self.withdrawn = False, not of_use
         if of_use and self.state is AlertState.OPEN:
             self.state = AlertState.NOTIFIED
 
