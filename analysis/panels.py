@@ -60,12 +60,12 @@ def coronal_panels(
     volume: Volume,
     lungs: Lungs,
     labels: Labels,
+    row: int,
     key_slices: tuple[KeySlice, ...] = (),
     *,
     box_px: Box = BOX_PX,
 ) -> Panels:
-    """The coronal plane of ``coronal_row``; a bar at the side marks the level of each key slice with its number."""
-    row = coronal_row(lungs, labels)
+    """One coronal plane; a bar at the side marks the level of each key slice with its number."""
     _, columns = crop(volume, lungs)
     spacing = (volume.slice_spacing_mm, volume.column_spacing_mm)
     plain, scale = panel(volume.hu[::-1, row, columns], spacing, box_px)
@@ -84,9 +84,12 @@ def coronal_panels(
 
 
 def coronal_row(lungs: Lungs, labels: Labels) -> int:
-    """The row with most opacity; with most lung where there is none."""
-    lesion = np.count_nonzero(labels, axis=(0, 2))
-    return int(np.argmax(lesion if lesion.any() else np.count_nonzero(lungs.labels, axis=(0, 2))))
+    """The row with most opacity, all of which lies in the lungs; with most lung where there is none."""
+    box = lungs.box
+    if box is None:
+        return 0
+    inside = labels[box] if labels[box].any() else lungs.labels[box]
+    return box[1].start + int(np.argmax(np.count_nonzero(inside, axis=(0, 2))))
 
 
 def crop(volume: Volume, lungs: Lungs) -> tuple[slice, slice]:
@@ -188,6 +191,18 @@ def scale_bar(image: Image, pixels_per_mm: float) -> None:
     cv2.rectangle(image, (6, bottom - 26), (18 + length, bottom + 8), BACKGROUND, cv2.FILLED)
     cv2.line(image, (12, bottom), (12 + length, bottom), TEXT, 2, cv2.LINE_AA)
     write(image, f"{_SCALE_BAR_MM / 10:g} cm", (12, bottom - 9), 0.42, TEXT)
+
+
+def blank(width: int, height: int) -> Image:
+    """An empty page."""
+    page = np.empty((height, width, 3), np.uint8)
+    cv2.rectangle(page, (0, 0), (width, height), BACKGROUND, cv2.FILLED)
+    return page
+
+
+def rgb(image: Image) -> Image:
+    """A picture in red, green and blue, as DICOM has it."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def text_width(text: str, size: float) -> int:

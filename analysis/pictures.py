@@ -12,13 +12,13 @@ from analysis.colours import GGO_COLOUR, HIGH_OPACITY_COLOUR, LOBE_COLOURS, Colo
 from analysis.findings import KeySlice
 from analysis.measure.regions import GGO, HIGH_OPACITY
 from analysis.panels import (
-    BACKGROUND,
     FAINT,
     TEXT,
     WINDOW,
     Image,
     Labels,
     axial_panels,
+    blank,
     coronal_panels,
     coronal_row,
     crop,
@@ -79,8 +79,9 @@ def coronal_png(volume: Volume, lungs: Lungs, labels: Labels, key_slices: tuple[
 
     Beside the plain plane lies the overlay, where a bar at the side marks each key slice with its number.
     """
-    panels = coronal_panels(volume, lungs, labels, key_slices)
-    title = f"Coronal overview, row {coronal_row(lungs, labels) + 1}   |   bars: key slices   |   {WINDOW}"
+    row = coronal_row(lungs, labels)
+    panels = coronal_panels(volume, lungs, labels, row, key_slices)
+    title = f"Coronal overview, row {row + 1}   |   bars: key slices   |   {WINDOW}"
     return encode_png(_page([panels.plain, panels.marked], title, _legend({})))
 
 
@@ -153,7 +154,7 @@ def _page(panels: list[Image], title: str, legend: list[_Entry]) -> Image:
     panels_px = sum(image.shape[1] + _MARGIN_PX for image in panels)
     width = _MARGIN_PX + max(panels_px, entries_px + text_width(DISCLAIMER, _SMALL) + _MARGIN_PX)
     height = max(image.shape[0] for image in panels)
-    page = np.full((height + _HEADER_PX + _FOOTER_PX, width, 3), BACKGROUND, np.uint8)
+    page = blank(width, height + _HEADER_PX + _FOOTER_PX)
     x = _MARGIN_PX
     for image in panels:
         page[_HEADER_PX : _HEADER_PX + image.shape[0], x : x + image.shape[1]] = image

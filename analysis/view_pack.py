@@ -27,6 +27,7 @@ from analysis.anatomy.lungs import Lungs
 from analysis.errors import AnalysisError
 from analysis.findings import KeySlice
 from analysis.measure.regions import GGO, HIGH_OPACITY
+from analysis.panels import coronal_row
 from analysis.series.volume import Volume
 
 __all__ = ["ViewPack", "ViewPackUnreadable", "decode_plane", "encode_plane", "view_pack"]
@@ -62,7 +63,7 @@ def view_pack(volume: Volume, lungs: Lungs, lobes: Lobes, labels: _Labels, key_s
     """
     codes = labels | (lungs.labels << SIDE_SHIFT) | (np.where(lungs.labels > 0, lobes.labels, 0) << LOBE_SHIFT)
     codes = codes.astype(np.uint8)
-    row = _coronal_row(lungs, labels)
+    row = coronal_row(lungs, labels)
     first = key_slices[0].slice_index if key_slices else len(volume.hu) // 2
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive, ThreadPoolExecutor(_THREADS) as pool:
@@ -196,11 +197,6 @@ def _manifest(
         "first": first,
         "coronal_row": row,
     }
-
-
-def _coronal_row(lungs: Lungs, labels: _Labels) -> int:
-    opacity = np.count_nonzero(labels, axis=(0, 2))
-    return int(np.argmax(opacity if opacity.any() else np.count_nonzero(lungs.labels, axis=(0, 2))))
 
 
 def _pictures(

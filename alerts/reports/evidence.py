@@ -65,8 +65,6 @@ class SourceInstance:
         dataset.SOPInstanceUID = self.sop_instance_uid
         dataset.StudyInstanceUID = self.study_instance_uid
         dataset.SeriesInstanceUID = self.series_instance_uid
-        for keyword in _TYPE_2:
-            setattr(dataset, keyword, "")
         return dataset
 
 
@@ -94,6 +92,14 @@ class Evidence:
     def moment(self) -> tuple[str, str]:
         """Date (DA) and time (TM) of the last image."""
         return self.last.strftime("%Y%m%d"), self.last.strftime("%H%M%S")
+
+
+def stand_ins(instances: Sequence[SourceInstance]) -> list[Dataset]:
+    """The instances as a report refers to them; the first also has, empty, what highdicom takes over of the patient."""
+    datasets = [instance.stand_in() for instance in instances]
+    for keyword in _TYPE_2:
+        setattr(datasets[0], keyword, "")
+    return datasets
 
 
 def read_evidence(

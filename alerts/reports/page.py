@@ -20,9 +20,11 @@ from analysis.panels import (
     Image,
     axial_panels,
     bgr,
+    blank,
     coronal_panels,
     coronal_row,
     hatch,
+    rgb,
     swatch,
     text_width,
     write,
@@ -70,7 +72,7 @@ def result_page(analysed: "AnalysedSeries", decision: PolicyDecision, *, change:
 
     ``change`` is the sentence on what has changed since an earlier examination.
     """
-    page = np.full((SIZE_PX[1], SIZE_PX[0], 3), BACKGROUND, np.uint8)
+    page = blank(*SIZE_PX)
     findings = analysed.findings
     _heading(page, findings, decision)
     _table(page, findings)
@@ -78,7 +80,7 @@ def result_page(analysed: "AnalysedSeries", decision: PolicyDecision, *, change:
     _sentences(page, findings, decision, change)
     _pictures(page, analysed)
     _footing(page, findings)
-    return np.ascontiguousarray(page[:, :, ::-1])
+    return rgb(page)
 
 
 def _heading(page: Image, findings: Findings, decision: PolicyDecision) -> None:
@@ -147,15 +149,16 @@ def _rows(findings: Findings) -> Iterator[tuple[str, RegionFindings]]:
 def _diagram(page: Image, findings: Findings) -> None:
     """The lobes as outlines, each filled with opacity from below as far as it is opaque; grey lobes are not told."""
     left, top, width, height = _DIAGRAM
+    drawn = page[top : top + height, left : left + width]
     for lobe, corners in _SHAPES.items():
-        shape = (_rounded(corners) * (width / 100, height / 100) + (left, top)).astype(np.int32)
-        mask = np.zeros(page.shape[:2], np.uint8)
+        shape = (_rounded(corners) * (width / 100, height / 100)).astype(np.int32)
+        mask = np.zeros((height, width), np.uint8)
         cv2.fillPoly(mask, [shape], 1)
         region = findings.lobes.get(lobe)
         if region is not None:
-            page[mask > 0] = _LUNG
-            _fill(page, mask, region)
-        cv2.polylines(page, [shape], isClosed=True, color=_EDGE, thickness=1, lineType=cv2.LINE_AA)
+            drawn[mask > 0] = _LUNG
+            _fill(drawn, mask, region)
+        cv2.polylines(drawn, [shape], isClosed=True, color=_EDGE, thickness=1, lineType=cv2.LINE_AA)
         x, y = _NAME_PLACES[lobe]
         share = "not told" if region is None else f"{region.burden_percent:.1f} %"
         for number, text in enumerate((lobe.value, share)):
@@ -178,7 +181,7 @@ def _rounded(corners: tuple[tuple[int, int], ...]) -> npt.NDArray[np.float64]:
     return shape
 
 
-def _fill(page: Image, mask: Image, region: RegionFindings) -> None:
+def _fill(drawn: Image, mask: Image, region: RegionFindings) -> None:
     """High opacity below, ground glass above it."""
     rows = np.nonzero(mask.any(axis=1))[0]
     counts = np.cumsum(np.count_nonzero(mask, axis=1)[::-1])[::-1] / max(1, np.count_nonzero(mask))
@@ -191,9 +194,9 @@ def _fill(page: Image, mask: Image, region: RegionFindings) -> None:
             continue
         part = mask.copy()
         part[: filled[0]] = 0
-        page[part > 0] = _LUNG if hatched else bgr(colour)
+        drawn[part > 0] = _LUNG if hatched else bgr(colour)
         if hatched:
-            hatch(page, part, colour)
+            hatch(drawn, part, colour)
 
 
 def _sentences(page: Image, findings: Findings, decision: PolicyDecision, change: str | None) -> None:
@@ -246,8 +249,8 @@ def _pictures(page: Image, analysed: "AnalysedSeries") -> None:
     position = volume.slice_positions_mm[index]
     caption = (f"Axial slice {index + 1} of {len(volume.hu)}", f"position {position:.1f} mm")
     _captioned(page, axial, _AXIAL_TOP, (*caption, "most opacity", *_WINDOW_LINES))
-    coronal = coronal_panels(volume, lungs, labels, slices, box_px=_CORONAL_BOX).marked
     row = coronal_row(lungs, labels)
+    coronal = coronal_panels(volume, lungs, labels, row, slices, box_px=_CORONAL_BOX).marked
     _captioned(
         page, coronal, _CORONAL_TOP, (f"Coronal row {row + 1}", "most opacity", "bars: key slices", *_WINDOW_LINES)
     )

@@ -17,7 +17,7 @@ from alerts.reports.evidence import Evidence, SourceInstance, as_received
 from alerts.reports.identity import UNNAMED, name_series
 from alerts.reports.result_object import CHEST, complete
 from analysis.findings import Findings, KeySlice
-from analysis.panels import WINDOW, Image
+from analysis.panels import WINDOW, Image, rgb
 from analysis.pictures import key_slice_picture
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def key_slice_captures(analysed: "AnalysedSeries", sources: Evidence) -> tuple[D
     )
     pictures = [
         _Picture(
-            pixels=key_slice_picture(analysed.volume, analysed.lungs, analysed.labels, one.slice_index)[:, :, ::-1],
+            pixels=rgb(key_slice_picture(analysed.volume, analysed.lungs, analysed.labels, one.slice_index)),
             shows=f"Axial slice {one.slice_index + 1} at {one.position_mm:.1f} mm, plain and with opacities, {WINDOW}",
             slices=(one,),
             orientation=("L", "P"),

@@ -164,15 +164,12 @@ def _segmentation(
     sources: Evidence,
 ) -> WrittenSegmentation | None:
     findings = analysed.findings
-    segments = [segment for segment in candidates if (labels == segment.label).any()]
+    inside = labels[analysed.lungs.box or ()]
+    segments = [segment for segment in candidates if (inside == segment.label).any()]
     whole = stack(slices_of(analysed.series).planes)
     if not segments or whole is None:
         return None
-    numbers = np.zeros(256, np.uint8)
-    for number, segment in enumerate(segments, start=1):
-        numbers[segment.label] = number
-    numbered = cv2.LUT(labels.reshape(-1, labels.shape[-1]), numbers).reshape(labels.shape)
-    native = cast("_Labels", analysed.volume.to_native(numbered))
+    native = cast("_Labels", analysed.volume.to_native(_numbered(labels, segments)))
     date, time = sources.moment
     with as_received():
         placed = _placed(whole.planes, native)
@@ -212,6 +209,16 @@ def _segmentation(
     return _written(kind, named, segments, findings, sources)
 
 
+def _numbered(labels: _Labels, segments: Sequence[_Segment]) -> _Labels:
+    """The labels as numbers of segments, which they are already where no segment is missing."""
+    numbers = np.zeros(256, np.uint8)
+    for number, segment in enumerate(segments, start=1):
+        numbers[segment.label] = number
+    if all(number == segment.label for number, segment in enumerate(segments, start=1)):
+        return labels
+    return np.asarray(cv2.LUT(labels.reshape(-1, labels.shape[-1]), numbers), np.uint8).reshape(labels.shape)
+
+
 def _placed(planes: Sequence[Plane], native: _Labels) -> tuple[list[Dataset], _Labels] | None:
     """The source images and the labels over their pixels.
 
@@ -221,13 +228,27 @@ def _placed(planes: Sequence[Plane], native: _Labels) -> tuple[list[Dataset], _L
     if any(not plane.header.frame_of_reference_uid for plane in planes):
         return None
     if all(plane.frame_number is None for plane in planes):
-        return [_image(plane) for plane in planes], native
+        return _images(planes), native
     if any(plane.header.sop_instance_uid != header.sop_instance_uid for plane in planes):
         return None
     pixels = np.zeros((header.number_of_frames, *native.shape[1:]), np.uint8)
     for plane, plane_labels in zip(planes, native, strict=True):
         pixels[(plane.frame_number or 1) - 1] = plane_labels
     return [_frames(planes)], pixels
+
+
+def _images(planes: Sequence[Plane]) -> list[Dataset]:
+    """The source images, in the orientation of the first, as the volume is."""
+    first = _image(planes[0])
+    images = [first]
+    for plane in planes[1:]:
+        image = Dataset()
+        image.update(first)
+        image.add_new("SOPClassUID", "UI", plane.header.sop_class_uid)
+        image.add_new("SOPInstanceUID", "UI", plane.header.sop_instance_uid)
+        image.add_new("ImagePositionPatient", "DS", _decimals(plane.position_mm))
+        images.append(image)
+    return images
 
 
 def _image(plane: Plane) -> Dataset:

@@ -13,7 +13,7 @@ from alerts.errors import UnusableEvidence
 from alerts.policy import PolicyDecision
 from alerts.reports.content import Comparison, build_content
 from alerts.reports.equipment import MANUFACTURER, NO_SERIAL_NUMBER, PRODUCT
-from alerts.reports.evidence import Evidence, SegmentReference, as_received, read_instance
+from alerts.reports.evidence import Evidence, SegmentReference, as_received, read_instance, stand_ins
 from alerts.reports.identity import UNNAMED, name_object
 from alerts.reports.predecessor import name_predecessor, read_predecessor
 from alerts.reports.result_object import complete, private_scheme
@@ -82,7 +82,7 @@ def _build(
     if comparison and comparison.report:
         referred.append(comparison.report)
     report = Comprehensive3DSR(
-        evidence=[instance.stand_in() for instance in referred],
+        evidence=stand_ins(referred),
         content=build_content(findings, decision, sop_classes, segments=segments, comparison=comparison)[0],
         series_instance_uid=UNNAMED,
         series_number=SERIES_NUMBER,

@@ -1,6 +1,6 @@
 """Right and left lung: told by a small network, drawn on the grid of the volume, checked by a classical method."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,25 +43,16 @@ class Lungs:
 
     labels: npt.NDArray[np.uint8]
     agreement: float | None = None
+    box: Box | None = field(init=False)
+    """Smallest box that holds both lungs; None where there is no lung."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "box", _box(self.labels))
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
         """Both lungs as bool (slice, row, column)."""
         return self.labels > 0
-
-    @property
-    def box(self) -> Box | None:
-        """Smallest box that holds both lungs; None where there is no lung."""
-        plane = self.labels.max(axis=0) > 0
-        if not plane.any():
-            return None
-        slices = np.flatnonzero(self.labels.any(axis=(1, 2)))
-        rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-        return (
-            slice(int(slices[0]), int(slices[-1]) + 1),
-            slice(int(rows[0]), int(rows[-1]) + 1),
-            slice(int(columns[0]), int(columns[-1]) + 1),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -191,3 +182,17 @@ def _on_grid_of(volume: Volume, classical: ClassicalLungs) -> Labels:
 
 def _resized(plane: Labels, shape: tuple[int, ...]) -> Labels:
     return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _box(labels: Labels) -> Box | None:
+    plane = labels.max(axis=0)
+    if not plane.any():
+        return None
+    slices, rows, columns = (
+        np.flatnonzero(found) for found in (labels.max(axis=(1, 2)), plane.max(axis=1), plane.max(axis=0))
+    )
+    return (
+        slice(int(slices[0]), int(slices[-1]) + 1),
+        slice(int(rows[0]), int(rows[-1]) + 1),
+        slice(int(columns[0]), int(columns[-1]) + 1),
+    )

@@ -4,6 +4,7 @@ Its process holds the model and nothing of the network. The analysis cannot be i
 limit, or in the way of a stop, ends with the process; the supervisor starts the next.
 """
 
+import gc
 import os
 import socket
 import threading
@@ -58,6 +59,8 @@ def build_worker(settings: Settings) -> "Worker":
         return analyse(series, models=bench.shadow(model), limits=limits, progress=progress)
 
     shadow = Shadow(settings=settings, store=store, analyse=analyse_in_shadow)
+    gc.collect()
+    gc.freeze()  # models and libraries stay as long as the process: collections look through what jobs make alone
     return Worker(settings=settings, store=store, analyse=analyse_with_active, shadow=shadow)
 
 

@@ -73,6 +73,20 @@ def test_each_segment_lies_over_the_stored_pixels_of_its_source(storing: Storing
     np.testing.assert_array_equal(_by_source(written, volume.sop_instance_uids), volume.to_native(case.analysed.labels))
 
 
+def test_an_orientation_told_with_other_decimals_is_the_same(tmp_path: Path) -> None:
+    """A scanner rounds each slice by itself: the volume is one, and so is its segmentation."""
+    made = analysed_phantom(tmp_path).folder
+    first = min(made.iterdir())
+    slice_ = pydicom.dcmread(first)
+    slice_.ImageOrientationPatient = [1, 0, 0, 0, 0.999999, 0.000001]
+    slice_.save_as(first)
+    case = analysed_folder(made)
+    uids = case.analysed.volume.sop_instance_uids
+    np.testing.assert_array_equal(
+        _by_source(_opacities(case), uids), case.analysed.volume.to_native(case.analysed.labels)
+    )
+
+
 def test_segments_hold_the_volumes_of_the_report(phantom: AnalysedFolder) -> None:
     """Voxels of every segment times their volume are the figures of the findings."""
     analysed = phantom.analysed
