@@ -30,7 +30,7 @@ pictures: $(READY)  ## the README's first picture: the case page of a phantom, a
 	cp "$(OUT)/case.png" deploy/pictures/case.png
 
 test: $(READY)  ## the tests; those whose peers (dcmtk, Orthanc, dicom3tools) are missing skip and say so
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
