@@ -7,6 +7,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+os.environ.pop("COLUMNS", None)  # a table in a pipe is wide, whatever terminal the tests are run from
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -53,8 +54,10 @@ class PostgreSQL:
 
 
 @pytest.fixture
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> PostgreSQL:
-    return PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+def postgresql() -> PostgreSQL:
+    return PostgreSQL(
+        Path(tempfile.mkdtemp(prefix="pg"))
+    )  # a server of root's runs as another user: not below tmp_path
 
 
 class Sending:
