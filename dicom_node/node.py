@@ -1,4 +1,4 @@
-"""The running node: the composition root. One process a role, none of which shares an interpreter with another.
+"""The running node: one process a role, none of which shares an interpreter with another.
 
 ``python -m dicom_node.node ROLE`` is the child that the supervisor starts; see :mod:`dicom_node.supervisor` for
 what passes between the two.
@@ -7,46 +7,28 @@ what passes between the two.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
-import secrets
 import signal
-import socket
 import sys
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from dicom_node.composition import build_worker, delivery_channels, node_sweeps, receiver_services
 from dicom_node.heartbeat import beating
 from dicom_node.logs import configure, log_uncaught
-from dicom_node.settings import (
-    Destination,
-    DicomDestination,
-    Hl7Destination,
-    MailDestination,
-    Settings,
-    StowDestination,
-    SyslogDestination,
-    WebhookDestination,
-)
+from dicom_node.settings import Settings
 from dicom_node.signals import stop_on
 from dicom_node.supervisor import BEAT_S, STOP_GRACE_S, Role, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from db import Store
-    from dicom_node.delivery import Channel
-    from dicom_node.network.protocol import MessageService
-    from dicom_node.receiver.services import Services
-    from dicom_node.sweep import Sweep
-
 __all__ = [
-    "delivery_channels",
-    "node_sweeps",
     "prepare",
     "report_ready",
     "run_child",
@@ -59,8 +41,6 @@ __all__ = [
 
 _LOG = structlog.stdlib.get_logger()
 
-SAMPLED = 64
-"""Instances that are verified at the start and each day: some 32 MB of CT slices."""
 EXIT_OVERDUE = 70
 """Exit status of a process that did not end in time after it was told to (EX_SOFTWARE of sysexits.h)."""
 
@@ -144,34 +124,6 @@ def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: thre
     receive(settings, receiver_services, ready=ready, stop=stop)
 
 
-def receiver_services(settings: Settings, store: Store) -> Services:
-    """What one process of the receiver serves with."""
-    from dicom_node.commitment import CommitmentService
-    from dicom_node.completion.mpps import PerformedStepService
-    from dicom_node.network.contexts import PERFORMED_PROCEDURE_STEP, STORAGE_COMMITMENT_PUSH_MODEL
-    from dicom_node.receiver.services import Services
-    from dicom_node.storage.archive import Archive
-    from dicom_node.storage.service import StorageService
-
-    archive = Archive(settings.archive_dir)
-    messages: dict[str, MessageService] = {}
-    if settings.commitment.enabled:
-        messages[STORAGE_COMMITMENT_PUSH_MODEL] = CommitmentService(
-            settings=settings.commitment, store=store, archive=archive
-        )
-    if settings.completion.mpps:
-        messages[PERFORMED_PROCEDURE_STEP] = PerformedStepService(store)
-    storage = StorageService(
-        settings=settings.receiver,
-        node_ae_title=settings.node.ae_title,
-        store=store,
-        archive=archive,
-        receiver_id=f"{socket.gethostname()}-{secrets.token_hex(8)}",
-        index_is_shared=settings.receiver.processes > 1 and settings.database_url.startswith("sqlite"),
-    )
-    return Services(storage=storage, messages=messages)
-
-
 def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
     """Sweep until ``stop`` is set; ``ready`` is called before the first look."""
     from db import Store
@@ -181,68 +133,6 @@ def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[],
         sweep(store, node_sweeps(settings, store, delivery_channels(settings, store)), stop, ready)
 
 
-def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel]) -> tuple[Sweep, ...]:
-    """Everything that a node looks at; ``channels`` are by the names of the destinations."""
-    from dicom_node import scheduler
-    from dicom_node.commitment import Reporter
-    from dicom_node.completion.pacs_counts import PacsCounts
-    from dicom_node.completion.refetch import Refetch
-    from dicom_node.completion.triage import Triage
-    from dicom_node.completion.versions import ResentVersions
-    from dicom_node.delivery.escalation import Escalation
-    from dicom_node.delivery.sender import Sender
-    from dicom_node.network.tls import certificate_folder
-    from dicom_node.peers.addresses import address_book
-    from dicom_node.retrieval import archiving
-    from dicom_node.storage.archive import Archive
-    from dicom_node.storage.artefacts import ArtefactFolder
-    from dicom_node.storage.disk_space import DiskSpace
-    from dicom_node.storage.history import History
-    from dicom_node.storage.retention import Retention
-    from dicom_node.storage.unreferred import Unreferred
-    from dicom_node.storage.verification import verify_sample
-    from dicom_node.work.leases import Leases
-
-    archive, book = Archive(settings.archive_dir), address_book(settings, store)
-    counts = PacsCounts(settings=settings.completion, store=store, addresses=book)
-    services = scheduler.Services(
-        versions=ResentVersions(store=store, archive_dir=settings.archive_dir),
-        triage=Triage(
-            settings=settings.completion,
-            max_attempts=settings.worker.max_attempts,
-            archive_dir=settings.archive_dir,
-            store=store,
-            counts=counts,
-        ),
-        counts=counts,
-        refetch=Refetch(
-            settings=settings.completion,
-            store=store,
-            addresses=book,
-            archiving=partial(archiving, settings, store),
-            max_instance_bytes=settings.receiver.max_instance_bytes,
-        ),
-        leases=Leases(lease_s=settings.worker.lease_s, delivery_lease_s=settings.delivery.lease_s, store=store),
-        sender=Sender(
-            settings=settings.delivery,
-            destinations=settings.destinations,
-            store=store,
-            results_dir=settings.results_dir,
-            worklist_url=settings.web.public_url,
-            channels=channels,
-        ),
-        escalation=Escalation(store=store, tell=settings.told("flagged")),
-        reporter=Reporter(settings=settings.commitment, store=store, archive=archive, addresses=book),
-        disk=DiskSpace(settings.archive_dir, watermark_bytes=settings.receiver.disk_watermark_bytes),
-        sample=partial(verify_sample, store, archive, SAMPLED),
-        unreferred=Unreferred(store=store, folder=ArtefactFolder(settings.results_dir)),
-        history=History(settings=settings.retention, store=store),
-        retention=Retention(settings=settings.retention, store=store, archive=archive),
-        certificates=certificate_folder(settings.tls),
-    )
-    return scheduler.node_sweeps(settings, services)
-
-
 def run_web(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:
     """Serve the worklist until ``stop`` is set; ``ready`` gets the port."""
     from dicom_node.web import run_web as serve
@@ -250,50 +140,14 @@ def run_web(settings: Settings, *, ready: Callable[[int], None], stop: threading
     serve(settings, delivery_channels, ready, stop)
 
 
-def delivery_channels(settings: Settings, store: Store) -> dict[str, Channel]:
-    """The channel of each destination of the settings, by its name."""
-    return {one.name: _channel(one, settings, store) for one in settings.destinations}
-
-
-def _channel(destination: Destination, settings: Settings, store: Store) -> Channel:
-    timeout_s = settings.delivery.timeout_s
-    match destination:
-        case DicomDestination(ae_title=title, host=host, port=port):
-            from dicom_node.delivery import DicomChannel
-            from dicom_node.peers.addresses import address_book
-
-            book = address_book(settings, store)
-            return DicomChannel(partial(book.remote, title, host=host, port=port, timeout_s=timeout_s))
-        case StowDestination():
-            from dicom_node.delivery.stow import StowChannel
-
-            return StowChannel(destination, timeout_s=timeout_s)
-        case MailDestination():
-            from dicom_node.delivery.mail import MailChannel
-
-            return MailChannel(destination, timeout_s=timeout_s)
-        case WebhookDestination():
-            from dicom_node.delivery.webhook import WebhookChannel
-
-            return WebhookChannel(destination, timeout_s=timeout_s)
-        case Hl7Destination():
-            from dicom_node.delivery.hl7 import Hl7Channel
-
-            return Hl7Channel(destination, sending=settings.node.ae_title, timeout_s=timeout_s)
-        case SyslogDestination():
-            from dicom_node.delivery.syslog import SyslogChannel
-
-            return SyslogChannel(destination, host_name=socket.gethostname(), timeout_s=timeout_s)
-
-
 def _receiver(settings: Settings, stop: threading.Event) -> None:
     run_receiver(settings, ready=lambda port: report_ready(port=port), stop=stop)
 
 
 def _worker(settings: Settings, stop: threading.Event) -> None:
-    from dicom_node.work.worker import build_worker
-
     worker = build_worker(settings)
+    gc.collect()
+    gc.freeze()  # models and libraries stay as long as the process: collections look through what jobs make alone
     report_ready()
     worker.run(stop)
 

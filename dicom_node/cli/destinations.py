@@ -116,8 +116,8 @@ def _row(standing: _Standing) -> tuple[str, ...]:
 )
 def check(ctx: typer.Context, name: _Name, *, as_json: Json = False) -> None:
     """Ask a destination whether it would answer, by the way that deliveries go; nothing is sent."""
+    from dicom_node.composition import delivery_channels
     from dicom_node.delivery.errors import DeliveryError
-    from dicom_node.node import delivery_channels
 
     invocation = Invocation.of(ctx)
     settings = invocation.settings()

@@ -112,6 +112,7 @@ def _fetch_all(
 
     from dicom_node.retrieval import Method, archiving
     from dicom_node.retrieval import fetch as fetch_series
+    from dicom_node.storage.archive import Archive
 
     instances = sum(one.instance_count or 0 for one in found)
     done: list[Fetched] = []
@@ -127,7 +128,9 @@ def _fetch_all(
             found,
             method=Method(method),
             store=store,
-            archiving=partial(archiving, settings, store, remote),
+            archiving=partial(
+                archiving, settings.receiver, settings.node.ae_title, store, Archive(settings.archive_dir), remote
+            ),
             max_instance_bytes=settings.receiver.max_instance_bytes,
             on_progress=show,
         ):

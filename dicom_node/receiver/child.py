@@ -86,7 +86,7 @@ def run_child(descriptor: int, build_services: BuildServices) -> int:
     share_the_interpreter()
     store = Store.open(settings.database_url)
     slots = _Slots(control)
-    engine = Engine(settings, build_services(settings, store), slots=slots)
+    engine = Engine(settings.receiver, settings.tls, build_services(settings, store), slots=slots)
     gc.freeze()  # what was imported stays: no collection walks it any more
     slots.say(Verb.READY)
     threading.Thread(target=slots.give_signs, name="alive", daemon=True).start()

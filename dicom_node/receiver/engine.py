@@ -20,7 +20,7 @@ from dicom_node.network.wire import address_of
 from dicom_node.peers.admission import BY_TLS
 from dicom_node.receiver.association import Association
 from dicom_node.receiver.services import Services
-from dicom_node.settings import Settings
+from dicom_node.settings import Receiver, Tls
 
 __all__ = ["GRACE_S", "Engine", "share_the_interpreter"]
 
@@ -35,11 +35,10 @@ _SWITCH_INTERVAL_S = 0.001
 class Engine:
     """Serves the connections that it is given, a thread each, until it is stopped."""
 
-    def __init__(self, settings: Settings, services: Services, *, slots: Slots) -> None:
+    def __init__(self, receiver: Receiver, tls: Tls, services: Services, *, slots: Slots) -> None:
         pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE  # odd UIDs are judged by the intake
         self._slots = slots
         self._storage, self._messages = services.storage, services.messages
-        receiver = settings.receiver
         self._negotiator = Negotiator(
             supported_contexts(
                 commitment=STORAGE_COMMITMENT_PUSH_MODEL in self._messages,
@@ -53,8 +52,8 @@ class Engine:
             network_timeout_s=receiver.network_timeout_s,
             max_pdu_bytes=receiver.max_pdu_bytes,
         )
-        self._tls_timeout_s = settings.tls.handshake_timeout_s
-        self._certificates = certificate_folder(settings.tls)
+        self._tls_timeout_s = tls.handshake_timeout_s
+        self._certificates = certificate_folder(tls)
         self._associations: set[Association] = set()
         self._mutex = threading.Lock()
         self._stopping = threading.Event()

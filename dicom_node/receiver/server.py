@@ -116,7 +116,7 @@ class _Alone:
     """The one process serves what it accepts."""
 
     def __init__(self, settings: Settings, services: Services, connections: Connections) -> None:
-        self._engine = Engine(settings, services, slots=connections)
+        self._engine = Engine(settings.receiver, settings.tls, services, slots=connections)
 
     def start(self) -> None:
         """It serves already."""

@@ -9,7 +9,7 @@ from typing import Any
 from db import Store
 from dicom_node.network.protocol import AssociationInfo, StoreCommand
 from dicom_node.peers.remote import Remote
-from dicom_node.settings import Settings
+from dicom_node.settings import Receiver
 from dicom_node.storage.archive import Archive
 from dicom_node.storage.service import StorageService
 
@@ -20,17 +20,16 @@ Taker = Callable[[Any], int]
 
 
 @contextmanager
-def archiving(settings: Settings, store: Store, peer: Remote) -> Generator[Taker]:
+def archiving(settings: Receiver, node_ae_title: str, store: Store, archive: Archive, peer: Remote) -> Generator[Taker]:
     """A handler of C-STORE that archives as the receiver does, for the length of one association.
 
     Raises:
         OSError: the archive cannot be written.
     """
-    archive = Archive(settings.archive_dir)
-    settings.archive_dir.mkdir(parents=True, exist_ok=True)
+    archive.root.mkdir(parents=True, exist_ok=True)
     storage = StorageService(
-        settings=settings.receiver,
-        node_ae_title=settings.node.ae_title,
+        settings=settings,
+        node_ae_title=node_ae_title,
         store=store,
         archive=archive,
         receiver_id=f"fetch-{secrets.token_hex(8)}",

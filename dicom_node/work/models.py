@@ -14,8 +14,10 @@ from db import ModelRole
 from dicom_node.logs import cause_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from db import ModelAssignment, Store
-    from dicom_node.settings import Settings
+    from dicom_node.settings import Worker
 
 __all__ = ["ModelBench"]
 
@@ -29,10 +31,10 @@ class ModelBench:
     A model that was assigned and cannot be loaded is an error, never a silent return to another one.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Worker, models_dir: Path, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._registry = Registry(directory=settings.models_dir)
+        self._registry = Registry(directory=models_dir)
         self._loaded: dict[_Key, ModelSet] = {}
 
     def preload(self) -> None:
@@ -82,9 +84,9 @@ class ModelBench:
             raise UntrustedWeights(
                 f"{reference} was put in use with SHA-256 {sha256}, and is installed with {model.manifest.sha256}."
             )
-        worker = self._settings.worker
-        loaded = ModelSet.load(model.directory, device=worker.device, threads=worker.threads)
-        _LOG.info("model.loaded", model=model.reference, sha256=model.manifest.sha256, device=worker.device)
+        device = self._settings.device
+        loaded = ModelSet.load(model.directory, device=device, threads=self._settings.threads)
+        _LOG.info("model.loaded", model=model.reference, sha256=model.manifest.sha256, device=device)
         return loaded
 
 

@@ -16,7 +16,7 @@ from analysis.findings import Findings, Profile
 from analysis.pipeline import AnalysedSeries, ExcludedSeries
 from analysis.series import Series
 from db import ModelAssignment, ModelRole, ShadowResult, Store
-from dicom_node.settings import Settings
+from dicom_node.settings import Policy
 from dicom_node.work.publishing import alert_policy, request_context
 
 __all__ = ["AnalyseInShadow", "RecordedCase", "Shadow", "lesion_dice"]
@@ -46,8 +46,8 @@ class RecordedCase:
 class Shadow:
     """Runs the model in shadow, where a profile has one."""
 
-    def __init__(self, *, settings: Settings, store: Store, analyse: AnalyseInShadow) -> None:
-        self._settings = settings
+    def __init__(self, *, policy: Policy, store: Store, analyse: AnalyseInShadow) -> None:
+        self._policy = policy
         self._store = store
         self._analyse = analyse
 
@@ -62,7 +62,7 @@ class Shadow:
         if isinstance(analysed, ExcludedSeries):
             self.record_failure(case, model, worker, f"excluded: {analysed.screening.rule}")
             return
-        decision = evaluate(analysed.findings, request_context(case.series), alert_policy(self._settings.policy))
+        decision = evaluate(analysed.findings, request_context(case.series), alert_policy(self._policy))
         result = ShadowResult(
             name=model.name,
             version=model.version,

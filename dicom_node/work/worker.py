@@ -4,29 +4,26 @@ Its process holds the model and nothing of the network. The analysis cannot be i
 limit, or in the way of a stop, ends with the process; the supervisor starts the next.
 """
 
-import gc
-import os
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import structlog
 
-from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
-from analysis.series import Outcome, Screening, Series, screen_headers
-from db import Job, ModelAssignment, StaleState, Store, StoreError
+from analysis.pipeline import AnalysedSeries, ExcludedSeries
+from analysis.series import Outcome, Screening, Series
+from db import Job, StaleState, Store, StoreError
 from dicom_node.backoff import is_transient, retry_delay_s
 from dicom_node.logs import cause_of
-from dicom_node.settings import Settings
-from dicom_node.storage.artefacts import ArtefactFolder
+from dicom_node.settings import Worker as WorkerSettings
 from dicom_node.storage.series import read_archived
-from dicom_node.work.publishing import deliveries_of, kinds_of, publish, quality_limits
+from dicom_node.work.publisher import Publisher
 from dicom_node.work.shadow import RecordedCase, Shadow
 from dicom_node.work.watch import JobGone, Watch
 
-__all__ = ["Analyse", "Worker", "build_worker"]
+__all__ = ["Analyse", "Worker"]
 
 _LOG = structlog.stdlib.get_logger()
 
@@ -38,63 +35,40 @@ Analyse = Callable[[Series, Callable[[str], None]], AnalysedSeries | ExcludedSer
 """From a series to what was found; the second argument is told each step that begins."""
 
 
-def build_worker(settings: Settings) -> "Worker":
-    """The worker of this process, its models loaded once."""
-    from dicom_node.work.models import ModelBench
-
-    store = Store.open(settings.database_url)
-    bench = ModelBench(settings, store)
-    bench.preload()
-    limits = quality_limits(settings.quality)
-
-    def analyse_with_active(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
-        screening = screen_headers(series)
-        if screening.profile is None:
-            return ExcludedSeries(screening=screening, seconds={})
-        return analyse(series, models=bench.active(screening.profile), limits=limits, progress=progress)
-
-    def analyse_in_shadow(
-        series: Series, model: ModelAssignment, progress: Callable[[str], None]
-    ) -> AnalysedSeries | ExcludedSeries:
-        return analyse(series, models=bench.shadow(model), limits=limits, progress=progress)
-
-    shadow = Shadow(settings=settings, store=store, analyse=analyse_in_shadow)
-    gc.collect()
-    gc.freeze()  # models and libraries stay as long as the process: collections look through what jobs make alone
-    return Worker(settings=settings, store=store, analyse=analyse_with_active, shadow=shadow)
-
-
 class Worker:
     """Runs jobs one after another."""
 
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: WorkerSettings,
         store: Store,
+        archive_dir: Path,
         analyse: Analyse,
-        shadow: Shadow | None = None,
-        name: str | None = None,
-        end_process: Callable[[int], object] = os._exit,
+        publisher: Publisher,
+        shadow: Shadow | None,
+        name: str,
+        end_process: Callable[[int], object],
     ) -> None:
         self._settings = settings
         self._store = store
-        self._folder = ArtefactFolder(settings.results_dir)
+        self._archive_dir = archive_dir
         self._analyse = analyse
+        self._publisher = publisher
         self._shadow = shadow
-        self._name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._name = name
         self._end_process = end_process
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
         while not stop.is_set():
             try:
-                job = self._store.jobs.claim(self._name, self._settings.worker.lease_s)
+                job = self._store.jobs.claim(self._name, self._settings.lease_s)
                 if job is None:
-                    self._store.jobs.wait(self._settings.worker.poll_s)
+                    self._store.jobs.wait(self._settings.poll_s)
             except StoreError as error:
                 _LOG.error("queue.unreachable", cause=cause_of(error))
-                stop.wait(self._settings.worker.retry_base_s)
+                stop.wait(self._settings.retry_base_s)
                 continue
             if job is not None:
                 self.run_job(job, stop)
@@ -118,9 +92,8 @@ class Worker:
             structlog.contextvars.clear_contextvars()
 
     def _work(self, job: Job, progress: Callable[[str], None]) -> RecordedCase | None:
-        settings = self._settings
         progress("reading headers")
-        series = read_archived(self._store, settings.archive_dir, job.series_instance_uid, job.revision)
+        series = read_archived(self._store, self._archive_dir, job.series_instance_uid, job.revision)
         analysed = self._analyse(series, progress)
         progress("recording")
         screening = _with_triage(analysed.screening, self._store.series.why(job.series_instance_uid))
@@ -128,41 +101,7 @@ class Worker:
             self._store.results.record_exclusion(job, self._name, screening, analysed.seconds)
             _LOG.info("series.excluded", rule=screening.rule)
             return None
-        standing = self._store.results.latest(job.series_instance_uid)
-        published = publish(
-            analysed,
-            policy=settings.policy,
-            kinds=kinds_of(settings.destinations),
-            results_dir=settings.results_dir,
-            earlier=self._store.results.earlier(job.series_instance_uid),
-            in_force=None if standing is None else settings.results_dir / standing.report.path,
-            not_compared=self._store.results.not_compared(job.series_instance_uid),
-        )
-        recorded = self._store.results.record(
-            job,
-            self._name,
-            findings=analysed.findings,
-            screening=screening,
-            decision=published.decision,
-            artefacts=[self._folder.put(draft) for draft in published.drafts],
-            deliveries=deliveries_of(published.drafts, settings.destinations),
-            delivery_attempts=settings.delivery.max_attempts,
-            tell=settings.told("flagged"),
-            seconds=analysed.seconds,
-        )
-        _LOG.info(
-            "series.analysed",
-            burden_percent=round(analysed.findings.burden_percent, 2),
-            alert=published.decision.alert is not None,
-            seconds={step: round(seconds, 2) for step, seconds in analysed.seconds.items()},
-        )
-        return RecordedCase(
-            series=analysed.series,
-            result_id=recorded.result_id,
-            findings=analysed.findings,
-            labels=analysed.labels,
-            alerted=published.decision.alert is not None,
-        )
+        return self._publisher.record(job, self._name, analysed, screening)
 
     def _run_in_shadow(self, case: RecordedCase, stop: threading.Event) -> None:
         """Let the model in shadow have the series. The job has ended: nothing that happens here reaches it."""
@@ -186,11 +125,11 @@ class Worker:
             finally:
                 self._end_process(EXIT_GIVEN_UP)
 
-        limit_s = self._settings.worker.time_limit_s
+        limit_s = self._settings.time_limit_s
         return Watch(beat=_no_lease, beat_every_s=limit_s, limit_s=limit_s, stop=stop, give_up=give_up)
 
     def _watch(self, job: Job, stop: threading.Event) -> Watch:
-        worker = self._settings.worker
+        worker = self._settings
 
         def give_up(cause: str) -> None:
             try:
@@ -208,7 +147,7 @@ class Worker:
 
     def _fail(self, job: Job, cause: str, *, transient: bool) -> None:
         """Tell the queue. Where it cannot be reached the lease lapses, and the job comes back by itself."""
-        delay_s = retry_delay_s(job.attempt, self._settings.worker.retry_base_s)
+        delay_s = retry_delay_s(job.attempt, self._settings.retry_base_s)
         _LOG.error("job.failed", cause=cause, transient=transient)
         try:
             self._store.jobs.fail(job, cause, transient=transient, retry_delay_s=delay_s)

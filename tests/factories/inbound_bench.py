@@ -19,12 +19,12 @@ from analysis.errors import UndecodablePixels
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Outcome, Rule, RuleResult, Screening, Series, screen_headers
 from db import SeriesRecord, SeriesState, Store
+from dicom_node.composition import node_sweeps, worker_with
 from dicom_node.failing_units import FailingUnits
-from dicom_node.node import node_sweeps, prepare, run_receiver
+from dicom_node.node import prepare, run_receiver
 from dicom_node.settings import Settings
 from dicom_node.simulator import send_files
 from dicom_node.sweeps import Sweeps
-from dicom_node.work.worker import Worker
 
 __all__ = ["DATABASES", "InboundBench", "inbound_bench", "settings_of"]
 
@@ -58,7 +58,7 @@ class InboundBench:
         for sweep in looks:
             sweeps.tick(sweep)
         sweeps.wait()
-        worker = Worker(settings=self.settings, store=self.store, name="bench", analyse=self._analyse)
+        worker = worker_with(settings=self.settings, store=self.store, name="bench", analyse=self._analyse)
         while (job := self.store.jobs.claim("bench", 60)) is not None:
             worker.run_job(job, threading.Event())
 

@@ -13,7 +13,7 @@ from store_bench import STUDY, Bench, new_database
 
 from alerts import DICOM, Artefact, ArtefactKind, DeliveryState, Draft
 from db import RecordedResult, Store, StoredDelivery
-from dicom_node.node import delivery_channels, node_sweeps
+from dicom_node.composition import delivery_channels, node_sweeps
 from dicom_node.settings import Database, Delivery, Destination, Node, Settings, Web
 from dicom_node.storage.artefacts import ArtefactFolder
 from dicom_node.sweeps import Sweeps

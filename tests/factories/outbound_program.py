@@ -27,9 +27,9 @@ from analysis.pipeline import AnalysedSeries
 from analysis.series import Series, screen_headers
 from analysis.series.volume import assemble
 from db import JobState, Store
+from dicom_node.composition import worker_with
 from dicom_node.node import run_scheduler
 from dicom_node.settings import Settings
-from dicom_node.work.worker import Worker
 
 _STEPS = {"os.rename", "os.utime", "socket.connect"}
 _counted = count(1)
@@ -101,7 +101,7 @@ def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
         progress("model")
         return stand_in_analysis(settings, series)
 
-    Worker(settings=settings, store=store, analyse=analyse).run(stop)
+    worker_with(settings=settings, store=store, analyse=analyse).run(stop)
 
 
 def _is_settled(store: Store) -> bool:

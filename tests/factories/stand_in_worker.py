@@ -15,9 +15,9 @@ from itertools import count
 from analysis.pipeline import ExcludedSeries
 from analysis.series import Outcome, Rule, RuleResult, Screening, Series
 from db import Store
+from dicom_node.composition import worker_with
 from dicom_node.node import report_ready, run_child
 from dicom_node.settings import Settings
-from dicom_node.work.worker import Worker
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -37,7 +37,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         return ExcludedSeries(screening=Screening(results=(rule,), profile=None), seconds={"lungs": 0.1})
 
     with Store.open(settings.database_url) as store:
-        worker = Worker(settings=settings, store=store, analyse=analyse)
+        worker = worker_with(settings=settings, store=store, analyse=analyse)
         report_ready()
         worker.run(stop)
 

@@ -44,11 +44,11 @@ from analysis.series import Screening, Series
 from db import JobState, ModelRole, Peer, SeriesState, Store
 from dicom_node.cli import app
 from dicom_node.completion import triage
+from dicom_node.composition import build_worker, delivery_channels, node_sweeps, worker_with
 from dicom_node.failing_units import FailingUnits
-from dicom_node.node import delivery_channels, node_sweeps, prepare
+from dicom_node.node import prepare
 from dicom_node.settings import Completion, Delivery, DicomDestination, Settings, Tls
 from dicom_node.sweeps import Sweeps
-from dicom_node.work.worker import Worker, build_worker
 
 HEALTHY = 4
 MOST_LOOKS = 20
@@ -342,7 +342,7 @@ def _deliveries(settings: Settings, sent: threading.Event) -> tuple[float, Store
     store = Store.open(settings.database_url)
     for number in range(2):
         harness.queue(settings, store, harness.write_ct(settings.node.data_dir / f"ct{number}"))
-        worker = Worker(
+        worker = worker_with(
             settings=settings, store=store, analyse=lambda series, _tell: stand_in_analysis(settings, series)
         )
         assert harness.run_due_job(store, worker).state is JobState.SUCCEEDED

@@ -19,6 +19,7 @@ from alerts import DICOM, Artefact, ArtefactKind, Draft
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
 from db import JobState, SeriesState, Store
+from dicom_node.composition import worker_with
 from dicom_node.node import prepare
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, write_series
@@ -26,7 +27,6 @@ from dicom_node.storage.artefacts import YOUNG_S, ArtefactFolder
 from dicom_node.storage.unreferred import SHARDS, Unreferred
 from dicom_node.sweep import Sweep
 from dicom_node.sweeps import Sweeps
-from dicom_node.work.worker import Worker
 
 
 def _draft(content: bytes = b"content") -> Draft:
@@ -149,14 +149,14 @@ def test_late_run_of_a_job_that_was_taken_away_leaves_the_files_of_the_result_in
             assert may_record.wait(60)
             return replace(found, findings=replace(found.findings, lesion_count=99))
 
-        late = Worker(settings=settings, store=store, analyse=slow, name="late")
+        late = worker_with(settings=settings, store=store, analyse=slow, name="late")
         job = store.jobs.claim("late", 60)
         assert job is not None
         running = threading.Thread(target=late.run_job, args=(job, threading.Event()))
         running.start()
         assert analysed.wait(60)
         store.jobs.fail(job, "its time limit passed", transient=True)
-        prompt = Worker(
+        prompt = worker_with(
             settings=settings,
             store=store,
             analyse=lambda series, progress: analyse(

@@ -13,10 +13,10 @@ from threshold_segmenter import ThresholdSegmenter
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
 from db import Store, StoredResult
+from dicom_node.composition import worker_with
 from dicom_node.node import prepare
 from dicom_node.settings import Settings
 from dicom_node.simulator import PhantomSpec, build_phantom, header_for, write_series
-from dicom_node.work.worker import Worker
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def _examine(settings: Settings, store: Store, folder: Path, *, ggo_ml: float, s
         unit.run()
     job = store.jobs.claim("worker", 600)
     assert job is not None
-    Worker(settings=settings, store=store, analyse=_analyse, name="worker").run_job(job, threading.Event())
+    worker_with(settings=settings, store=store, analyse=_analyse, name="worker").run_job(job, threading.Event())
     result = store.results.latest(uid)
     assert result is not None, store.jobs.get(job.id).cause
     return result

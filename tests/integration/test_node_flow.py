@@ -15,7 +15,7 @@ from threshold_segmenter import ThresholdSegmenter
 from alerts import AlertState
 from analysis.pipeline import analyse
 from db import JobState, RequeueFilter, SeriesState, Store
-from dicom_node.node import delivery_channels, node_sweeps
+from dicom_node.composition import delivery_channels, node_sweeps, worker_with
 from dicom_node.settings import Settings
 from dicom_node.simulator import (
     Phantom,
@@ -28,7 +28,6 @@ from dicom_node.simulator import (
     write_variant,
 )
 from dicom_node.sweeps import Sweeps
-from dicom_node.work.worker import Worker
 
 SEGMENTER = ThresholdSegmenter()
 
@@ -45,7 +44,7 @@ class _Bench:
 
     def __init__(self, settings: Settings, store: Store, port: int) -> None:
         self.settings, self.store, self.port = settings, store, port
-        self._worker = Worker(
+        self._worker = worker_with(
             settings=settings,
             store=store,
             name="bench",

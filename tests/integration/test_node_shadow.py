@@ -17,11 +17,12 @@ from analysis.model.registry import Registry
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
 from analysis.series import Series
 from db import JobState, ModelAssignment, ModelRole, RequeueFilter, SeriesState, Store, StoredShadowResult
+from dicom_node.composition import build_worker, worker_with
 from dicom_node.settings import Settings
 from dicom_node.simulator import Phantom, PhantomSpec, build_phantom, write_series
 from dicom_node.storage.series import read_archived
-from dicom_node.work.shadow import RecordedCase, Shadow, lesion_dice
-from dicom_node.work.worker import EXIT_GIVEN_UP, Worker, build_worker
+from dicom_node.work.shadow import RecordedCase, lesion_dice
+from dicom_node.work.worker import EXIT_GIVEN_UP, Worker
 
 Progress = Callable[[str], None]
 Analysed = AnalysedSeries | ExcludedSeries
@@ -80,11 +81,11 @@ def _worker(
     def analyse_in_shadow(series: Series, _model: ModelAssignment, progress: Progress) -> Analysed:
         return shadow(series, progress)
 
-    return Worker(
+    return worker_with(
         settings=settings,
         store=store,
         analyse=lambda series, progress: analyse(series, models=models_with(segmenter), progress=progress),
-        shadow=Shadow(settings=settings, store=store, analyse=analyse_in_shadow),
+        in_shadow=analyse_in_shadow,
         **changes,
     )
 

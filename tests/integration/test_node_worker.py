@@ -11,8 +11,9 @@ from analysis.errors import OutOfMemory, UndecodablePixels
 from analysis.pipeline import ExcludedSeries
 from analysis.series import Outcome, Rule, RuleResult, Screening, Series
 from db import Job, JobState, SeriesState, Store
+from dicom_node.composition import worker_with
 from dicom_node.settings import Settings
-from dicom_node.work.worker import EXIT_GIVEN_UP, Worker
+from dicom_node.work.worker import EXIT_GIVEN_UP
 
 PATIENT = "Doe^Jane"
 Progress = Callable[[str], None]
@@ -44,7 +45,7 @@ def _raising(error: BaseException) -> Callable[[Series, Progress], ExcludedSerie
 
 def _run(settings: Settings, store: Store, analyse: Callable[[Series, Progress], ExcludedSeries]) -> Job:
     """Run the job that is due once, and return what became of it."""
-    return harness.run_due_job(store, Worker(settings=settings, store=store, analyse=analyse))
+    return harness.run_due_job(store, worker_with(settings=settings, store=store, analyse=analyse))
 
 
 def test_exclusion_by_pixels_ends_the_job_with_its_reason(settings: Settings, store: Store, uid: str) -> None:
@@ -114,7 +115,7 @@ def test_overdue_job_fails_as_transient_and_ends_the_process(settings: Settings,
         return _excluding(series, progress)
 
     limited = settings.model_copy(update={"worker": settings.worker.model_copy(update={"time_limit_s": 0.1})})
-    worker = Worker(settings=limited, store=store, analyse=hanging, name="worker", end_process=end_process)
+    worker = worker_with(settings=limited, store=store, analyse=hanging, name="worker", end_process=end_process)
     job = harness.wait_until(lambda: store.jobs.claim("worker", 60), what="a job that is due")
     running = threading.Thread(target=worker.run_job, args=(job, threading.Event()))
     running.start()
@@ -131,7 +132,7 @@ def test_overdue_job_fails_as_transient_and_ends_the_process(settings: Settings,
 def test_run_takes_jobs_until_it_is_stopped(settings: Settings, store: Store, uid: str) -> None:
     """The loop claims what waits, and ends when told to."""
     stop = threading.Event()
-    worker = Worker(settings=settings, store=store, analyse=_excluding, name="worker")
+    worker = worker_with(settings=settings, store=store, analyse=_excluding, name="worker")
     running = threading.Thread(target=worker.run, args=(stop,))
     running.start()
     harness.wait_until(lambda: store.series.get(uid).state is SeriesState.EXCLUDED, what="the end of the series")

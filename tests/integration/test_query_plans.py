@@ -16,10 +16,9 @@ from analysis.pipeline import ExcludedSeries
 from analysis.series import Series
 from db import CommitmentRequest
 from dicom_node.cli import app
-from dicom_node.node import node_sweeps
+from dicom_node.composition import node_sweeps, worker_with
 from dicom_node.settings import Database, Settings, document
 from dicom_node.sweeps import Sweeps
-from dicom_node.work.worker import Worker
 
 ANALYSED = f"{STUDY}.1"
 COMMANDS = (
@@ -129,7 +128,7 @@ def test_no_job_scans_a_growing_table(node: Node, tmp_path: Path) -> None:
 
     with recorded() as statements:
         harness.queue(node.settings, store, harness.write_ct(tmp_path / "ct"))
-        worker = Worker(settings=node.settings, store=store, analyse=analyse, name="w")
+        worker = worker_with(settings=node.settings, store=store, analyse=analyse, name="w")
         job = store.jobs.claim("w", 60)
         while job is not None:
             store.jobs.heartbeat(job.id, "w", 60)

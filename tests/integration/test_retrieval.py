@@ -114,7 +114,9 @@ def run_fetch(pacs: Pacs, settings: Settings, store: Store, method: Method = Met
         chosen,
         method=method,
         store=store,
-        archiving=lambda: archiving(settings, store, pacs.peer),
+        archiving=lambda: archiving(
+            settings.receiver, settings.node.ae_title, store, Archive(settings.archive_dir), pacs.peer
+        ),
         max_instance_bytes=settings.receiver.max_instance_bytes,
         on_progress=lambda *_: None,
     )

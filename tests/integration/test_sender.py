@@ -14,9 +14,9 @@ from store_bench import SERIES, STUDY, Bench, artefacts_of, new_database
 
 from alerts import DeliveryState
 from db import StaleState, Store, StoredDelivery
+from dicom_node.composition import node_sweeps
 from dicom_node.delivery import Busy, DeliveryError, Parcel, Receipt, Refused, Unreachable
 from dicom_node.failing_units import FailingUnits
-from dicom_node.node import node_sweeps
 from dicom_node.settings import Database, Delivery, DicomDestination, Settings
 from dicom_node.sweeps import Sweeps
 

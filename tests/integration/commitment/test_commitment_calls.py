@@ -22,9 +22,9 @@ from pynetdicom import AE, evt
 from db import CommitmentState, Peer, Store
 from dicom_node.commitment import CommitmentService, Reporter
 from dicom_node.commitment.messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from dicom_node.composition import node_sweeps
 from dicom_node.failing_units import FailingUnits
 from dicom_node.network.protocol import AssociationInfo
-from dicom_node.node import node_sweeps
 from dicom_node.peers.addresses import address_book
 from dicom_node.peers.errors import Unreachable
 from dicom_node.settings import Settings

@@ -15,7 +15,7 @@ from web_client import Browser, browser_on
 
 from alerts import ZIP, ArtefactKind, DeliveryState, Draft
 from db import StoredDelivery
-from dicom_node.node import delivery_channels
+from dicom_node.composition import delivery_channels
 from dicom_node.settings import Database, DicomDestination, Node, Settings, Web
 from dicom_node.web import Services
 
