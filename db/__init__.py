@@ -30,6 +30,7 @@ from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, Step
 from db.series_key import received_series_uid
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import FailingUnits, Store
+from db.store.figures import Figures
 from db.store.pruning import AT_ONCE as PRUNED_AT_ONCE
 from db.store.versions import ResentVersion
 from db.values import (
@@ -84,6 +85,7 @@ __all__ = [
     "FailingUnit",
     "FailingUnits",
     "Feedback",
+    "Figures",
     "FlaggedSeries",
     "Heartbeat",
     "Job",

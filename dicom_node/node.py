@@ -21,6 +21,7 @@ import structlog
 from dicom_node.composition import build_worker, delivery_channels, node_sweeps, receiver_services
 from dicom_node.heartbeat import beating
 from dicom_node.logs import configure, log_uncaught
+from dicom_node.metrics import count_events
 from dicom_node.settings import Settings
 from dicom_node.signals import stop_on
 from dicom_node.supervisor import BEAT_S, STOP_GRACE_S, Role, Supervisor
@@ -70,9 +71,12 @@ def run_node(
         Supervisor(settings, roles, on_ready=readiness.report, refine=readiness.keep_port).run(stop)
 
 
-def run_worker(settings: Settings, stop: threading.Event) -> None:
-    """Run one worker under supervision: past a job's time limit its process ends, and a new one takes its place."""
-    Supervisor(settings, (WORKER,)).run(stop)
+def run_worker(settings: Settings, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Run one worker under supervision: past a job's time limit its process ends, and a new one takes its place.
+
+    ``ready`` is called when a process has loaded its models.
+    """
+    Supervisor(settings, (WORKER,), on_ready=lambda _role, _details: ready()).run(stop)
 
 
 def prepare(settings: Settings) -> None:
@@ -88,6 +92,7 @@ def run_child(role: str, run: Callable[[Settings, threading.Event], None]) -> in
     """Be the process of a role: take the settings from the parent, and run until it says stop, or goes."""
     settings = Settings.model_validate_json(sys.stdin.readline())
     configure(settings.logging, role=role)
+    count_events(settings.metrics, role)
     log_uncaught()
     stop = stop_on(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the parent, which then tells us

@@ -19,6 +19,7 @@ from db.store.exporting import Exporting
 from db.store.failing_units import FailingUnits
 from db.store.feed import Feed
 from db.store.feedback import FeedbackRoom
+from db.store.figures import FiguresRoom
 from db.store.heartbeats import Heartbeats
 from db.store.intake import Intake
 from db.store.jobs import Jobs
@@ -86,6 +87,7 @@ class Store:
         self.feedback = FeedbackRoom(database=database, clock=clock)
         self.exporting = Exporting(database=database, clock=clock)
         self.lateness = LatenessRoom(database=database, clock=clock)
+        self.figures = FiguresRoom(database=database, clock=clock)
         self.audit = Audit(database=database, clock=clock)
 
     @classmethod

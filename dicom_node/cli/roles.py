@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +18,9 @@ from dicom_node.cli.output import say
 from dicom_node.signals import stop_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
+    from dicom_node.metrics import Readiness
     from dicom_node.settings import Settings
 
 _STARTING = {ExitCode.OK: "stopped when told to", ExitCode.FAILED: "could not start"}
@@ -49,12 +51,13 @@ def serve(ctx: typer.Context, *, as_json: _Json = False) -> None:
         _check_schema(settings)
     from dicom_node.node import run_node
 
-    run_node(
-        settings,
-        stop_on(signal.SIGTERM, signal.SIGINT),
-        _telling(settings, as_json=as_json),
-        on_worklist=_telling_web(settings, as_json=as_json),
-    )
+    with _observed(settings, "node") as readiness:
+        run_node(
+            settings,
+            stop_on(signal.SIGTERM, signal.SIGINT),
+            _telling(settings, readiness, as_json=as_json),
+            on_worklist=_telling_web(settings, as_json=as_json),
+        )
 
 
 def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
@@ -65,8 +68,9 @@ def receiver(ctx: typer.Context, *, as_json: _Json = False) -> None:
     from dicom_node.heartbeat import beating
     from dicom_node.node import run_receiver
 
-    with beating(settings.database_url, "receiver"):
-        run_receiver(settings, ready=_telling(settings, as_json=as_json), stop=stop_on(signal.SIGTERM, signal.SIGINT))
+    with _observed(settings, "receiver") as readiness, beating(settings.database_url, "receiver"):
+        ready = _telling(settings, readiness, as_json=as_json)
+        run_receiver(settings, ready=ready, stop=stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def worker(ctx: typer.Context) -> None:
@@ -75,7 +79,8 @@ def worker(ctx: typer.Context) -> None:
     _check_schema(settings)
     from dicom_node.node import run_worker
 
-    run_worker(settings, stop_on(signal.SIGTERM, signal.SIGINT))
+    with _observed(settings, "worker") as readiness:
+        run_worker(settings, stop_on(signal.SIGTERM, signal.SIGINT), readiness.begin)
 
 
 def scheduler(ctx: typer.Context) -> None:
@@ -85,8 +90,8 @@ def scheduler(ctx: typer.Context) -> None:
     from dicom_node.heartbeat import beating
     from dicom_node.node import run_scheduler
 
-    with beating(settings.database_url, "scheduler"):
-        run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT))
+    with _observed(settings, "scheduler") as readiness, beating(settings.database_url, "scheduler"):
+        run_scheduler(settings, stop_on(signal.SIGTERM, signal.SIGINT), readiness.begin)
 
 
 def web(ctx: typer.Context) -> None:
@@ -97,7 +102,14 @@ def web(ctx: typer.Context) -> None:
     _check_schema(settings)
     from dicom_node.node import run_web
 
-    run_web(settings, ready=_telling_web(settings, as_json=False), stop=stop_on(signal.SIGTERM, signal.SIGINT))
+    tell = _telling_web(settings, as_json=False)
+    with _observed(settings, "web") as readiness:
+
+        def ready(port: int) -> None:
+            tell(port)
+            readiness.begin()
+
+        run_web(settings, ready=ready, stop=stop_on(signal.SIGTERM, signal.SIGINT))
 
 
 def _begin(ctx: typer.Context, role: str) -> Settings:
@@ -136,8 +148,25 @@ def _claim_port(settings: Settings) -> None:
             ) from error
 
 
-def _telling(settings: Settings, *, as_json: bool) -> Callable[[int], None]:
+@contextmanager
+def _observed(settings: Settings, role: str) -> Generator[Readiness]:
+    from dicom_node.metrics import observed
+
+    metrics = settings.metrics
+    with ExitStack() as stack:
+        try:
+            readiness = stack.enter_context(observed(settings, role))
+        except OSError as error:
+            raise CommandError(
+                f"cannot listen on {metrics.host}:{metrics.port} ({error.strerror}): set metrics.port, "
+                "for each command on this machine another one"
+            ) from error
+        yield readiness
+
+
+def _telling(settings: Settings, readiness: Readiness, *, as_json: bool) -> Callable[[int], None]:
     def tell(port: int) -> None:
+        readiness.begin()
         node, host = settings.node, settings.receiver.host
         if as_json:
             where = {"ae_title": node.ae_title, "host": host, "port": port, "data_dir": str(node.data_dir.resolve())}

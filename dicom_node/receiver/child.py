@@ -12,6 +12,7 @@ import time
 
 from db import Store
 from dicom_node.logs import configure, log_uncaught
+from dicom_node.metrics import count_events
 from dicom_node.receiver.control import Control, Verb
 from dicom_node.receiver.engine import Engine, share_the_interpreter
 from dicom_node.receiver.services import BuildServices
@@ -80,6 +81,7 @@ def run_child(descriptor: int, build_services: BuildServices) -> int:
     control = Control(socket.socket(fileno=descriptor))
     settings = Settings.model_validate_json(sys.stdin.read())
     configure(settings.logging, role="receiver")
+    count_events(settings.metrics, "receiver")
     log_uncaught()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # whoever stops the node tells the parent, which then hangs up

@@ -15,6 +15,7 @@ from dicom_node.settings.destinations import (
     WebhookDestination,
 )
 from dicom_node.settings.document import document, shown
+from dicom_node.settings.observing import Metrics
 from dicom_node.settings.section import AETitle, SettingsError
 from dicom_node.settings.sections import (
     Commitment,
@@ -49,6 +50,7 @@ __all__ = [
     "Logging",
     "MailDestination",
     "MessageDestination",
+    "Metrics",
     "Node",
     "Oidc",
     "Policy",

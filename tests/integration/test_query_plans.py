@@ -17,6 +17,7 @@ from analysis.series import Series
 from db import CommitmentRequest
 from dicom_node.cli import app
 from dicom_node.composition import node_sweeps, worker_with
+from dicom_node.metrics.standing import Standing
 from dicom_node.settings import Database, Settings, document
 from dicom_node.sweeps import Sweeps
 
@@ -154,3 +155,11 @@ def test_no_command_scans_a_growing_table(node: Node) -> None:
         assert statements, (command, done.output)
         found[command] = scans(node.bench.url, statements)
     assert {command: read for command, read in found.items() if read} == {}
+
+
+def test_no_scrape_scans_a_growing_table(node: Node) -> None:
+    """What a monitor asks for every few seconds."""
+    with recorded() as statements:
+        told = {family.name for family in Standing(node.bench.url).collect()}
+    assert {"lungsentry_jobs", "lungsentry_jobs_queued", "lungsentry_deliveries_unsent"} <= told
+    assert scans(node.bench.url, statements) == []
