@@ -80,7 +80,7 @@ lowest newest: $(READY)  ## the unit tests on the lowest versions that pyproject
 
 peers:  ## the peers the integration tests talk to, on Debian (needs root)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends dcmtk orthanc orthanc-dicomweb dicom3tools pixelmed-apps default-jre-headless strace chromium
+	apt-get install -y -qq --no-install-recommends dcmtk orthanc orthanc-dicomweb dicom3tools pixelmed-apps default-jre-headless strace chromium prometheus
 
 clean:
 	rm -rf $(VENV) $(OUT) sbom.json build dist *.egg-info

@@ -85,7 +85,7 @@ class Sender:
             self._store.deliveries.all_sent(together, receipt.answer)
             log = _LOG.warning if receipt.warning else _LOG.info
             for one in together:
-                log("delivery.sent", answer=receipt.answer, delivery_id=one.id, destination=one.destination)
+                log("delivery.sent", answer=receipt.answer, **_facts(one))
 
     def _claim(self, destination: str, now: datetime) -> tuple[StoredDelivery, ...]:
         """What goes now: a delivery, or messages that go in one letter, as the pace of the destination allows."""
@@ -145,8 +145,7 @@ class Sender:
         for one in together:
             delay_s = retry_delay_s(one.attempt, self._settings.retry_base_s)
             self._store.deliveries.failed(one, cause, transient=transient, retry_delay_s=delay_s)
-            facts = {"delivery_id": one.id, "destination": one.destination}
-            _LOG.warning("delivery.failed", cause=cause, transient=transient, **facts)
+            _LOG.warning("delivery.failed", cause=cause, transient=transient, **_facts(one))
 
     @contextmanager
     def _lease(self, together: Sequence[StoredDelivery]) -> Generator[None]:
@@ -171,3 +170,13 @@ class Sender:
         finally:
             over.set()
             renewing.join()
+
+
+def _facts(delivery: StoredDelivery) -> dict[str, object]:
+    """By what a delivery is found in the log; the series is the thread from its association to here."""
+    return {
+        "delivery_id": delivery.id,
+        "destination": delivery.destination,
+        "series_instance_uid": delivery.series_instance_uid,
+        "result_id": delivery.result_id,
+    }

@@ -1,14 +1,19 @@
 """The way of the data, on both databases: received, complete, screened, analysed, recorded, flagged, run again."""
 
+import json
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import node_harness as harness
 import pytest
+import structlog
 from inbound_bench import listening
 from model_sets import models_with
+from storage_scp import storage_scp
 from store_bench import DATABASES, empty_postgresql
 from threshold_segmenter import ThresholdSegmenter
 
@@ -16,7 +21,8 @@ from alerts import AlertState
 from analysis.pipeline import analyse
 from db import JobState, RequeueFilter, SeriesState, Store
 from dicom_node.composition import delivery_channels, node_sweeps, worker_with
-from dicom_node.settings import Settings
+from dicom_node.logs import configure
+from dicom_node.settings import Logging, Settings
 from dicom_node.simulator import (
     Phantom,
     PhantomSpec,
@@ -54,15 +60,18 @@ class _Bench:
     def send(self, paths: list[Path]) -> None:
         assert send_files(paths, host="127.0.0.1", port=self.port).ok
 
+    def sweep(self) -> None:
+        sweeps = node_sweeps(self.settings, self.store, delivery_channels(self.settings, self.store))
+        scheduler = Sweeps(sweeps, leads=lambda: True)
+        for sweep in sweeps:
+            scheduler.tick(sweep)
+        scheduler.wait()
+
     def settle(self, uid: str, state: SeriesState) -> None:
         """Sweep and work until the series is in ``state``."""
 
         def look() -> bool:
-            sweeps = node_sweeps(self.settings, self.store, delivery_channels(self.settings, self.store))
-            scheduler = Sweeps(sweeps, leads=lambda: True)
-            for sweep in sweeps:
-                scheduler.tick(sweep)
-            scheduler.wait()
+            self.sweep()
             job = self.store.jobs.claim("bench", 60)
             if job is not None:
                 self._worker.run_job(job, threading.Event())
@@ -114,6 +123,43 @@ def test_ctac_with_opacities_becomes_one_alert_whatever_is_sent_or_run_again(
         assert second.report.sop_instance_uid == first.report.sop_instance_uid
         assert [one.id for one in store.alerts.list()] == [alert.id]
         assert [job.state for job in store.jobs.list()] == [JobState.SUCCEEDED] * 2
+
+
+@pytest.fixture
+def logged(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The events of this process and of the receiver's, in their order."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure(Logging(format="json"), role="node")
+    yield lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    logging.captureWarnings(capture=False)
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_the_log_tells_one_series_from_its_association_to_its_receipt(
+    tmp_path: Path, ctac: Phantom, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """Its UID stands in every step's event, in their order; the first names the association too."""
+    paths = write_series(ctac, tmp_path / "ct")
+    uid = harness.series_uid(paths)
+    with storage_scp("PACS", lambda _: 0x0000) as pacs:
+        settings = harness.quick_settings(tmp_path / "node").model_copy(update={"destinations": (pacs,)})
+        with _bench(settings) as bench:
+            bench.send(paths)
+            bench.settle(uid, SeriesState.ANALYSED)
+            harness.wait_until(
+                lambda: bench.store.status().deliveries["pending"] == 0 or bench.sweep(), what="receipts"
+            )
+    events = logged()
+    of_series = [event for event in events if event.get("series_instance_uid") == uid]
+    (association,) = {event["association_id"] for event in of_series if event["event"] == "instance.stored"}
+    assert association in {event["association_id"] for event in events if event["event"] == "association.accepted"}
+    way = list(dict.fromkeys(event["event"] for event in of_series))
+    steps = ["instance.stored", "series.completed", "job.queued", "job.started", "series.analysed", "delivery.sent"]
+    assert [step for step in way if step in steps] == steps
+    (analysed,) = [event for event in of_series if event["event"] == "series.analysed"]
+    assert analysed["job_id"]
 
 
 def test_of_two_reconstructions_one_is_analysed(settings: Settings, ctac: Phantom, tmp_path: Path) -> None:
