@@ -3,10 +3,9 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import node_harness as harness
 import pytest
@@ -125,33 +124,33 @@ def test_ctac_with_opacities_becomes_one_alert_whatever_is_sent_or_run_again(
         assert [job.state for job in store.jobs.list()] == [JobState.SUCCEEDED] * 2
 
 
-@pytest.fixture
-def logged(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """The events of this process and of the receiver's, in their order."""
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Events of this process go where those of the receiver's processes go."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     configure(Logging(format="json"), role="node")
-    yield lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    yield
     logging.captureWarnings(capture=False)
     root.handlers[:], root.level = handlers, level
     structlog.reset_defaults()
 
 
 def test_the_log_tells_one_series_from_its_association_to_its_receipt(
-    tmp_path: Path, ctac: Phantom, logged: Callable[[], list[dict[str, Any]]]
+    tmp_path: Path, ctac: Phantom, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Its UID stands in every step's event, in their order; the first names the association too."""
     paths = write_series(ctac, tmp_path / "ct")
     uid = harness.series_uid(paths)
     with storage_scp("PACS", lambda _: 0x0000) as pacs:
         settings = harness.quick_settings(tmp_path / "node").model_copy(update={"destinations": (pacs,)})
-        with _bench(settings) as bench:
+        with _bench(settings) as bench, _logging():
             bench.send(paths)
             bench.settle(uid, SeriesState.ANALYSED)
             harness.wait_until(
                 lambda: bench.store.status().deliveries["pending"] == 0 or bench.sweep(), what="receipts"
             )
-    events = logged()
+    events = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     of_series = [event for event in events if event.get("series_instance_uid") == uid]
     (association,) = {event["association_id"] for event in of_series if event["event"] == "instance.stored"}
     assert association in {event["association_id"] for event in events if event["event"] == "association.accepted"}
