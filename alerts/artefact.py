@@ -63,6 +63,15 @@ DEFAULT_KINDS = (ArtefactKind.OPACITIES, ArtefactKind.SUMMARY, ArtefactKind.KEY_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A DICOM object as another one refers to it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A file that is not written yet; ``name`` is what people call it, and no other of its result has it.
 

@@ -24,7 +24,7 @@ from db.feedback import (
 )
 from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
-from db.outbound import PausedDestination, StoredDelivery
+from db.outbound import PausedDestination, RefusedClass, StoredDelivery
 from db.peer import Peer, RefusedAssociation
 from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, StepState
 from db.series_key import received_series_uid
@@ -105,6 +105,7 @@ __all__ = [
     "RecordedKind",
     "RecordedResult",
     "RefusedAssociation",
+    "RefusedClass",
     "Rejected",
     "RequeueCandidate",
     "RequeueFilter",

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.artefact import Artefact
+from pydicom.uid import UID
+
+from alerts.artefact import Artefact, Reference
 from alerts.delivery import DeliveryState, Occasion
 
 MESSAGE = "message"
@@ -14,7 +16,7 @@ MESSAGE = "message"
 class StoredDelivery:
     """One artefact for one destination, or a message to it about an alert: then there is an ``occasion``.
 
-    ``attempt`` counts from 1 once a sender has taken it up.
+    ``attempt`` counts from 1 once a sender has taken it up. ``sent_as``: the object that went in place of the artefact.
     """
 
     id: int
@@ -31,6 +33,7 @@ class StoredDelivery:
     cause: str | None
     created_at: datetime
     sent_at: datetime | None
+    sent_as: Reference | None = None
 
     @property
     def what(self) -> str:
@@ -46,3 +49,18 @@ class PausedDestination:
     paused_at: datetime
     paused_by: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedClass:
+    """A SOP class that a destination refused, when, and in what words."""
+
+    destination: str
+    sop_class_uid: str
+    refused_at: datetime
+    answer: str
+
+    @property
+    def name(self) -> str:
+        """What the Standard calls it."""
+        return UID(self.sop_class_uid).name

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from db import ModelAssignment, Store
     from dicom_node.delivery import Channel
     from dicom_node.network.protocol import MessageService
+    from dicom_node.peers.addresses import AddressBook
     from dicom_node.receiver.services import Services
     from dicom_node.sweep import Sweep
     from dicom_node.work.shadow import AnalyseInShadow
@@ -194,17 +195,18 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
 
 def delivery_channels(settings: Settings, store: Store) -> dict[str, Channel]:
     """The channel of each destination of the settings, by its name."""
-    return {one.name: _channel(one, settings, store) for one in settings.destinations}
+    from dicom_node.peers.addresses import address_book
+
+    book = address_book(settings, store)
+    return {one.name: _channel(one, settings, book) for one in settings.destinations}
 
 
-def _channel(destination: Destination, settings: Settings, store: Store) -> Channel:
+def _channel(destination: Destination, settings: Settings, book: AddressBook) -> Channel:
     timeout_s = settings.delivery.timeout_s
     match destination:
         case DicomDestination(ae_title=title, host=host, port=port):
             from dicom_node.delivery import DicomChannel
-            from dicom_node.peers.addresses import address_book
 
-            book = address_book(settings, store)
             return DicomChannel(partial(book.remote, title, host=host, port=port, timeout_s=timeout_s))
         case StowDestination():
             from dicom_node.delivery.stow import StowChannel

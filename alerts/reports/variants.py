@@ -1,12 +1,13 @@
-"""A report in a simpler form, for a destination that does not take it as it is."""
+"""A report in a simpler form, for a destination that does not take it as it is; and the selection that names it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from alerts.artefact import Reference
 from alerts.reports.identity import NamedObject, derived_uid
 
 _REFERENCED_SEGMENT, _SOURCE_SERIES = "121191", "121232"
@@ -37,14 +38,53 @@ def report_variant(content: bytes, *, sop_class_uid: str, absent: Collection[str
                 if own_class == one.ReferencedSOPClassUID:
                     one.ReferencedSOPClassUID = sop_class_uid
                     one.ReferencedSOPInstanceUID = derived_uid("report variant", *key, one.ReferencedSOPInstanceUID)
-    report.file_meta.MediaStorageSOPClassUID = report.SOPClassUID
-    report.file_meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID
+    return _as_named(report)
+
+
+def selection_variant(content: bytes, sent_as: Mapping[str, Reference]) -> NamedObject | None:
+    """The key object selection with the objects that went in place of others, by the others' SOP Instance UIDs.
+
+    None where it names none of these.
+    """
+    selection = pydicom.dcmread(BytesIO(content))
+    named: set[str] = set()
+    for item in selection.ContentSequence:
+        for one in item.get("ReferencedSOPSequence", []):
+            named |= _renamed(one, sent_as)
+    for study in selection.CurrentRequestedProcedureEvidenceSequence:
+        for series in study.ReferencedSeriesSequence:
+            for one in series.ReferencedSOPSequence:  # a report is alone in its series
+                other = sent_as.get(one.ReferencedSOPInstanceUID)
+                if other is not None:
+                    series.SeriesInstanceUID = other.series_instance_uid
+                _renamed(one, sent_as)
+    if not named:
+        return None
+    selection.SOPInstanceUID = UID(derived_uid("selection variant", *sorted(named), selection.SOPInstanceUID))
+    selection.SeriesInstanceUID = UID(
+        derived_uid("selection variant series", *sorted(named), selection.SeriesInstanceUID)
+    )
+    return _as_named(selection)
+
+
+def _renamed(one: Dataset, sent_as: Mapping[str, Reference]) -> set[str]:
+    """The reference names what went in place of its object; that one's UID, if there is any."""
+    other = sent_as.get(one.ReferencedSOPInstanceUID)
+    if other is None:
+        return set()
+    one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = other.sop_class_uid, other.sop_instance_uid
+    return {other.sop_instance_uid}
+
+
+def _as_named(dataset: Dataset) -> NamedObject:
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     buffer = BytesIO()
-    report.save_as(buffer, enforce_file_format=True)
+    dataset.save_as(buffer, enforce_file_format=True)
     return NamedObject(
-        sop_class_uid=str(report.SOPClassUID),
-        sop_instance_uid=str(report.SOPInstanceUID),
-        series_instance_uid=str(report.SeriesInstanceUID),
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
         content=buffer.getvalue(),
     )
 

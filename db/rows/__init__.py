@@ -3,7 +3,7 @@
 from db.rows.analysed import ArtefactRow, JobRow, ModelAssignmentRow, ResultRow, ShadowResultRow
 from db.rows.base import Row, UtcDateTime, clean
 from db.rows.node import EventRow, FailingUnitRow, HeartbeatRow, PeerRow, RefusalRow, StateCountRow
-from db.rows.outbound import AlertRow, CommitmentRow, DeliveryRow, PausedDestinationRow
+from db.rows.outbound import AlertRow, CommitmentRow, DeliveryRow, PausedDestinationRow, RefusedClassRow
 from db.rows.received import (
     AssociationRow,
     AssociationSeriesRow,
@@ -33,6 +33,7 @@ __all__ = [
     "PerformedSeriesRow",
     "PerformedStepRow",
     "RefusalRow",
+    "RefusedClassRow",
     "ResentVersionRow",
     "ResultRow",
     "Row",

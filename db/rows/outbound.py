@@ -84,6 +84,7 @@ class DeliveryRow(Row):
     cause: Mapped[str | None]
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+    sent_as: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     artefact: Mapped[ArtefactRow | None] = relationship(lazy="selectin")
 
 
@@ -96,6 +97,17 @@ class PausedDestinationRow(Row):
     paused_at: Mapped[datetime]
     paused_by: Mapped[str]
     reason: Mapped[str | None]
+
+
+class RefusedClassRow(Row):
+    """A SOP class that a destination does not take, as it said."""
+
+    __tablename__ = "refused_classes"
+
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    sop_class_uid: Mapped[str] = mapped_column(primary_key=True)
+    refused_at: Mapped[datetime]
+    answer: Mapped[str]
 
 
 class CommitmentRow(Row):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from alerts.alert import Alert, AlertState
-from alerts.artefact import Artefact, ArtefactKind
+from alerts.artefact import Artefact, ArtefactKind, Reference
 from alerts.delivery import DeliveryState, Occasion
 from alerts.policy import Clause
 from alerts.request import RequestContext
@@ -200,6 +200,7 @@ def delivery_of(row: DeliveryRow) -> StoredDelivery:
         cause=row.cause,
         created_at=row.created_at,
         sent_at=row.sent_at,
+        sent_as=None if row.sent_as is None else from_json(Reference, row.sent_as),
     )
 
 

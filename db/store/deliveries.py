@@ -4,16 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, exists, func, or_, select, update
+from sqlalchemy import Select, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from alerts.alert import UNDECIDED, AlertState, Category
+from alerts.artefact import ArtefactKind, Reference
 from alerts.delivery import ALONE_AFTER, DeliveryEvent, DeliveryState, Occasion
 from db.actor import Actor
 from db.errors import StaleState
 from db.outbound import StoredDelivery
-from db.rows import AlertRow, ArtefactRow, DeliveryRow, EventRow, PausedDestinationRow, ResultRow
-from db.store.conversion import delivery_of, event_of
+from db.rows import AlertRow, ArtefactRow, DeliveryRow, EventRow, PausedDestinationRow, RefusedClassRow, ResultRow
+from db.store.conversion import delivery_of, event_of, from_json, to_json
 from db.store.flagging import note_notice
 from db.store.lookup import first_of_states
 from db.store.room import Room
@@ -132,15 +133,20 @@ class Deliveries(Room):
         """
         return self.all_sent((delivery,), answer)[0]
 
-    def all_sent(self, deliveries: Sequence[StoredDelivery], answer: str | None = None) -> tuple[StoredDelivery, ...]:
+    def all_sent(
+        self, deliveries: Sequence[StoredDelivery], answer: str | None = None, *, sent_as: Reference | None = None
+    ) -> tuple[StoredDelivery, ...]:
         """The destination confirmed receipt of what went together; an alert that it was told of has been notified.
+
+        ``sent_as``: the object that went in place of the artefact.
 
         Raises:
             StaleState: one is not being sent in this attempt any more; nothing is written.
         """
         now = self.clock()
         note = Note(at=now, actor=_DELIVERY, detail=answer)
-        over = {"sent_at": now, "lease_expires_at": None, "cause": None}
+        other = None if sent_as is None else to_json(sent_as)
+        over = {"sent_at": now, "lease_expires_at": None, "cause": None, "sent_as": other}
         with self.database.write() as session:
             told = _alerts_of(session, deliveries)  # locked first, as whoever settles an alert does
             rows = [_held(session, one) for one in deliveries]
@@ -176,7 +182,7 @@ class Deliveries(Room):
             return tuple(event_of(row) for row in session.scalars(events.order_by(EventRow.id)))
 
     def retry(self, delivery_id: int, who: str) -> StoredDelivery:
-        """Send a dead letter, or what was sent already, with attempts anew.
+        """Send a dead letter, or what was sent already, with attempts anew; what its destination refused is offered.
 
         Raises:
             StaleState: it waits or is under way, its result was replaced, its alert is over, or there is none.
@@ -187,7 +193,9 @@ class Deliveries(Room):
             if why := _pointless(session, row):
                 raise StaleState(f"Delivery {delivery_id} is of no use any more: {why}.")
             note = Note(at=now, actor=Actor.user(who))
-            transition(session, row, DeliveryEvent.REQUEUE, note, attempt=0, not_before=now, cause=None, sent_at=None)
+            anew = {"attempt": 0, "not_before": now, "cause": None, "sent_at": None, "sent_as": None}
+            transition(session, row, DeliveryEvent.REQUEUE, note, **anew)
+            session.execute(delete(RefusedClassRow).where(RefusedClassRow.destination == row.destination))
             return delivery_of(row)
 
     def cancel(self, delivery_id: int, who: str) -> StoredDelivery:
@@ -208,8 +216,8 @@ class Deliveries(Room):
         with self.database.read() as session:
             return session.scalar(counted) or 0
 
-    def absent(self, delivery: StoredDelivery) -> frozenset[str]:
-        """SOP Instance UIDs of the delivery's result that its destination has not confirmed, its own among them."""
+    def absent_segmentations(self, delivery: StoredDelivery) -> frozenset[str]:
+        """SOP Instance UIDs of the result's segmentations that the delivery's destination has not confirmed."""
         at_destination = (
             select(ArtefactRow.sop_instance_uid)
             .join(DeliveryRow, DeliveryRow.artefact_id == ArtefactRow.id)
@@ -221,11 +229,25 @@ class Deliveries(Room):
             found = session.scalars(
                 select(beside.sop_instance_uid).where(
                     beside.result_id == result_id,
-                    beside.sop_instance_uid.is_not(None),
+                    beside.kind.in_((ArtefactKind.OPACITIES, ArtefactKind.LOBES)),
                     ~at_destination.where(ArtefactRow.sop_instance_uid == beside.sop_instance_uid).exists(),
                 )
             )
             return frozenset(uid for uid in found if uid)
+
+    def sent_as(self, delivery: StoredDelivery) -> dict[str, Reference]:
+        """What of the delivery's result went to its destination as another object, by its SOP Instance UID."""
+        sent = (
+            select(ArtefactRow.sop_instance_uid, DeliveryRow.sent_as)
+            .join(DeliveryRow, DeliveryRow.artefact_id == ArtefactRow.id)
+            .where(
+                DeliveryRow.result_id == delivery.result_id,
+                DeliveryRow.destination == delivery.destination,
+                DeliveryRow.state == DeliveryState.SENT,
+            )
+        )
+        with self.database.read() as session:
+            return {uid: from_json(Reference, other) for uid, other in session.execute(sent) if uid and other}
 
     def list(
         self,

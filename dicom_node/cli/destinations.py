@@ -16,7 +16,7 @@ from dicom_node.cli.output import print_json, print_table, say, text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from db import PausedDestination, Store
+    from db import PausedDestination, RefusedClass, Store
     from dicom_node.settings import Destination
 
 app = typer.Typer(no_args_is_help=True, help="Where results go: the destinations of the settings, and how they stand.")
@@ -34,6 +34,7 @@ class _Standing:
     dead_letters: int
     paused: PausedDestination | None
     held: str | None
+    refuses: tuple[RefusedClass, ...]
 
 
 @app.command("list", epilog=epilog("lungsentry destinations list --json"))
@@ -55,6 +56,7 @@ def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
                         "dead_letters": one.dead_letters,
                         "paused": one.paused,
                         "held": one.held,
+                        "refuses": one.refuses,
                     }
                     for one, told in zip(found, shown(settings)["destinations"], strict=True)
                 ]
@@ -62,7 +64,7 @@ def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
         )
         return
     print_table(
-        ("destination", "channel", "where", "gets", "waiting", "dead letters", "held"),
+        ("destination", "channel", "where", "gets", "waiting", "dead letters", "held", "refuses"),
         [_row(one) for one in found],
         numeric=("waiting", "dead letters"),
         empty="no destination: add [[destinations]] to the settings",
@@ -92,6 +94,7 @@ def _standings(store: Store, destinations: Sequence[Destination]) -> list[_Stand
             dead_letters=store.deliveries.count(one.name, DeliveryState.FAILED),
             paused=paused.get(one.name),
             held=held(one),
+            refuses=store.destinations.refused(one.name),
         )
         for one in destinations
     ]
@@ -107,6 +110,7 @@ def _row(standing: _Standing) -> tuple[str, ...]:
         str(standing.waiting),
         str(standing.dead_letters),
         f"paused since {text(paused.paused_at)} by {paused.paused_by}" if paused else standing.held or "-",
+        ", ".join(one.name for one in standing.refuses) or "-",
     )
 
 
@@ -115,7 +119,7 @@ def _row(standing: _Standing) -> tuple[str, ...]:
     epilog=epilog("lungsentry destinations test PACS", codes={ExitCode.FAILED: "it does not answer, or refuses"}),
 )
 def check(ctx: typer.Context, name: _Name, *, as_json: Json = False) -> None:
-    """Ask a destination whether it would answer, by the way that deliveries go; nothing is sent."""
+    """Ask a destination whether it would answer, by the way that deliveries go; what it refused is offered again."""
     from dicom_node.composition import delivery_channels
     from dicom_node.delivery.errors import DeliveryError
 
@@ -125,6 +129,7 @@ def check(ctx: typer.Context, name: _Name, *, as_json: Json = False) -> None:
     with invocation.store() as store:
         try:
             answer = delivery_channels(settings, store)[name].check()
+            store.destinations.forget_refused(name)
         except DeliveryError as error:
             raise CommandError(f"{name}: {error}") from error
     if as_json:

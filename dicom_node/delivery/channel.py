@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from alerts.artefact import Reference
 from alerts.message import Message
 
 __all__ = ["Channel", "MessageChannel", "ObjectChannel", "Parcel", "Receipt"]
@@ -12,23 +13,23 @@ __all__ = ["Channel", "MessageChannel", "ObjectChannel", "Parcel", "Receipt"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """What goes: the file of an artefact, and its SOP Instance UID if it is a DICOM object.
-
-    ``absent`` are the SOP Instance UIDs of what belongs to the same result and is not at the destination.
-    """
+    """What goes: the file of an artefact, and its SOP Instance UID if it is a DICOM object."""
 
     delivery_id: int
     path: Path
     sop_instance_uid: str | None
-    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What the destination answered to what it took, in the words of its protocol; ``warning``: it took it with one."""
+    """What the destination answered to what it took, in the words of its protocol; ``warning``: it took it with one.
+
+    ``sent_as``: the object that went in place of the artefact.
+    """
 
     answer: str
     warning: bool = False
+    sent_as: Reference | None = None
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from db import StaleState, Store, StoredDelivery, StoreError
 from dicom_node.backoff import retry_delay_s
 from dicom_node.delivery.channel import Channel, MessageChannel, ObjectChannel, Parcel, Receipt
 from dicom_node.delivery.errors import DeliveryError, Undeliverable, Unreachable
+from dicom_node.delivery.forms import deliver_in_form
 from dicom_node.delivery.letters import Letters, key_of
 from dicom_node.delivery.pace import HOUR, Pace, pace_of
 from dicom_node.logs import cause_of
@@ -82,7 +83,7 @@ class Sender:
             self._failed(together, cause_of(error), transient=True)
             raise
         else:
-            self._store.deliveries.all_sent(together, receipt.answer)
+            self._store.deliveries.all_sent(together, receipt.answer, sent_as=receipt.sent_as)
             log = _LOG.warning if receipt.warning else _LOG.info
             for one in together:
                 log("delivery.sent", answer=receipt.answer, **_facts(one))
@@ -109,14 +110,14 @@ class Sender:
         channel = self._channel(delivery)
         if artefact is None or not isinstance(channel, ObjectChannel):
             raise Undeliverable(f"{delivery.destination} takes no objects.")
-        return channel.deliver(
-            Parcel(
-                delivery_id=delivery.id,
-                path=self._results_dir / artefact.path,
-                sop_instance_uid=artefact.sop_instance_uid,
-                absent=self._store.deliveries.absent(delivery),
-            )
+        parcel = Parcel(
+            delivery_id=delivery.id,
+            path=self._results_dir / artefact.path,
+            sop_instance_uid=artefact.sop_instance_uid,
         )
+        if artefact.sop_class_uid is None:
+            return channel.deliver(parcel)
+        return deliver_in_form(channel, parcel, artefact.sop_class_uid, delivery=delivery, store=self._store)
 
     def _tell(self, together: Sequence[StoredDelivery], messages: Sequence[Message]) -> Receipt:
         channel = self._channel(together[0])

@@ -1,7 +1,7 @@
 """A node whose flagged examinations are those of a phantom with a name, and the scheduler of its deliveries."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,8 +88,10 @@ class MessageNode:
 
 
 @contextmanager
-def message_node(folder: Path, *destinations: Destination, **delivery: float) -> Iterator[MessageNode]:
-    """A node with these destinations, which tries again at once."""
+def message_node(
+    folder: Path, *destinations: Destination, clock: Callable[[], datetime] | None = None, **delivery: float
+) -> Iterator[MessageNode]:
+    """A node with these destinations, which tries again at once; its clock is the machine's where none is given."""
     url = new_database("sqlite", folder)
     settings = Settings(
         node=Node(data_dir=folder),
@@ -98,7 +100,7 @@ def message_node(folder: Path, *destinations: Destination, **delivery: float) ->
         delivery=Delivery(**{"retry_base_s": 0.001, "timeout_s": 10.0, **delivery}),  # type: ignore[arg-type]
         web=Web(public_url=WORKLIST),
     )
-    with Store.open(url, clock=lambda: datetime.now(UTC)) as store:
+    with Store.open(url, clock=clock or (lambda: datetime.now(UTC))) as store:
         yield MessageNode(bench=Bench(store=store, url=url), settings=settings)
 
 

@@ -10,9 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
-    UID,
     Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
     CTImageStorage,
     ExplicitVRLittleEndian,
     generate_uid,
@@ -20,7 +18,6 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]
 
-from alerts.artefact import REPORT_CLASSES
 from dicom_node.delivery import (
     Busy,
     DeliveryError,
@@ -152,67 +149,3 @@ def test_missing_file_is_permanent(tmp_path: Path) -> None:
     """A report that is no longer there is not looked for again."""
     with pytest.raises(Undeliverable):
         _deliver(tmp_path / "gone.dcm", 1)
-
-
-@contextmanager
-def _taking(*sop_classes: str, got: list[tuple[str, str]]) -> Iterator[DicomChannel]:
-    """The way to a PACS that takes these classes; the class and instance of what it got are noted."""
-
-    def keep(event: evt.Event) -> int:
-        got.append((str(event.request.AffectedSOPClassUID), str(event.request.AffectedSOPInstanceUID)))
-        return 0x0000
-
-    with _pacs(keep, *sop_classes) as port:
-        yield DicomChannel(lambda: _remote(port))
-
-
-def _remote(port: int) -> Remote:
-    return Remote(ae_title="PACS", host="127.0.0.1", port=port, calling_ae_title="LUNGSENTRY", timeout_s=30)
-
-
-@pytest.mark.parametrize("sop_class", REPORT_CLASSES)
-def test_a_report_goes_in_the_first_form_that_the_peer_takes(sop_class: str, tmp_path: Path) -> None:
-    """Comprehensive 3D SR, else Comprehensive SR, else Enhanced SR, each an object of its own; the receipt names it."""
-    path = _report(tmp_path / "report.dcm")
-    own = str(pydicom.dcmread(path).SOPInstanceUID)
-    got: list[tuple[str, str]] = []
-    with _taking(sop_class, got=got) as channel:
-        answers = {channel.deliver(Parcel(delivery_id=1, path=path, sop_instance_uid=own)).answer for _ in range(2)}
-    assert {one for one, _ in got} == {sop_class}
-    first, second = (uid for _, uid in got)
-    assert first == second
-    if sop_class == Comprehensive3DSRStorage:
-        assert (first, answers) == (own, {"0x0000"})
-    else:
-        assert first != own
-        assert answers == {f"0x0000 as {UID(sop_class).name}"}
-
-
-def test_a_form_that_was_refused_is_offered_again_after_a_day_or_a_check(tmp_path: Path) -> None:
-    """So long the form that the peer took goes, even if by now it would take the first; then the first is offered."""
-    parcel = Parcel(delivery_id=1, path=_report(tmp_path / "report.dcm"), sop_instance_uid=None)
-    got: list[tuple[str, str]] = []
-    ports, now = [0], [0.0]
-    channel = DicomChannel(lambda: _remote(ports[-1]), monotonic=lambda: now[0])
-
-    def form() -> str:
-        channel.deliver(parcel)
-        return got[-1][0]
-
-    def keep(event: evt.Event) -> int:
-        got.append((str(event.request.AffectedSOPClassUID), ""))
-        return 0x0000
-
-    both = (Comprehensive3DSRStorage, ComprehensiveSRStorage, Verification)
-    with _pacs(keep, ComprehensiveSRStorage) as old, _pacs(keep, *both) as new:
-        ports.append(old)
-        assert form() == ComprehensiveSRStorage
-        ports.append(new)
-        assert form() == ComprehensiveSRStorage
-        now[0] += 86_401
-        assert form() == Comprehensive3DSRStorage
-        ports.append(old)
-        assert form() == ComprehensiveSRStorage
-        ports.append(new)
-        channel.check()
-        assert form() == Comprehensive3DSRStorage

@@ -172,28 +172,6 @@ def test_deliveries_of_a_result_go_in_their_order(node: _Node) -> None:
     assert [one.id for one in _taken(node, later)] == [1, 2]
 
 
-@pytest.mark.parametrize("taken", [True, False])
-def test_the_channel_is_told_what_of_the_result_is_not_there(node: _Node, taken: bool) -> None:
-    """A report that refers to an object which the destination refused goes all the same, and can be sent without it."""
-    segmentation, report = (
-        replace(artefacts_of(uid)[0], name=name, sop_instance_uid=uid)
-        for uid, name in (("1.8", "seg.dcm"), ("1.9", "report.dcm"))
-    )
-    node.bench.record(node.bench.running(), artefacts=(segmentation, report))
-    given: list[Parcel] = []
-
-    def channel(_destination: str, parcel: Parcel) -> Receipt:
-        given.append(parcel)
-        if parcel.sop_instance_uid == "1.8" and not taken:
-            raise Refused("no segmentations here")
-        return TAKEN
-
-    node.channel = channel
-    node.tick()
-    assert [one.sop_instance_uid for one in given] == ["1.8", "1.9"]
-    assert ("1.8" in given[1].absent) is not taken
-
-
 def _taken(node: _Node, now: datetime) -> Iterator[StoredDelivery]:
     while (taken := node.store.deliveries.claim("P", now, 60)) is not None:
         yield node.store.deliveries.sent(taken)

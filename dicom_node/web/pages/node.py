@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from starlette.responses import RedirectResponse, Response
 
 from alerts.delivery import DeliveryState
-from db import JobState, PausedDestination, Peer
+from db import JobState, PausedDestination, Peer, RefusedClass
 from dicom_node.network.tls import CertificateFolder, TlsError
 from dicom_node.settings import Destination
 from dicom_node.web.errors import NotThere, Unusable
@@ -30,12 +30,13 @@ class _Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Standing:
-    """A destination of the settings, what waits for it, what it could not be given, and whether it is paused."""
+    """A destination of the settings, what waits for it, what it could not be given or refuses, and if it is paused."""
 
     destination: Destination
     waiting: int
     dead_letters: int
     paused: PausedDestination | None
+    refuses: tuple[RefusedClass, ...]
 
 
 def page(visit: Visit) -> Response:
@@ -121,6 +122,7 @@ def _standings(visit: Visit) -> list[_Standing]:
             + deliveries.count(one.name, DeliveryState.SENDING),
             dead_letters=deliveries.count(one.name, DeliveryState.FAILED),
             paused=paused.get(one.name),
+            refuses=visit.store.destinations.refused(one.name),
         )
         for one in visit.services.destinations
     ]

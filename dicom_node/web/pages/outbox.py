@@ -32,11 +32,12 @@ def resume(visit: Visit) -> Response:
 
 
 def check(visit: Visit) -> Response:
-    """Ask the destination whether it would answer, by the way that deliveries go; nothing is sent."""
+    """Ask the destination whether it would answer, by the way that deliveries go; what it refused is offered again."""
     name = _named(visit)
     visit.audit("destination tested", name)
     try:
         answer = visit.services.channels[name].check()
+        visit.store.destinations.forget_refused(name)
     except DeliveryError as error:
         return node.shown(visit, told=f"{name}: {error}", failed=True)
     return node.shown(visit, told=f"{name}: {answer}")
