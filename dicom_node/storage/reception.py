@@ -225,7 +225,8 @@ class InstanceReception:
             received_at=stored.at,
         )
         self._context.indexer.add(self._info, instance, stored.file.entry)
-        _log.info(
+        log = _log.info if instance.uid_warning or header.dropped else _log.debug  # what is usual is told by the index
+        log(
             "instance.stored",
             association_id=self._info.association_id,
             sop_instance_uid=header.sop_instance_uid,
