@@ -4,9 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+settings.register_profile("tests", deadline=None)  # how long an example takes is the machine's
+settings.load_profile("tests")
 os.environ.pop("COLUMNS", None)  # a table in a pipe is wide, whatever terminal the tests are run from
 
 

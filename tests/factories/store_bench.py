@@ -98,13 +98,15 @@ def findings_of(job: Job, *, version: str = "1.0") -> Findings:
     )
 
 
-def decision_of(job: Job, *, alert: bool, burden: float = 10.0) -> PolicyDecision:
+def decision_of(
+    job: Job, *, alert: bool, burden: float = 10.0, category: Category = Category.CATEGORY_2
+) -> PolicyDecision:
     """An alert, or that there is none."""
     raised = Alert(
         study_instance_uid=job.study_instance_uid,
         series_instance_uid=job.series_instance_uid,
         revision=job.revision,
-        category=Category.CATEGORY_2,
+        category=category,
         incidental=True,
         headline="opacities",
         reasons=("burden 10 %",),
@@ -183,12 +185,13 @@ class Bench:
         artefacts: Sequence[Artefact] = (),
         burden: float = 10.0,
         tell: Sequence[str] = (),
+        category: Category = Category.CATEGORY_2,
     ) -> RecordedResult:
         """Record a result of the job, with one delivery of each DICOM object for each of ``destinations``.
 
         ``content``: that of the report, which is its UID as well; without it no other report has the same.
-        ``artefacts``: the files, the report first, instead of made-up ones. ``burden``: what the alert tells.
-        ``tell``: who gets a message.
+        ``artefacts``: the files, the report first, instead of made-up ones. ``burden``, ``category``: what the alert
+        tells. ``tell``: who gets a message.
         """
         made = artefacts or artefacts_of(content or f"{job.series_instance_uid}.9{job.id}")
         return self.store.results.record(
@@ -196,7 +199,7 @@ class Bench:
             job.worker or "",
             findings=findings_of(job, version=version),
             screening=ELIGIBLE,
-            decision=decision_of(job, alert=alert, burden=burden),
+            decision=decision_of(job, alert=alert, burden=burden, category=category),
             artefacts=made,
             deliveries=[
                 Delivery(destination=name, artefact=one.name)

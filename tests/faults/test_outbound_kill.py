@@ -82,7 +82,7 @@ def test_kills_between_analysis_and_receipt_lose_and_double_nothing(tmp_path: Pa
         settings = harness.quick_settings(tmp_path / "node", max_attempts=1000, lease_s=1).model_copy(
             update={
                 "destinations": (up, silent, refuses),
-                "delivery": Delivery(lease_s=1, timeout_s=0.3, max_attempts=12, retry_base_s=0.5, sweep_s=0.1),
+                "delivery": Delivery(lease_s=1, timeout_s=0.3, max_attempts=100, retry_base_s=0.5, sweep_s=0.1),
             }
         )
         prepare(settings)

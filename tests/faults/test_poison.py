@@ -52,7 +52,7 @@ from dicom_node.sweeps import Sweeps
 
 HEALTHY = 4
 MOST_LOOKS = 20
-NOTICED_S = 1.0
+NOTICED_S = 5.0
 """What a time of the clock may differ by anyhow."""
 SILENT_S = 20.0
 """A silent partner keeps its own caller for so long."""
@@ -66,7 +66,7 @@ class _Cost:
     computing_s: float
 
     def is_that_of(self, alone: "_Cost") -> bool:
-        return self.looks <= 2 * alone.looks and self.computing_s <= 2 * alone.computing_s
+        return self.looks <= 2 * alone.looks and self.computing_s <= 2 * alone.computing_s + NOTICED_S
 
 
 def _settings(folder: Path) -> Settings:

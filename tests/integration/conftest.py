@@ -3,7 +3,6 @@
 import gc
 import json
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -96,18 +95,6 @@ def keep(store: Store, archive: Archive) -> Keep:
         return file
 
     return keep_one
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    """A port that nothing listens on at the moment."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
-
-    return find
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from listeners import free_port
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
 from typer.testing import CliRunner
@@ -65,11 +65,6 @@ def _to(port: int, *words: str, option: str = "--to") -> list[str]:
     return [*words, *([option, "PEER"] if option else ["PEER"]), "--host", "127.0.0.1", "--port", str(port)]
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @pytest.mark.usefixtures("at_home")
 def test_echo_of_a_peer_that_answers() -> None:
     """A peer that answers C-ECHO is exit code 0, and JSON says who answered."""
@@ -85,7 +80,7 @@ def test_echo_where_nothing_listens_is_exit_code_3(at_home: Path) -> None:
     """The installed command tells in one line that a peer is not there."""
     command = Path(sys.executable).with_name("lungsentry")
     done = subprocess.run(
-        [command, *_to(_free_port(), "echo", option="")],
+        [command, *_to(free_port(), "echo", option="")],
         capture_output=True,
         text=True,
         check=False,
@@ -170,6 +165,6 @@ def test_images_that_are_refused_are_exit_code_1() -> None:
 )
 def test_what_cannot_be_sent_is_exit_code_2(words: list[str]) -> None:
     """Options that contradict each other and files that are not there are usage errors, found before connecting."""
-    done = CliRunner().invoke(app, _to(_free_port(), *words))
+    done = CliRunner().invoke(app, _to(free_port(), *words))
     assert done.exit_code == 2, done.output
     assert done.stderr.startswith("error: ")

@@ -10,6 +10,7 @@ import node_harness as harness
 import pydicom
 import pytest
 from held_reactor import held_reactor
+from listeners import free_port
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
@@ -258,9 +259,7 @@ def test_pacs_that_is_away_is_done_without(settings: Settings, store: Store, pat
 
 
 @pytest.fixture
-def orthanc_port(
-    tmp_path: Path, free_port: Callable[[], int], orthanc: Callable[..., AbstractContextManager[None]]
-) -> Iterator[int]:
+def orthanc_port(tmp_path: Path, orthanc: Callable[..., AbstractContextManager[None]]) -> Iterator[int]:
     """Where Orthanc listens as PACS, and answers queries."""
     folder, port = tmp_path / "orthanc", free_port()
     folder.mkdir()

@@ -115,6 +115,7 @@ def test_no_sweep_scans_a_growing_table(node: Node) -> None:
         for _ in range(2):
             for sweep in sweeps:
                 runner.tick(sweep)
+                runner.wait()
             node.bench.clock.advance(timedelta(days=400).total_seconds())
     assert len(statements) > 30
     assert scans(node.bench.url, statements) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from analysed_phantoms import NAME, PATIENT_ID, AnalysedFolder, analysed_phantom
+from listeners import free_port
 from pydicom.uid import ExplicitVRLittleEndian
 
 from alerts import DICOM, SOP_CLASSES, ArtefactKind, Draft
@@ -57,7 +58,6 @@ def test_what_a_destination_gets_is_what_it_asked_for(drafts: dict[str, Draft]) 
 def test_orthanc_gives_every_kind_back_as_it_was_made(
     drafts: dict[str, Draft],
     tmp_path: Path,
-    free_port: Callable[[], int],
     orthanc: Callable[..., AbstractContextManager[None]],
 ) -> None:
     """Each is confirmed with success, and its data set comes back byte for byte, whatever syntax it went in."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listeners import free_port
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from typer.testing import CliRunner
@@ -76,9 +77,7 @@ class Pacs:
 
 
 @pytest.fixture(scope="module")
-def pacs(
-    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int], orthanc: Callable[..., Any]
-) -> Iterator[Pacs]:
+def pacs(tmp_path_factory: pytest.TempPathFactory, orthanc: Callable[..., Any]) -> Iterator[Pacs]:
     """Orthanc with a study: CT in RLE and in JPEG-LS, an Enhanced CT, and an MR."""
     folder = tmp_path_factory.mktemp("orthanc")
     port, node_port = free_port(), free_port()
@@ -207,7 +206,7 @@ def test_move_without_a_receiver_is_incomplete(pacs: Pacs, settings: Settings, s
     assert all(one.held == 0 for one in fetched.values())
 
 
-def test_a_peer_that_is_not_there(pacs: Pacs, free_port: Callable[[], int]) -> None:
+def test_a_peer_that_is_not_there(pacs: Pacs) -> None:
     """A closed port is Unreachable, which is worth another attempt."""
     nobody = Remote(ae_title="PACS", host="127.0.0.1", port=free_port(), calling_ae_title="X", timeout_s=5)
     with pytest.raises(Unreachable):
@@ -254,6 +253,6 @@ def test_a_question_that_makes_no_sense(command: Callable[..., Any], arguments: 
     assert command(*arguments).exit_code == code
 
 
-def test_an_unreachable_pacs_is_exit_three(command: Callable[..., Any], free_port: Callable[[], int]) -> None:
+def test_an_unreachable_pacs_is_exit_three(command: Callable[..., Any]) -> None:
     """Scripts can tell that nobody answers from that nothing was found."""
     assert command("--study", STUDY, port=free_port()).exit_code == 3

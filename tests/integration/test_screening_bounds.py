@@ -9,6 +9,7 @@ import node_harness as harness
 import pydicom
 import pytest
 from inbound_bench import DATABASES, InboundBench, inbound_bench, settings_of
+from listeners import free_port
 from pydicom.config import disable_value_validation
 from sqlalchemy import event
 from store_bench import Clock, instance, new_database
@@ -110,9 +111,7 @@ def test_study_of_many_series_costs_what_each_costs(database: str, tmp_path: Pat
 
 
 @pytest.fixture
-def pacs_port(
-    tmp_path: Path, free_port: Callable[[], int], orthanc: Callable[..., AbstractContextManager[None]]
-) -> Iterator[int]:
+def pacs_port(tmp_path: Path, orthanc: Callable[..., AbstractContextManager[None]]) -> Iterator[int]:
     """Where Orthanc listens as PACS, and answers queries and C-GET."""
     folder, port = tmp_path / "orthanc", free_port()
     folder.mkdir()

@@ -112,7 +112,7 @@ def test_acknowledgement_decides_whether_to_try_again(
     engine = _Engine(codes=[code])
     with (
         listening(engine.answer) as port,
-        message_node(tmp_path, _destination(port), retry_base_s=60, timeout_s=0.5) as node,
+        message_node(tmp_path, _destination(port), retry_base_s=60, timeout_s=0.5 if code == "SILENCE" else 10) as node,
     ):
         node.flag()
         node.tick()

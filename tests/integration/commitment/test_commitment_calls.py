@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from commitment_peers import CT, SCANNER, Line, action, asking, confirmation
 from held_reactor import held_reactor
+from listeners import free_port
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -131,9 +132,7 @@ def test_a_report_that_is_refused_is_tried_again(settings: Settings, store: Stor
 
 
 @pytest.fixture
-def node(
-    settings: Settings, store: Store, receiving: Callable[..., Any], free_port: Callable[[], int]
-) -> Iterator[int]:
+def node(settings: Settings, store: Store, receiving: Callable[..., Any]) -> Iterator[int]:
     """A running receiver that lets anybody in; its port."""
     assert store.status()
     receiver = settings.receiver.model_copy(
@@ -206,7 +205,6 @@ def test_orthanc_is_answered(  # noqa: PLR0917 - fixtures
     store: Store,
     slices: list[Path],
     orthanc: Callable[..., Any],
-    free_port: Callable[[], int],
     until: Callable[..., None],
     tmp_path: Path,
 ) -> None:

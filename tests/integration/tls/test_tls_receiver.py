@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from listeners import free_port
 from pydicom import dcmread
 from tls_peers import Authority, client_context, dcmtk
 from typer.testing import CliRunner
@@ -36,7 +37,6 @@ def encrypted(
     settings: Settings,
     store: Store,
     receiving: Callable[[Settings], AbstractContextManager[int]],
-    free_port: Callable[[], int],
 ) -> Iterator[tuple[int, int]]:
     """A receiver with both ports, that knows SCANNER: the plain port and the one with TLS."""
     store.peers.allow(Peer(ae_title="SCANNER", called_ae_title=None, cidr=None, host=None, port=None))
