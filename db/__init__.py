@@ -30,6 +30,7 @@ from db.performed_step import STEP_TRANSITIONS, PerformedSeries, StepEvent, Step
 from db.series_key import received_series_uid
 from db.series_state import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 from db.store import FailingUnits, Store
+from db.store.audit_feed import AuditItem, Stream
 from db.store.figures import Figures
 from db.store.pruning import AT_ONCE as PRUNED_AT_ONCE
 from db.store.versions import ResentVersion
@@ -73,6 +74,7 @@ __all__ = [
     "Arrival",
     "AssociationRecord",
     "AuditEntry",
+    "AuditItem",
     "BackupRefused",
     "CommitmentEvent",
     "CommitmentRequest",
@@ -131,6 +133,7 @@ __all__ = [
     "StoredInstance",
     "StoredResult",
     "StoredShadowResult",
+    "Stream",
     "StudyRecord",
     "User",
     "UserRole",

@@ -30,7 +30,7 @@ from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, Store
 
 __all__ = ["HEAD", "Database", "backup", "current_revision", "open_engine", "translated", "upgrade"]
 
-HEAD = "0019"
+HEAD = "0020"
 """The schema's version that this code works with: Alembic's head."""
 
 BUSY_TIMEOUT_S = 30

@@ -139,6 +139,8 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
     from dicom_node.completion.refetch import Refetch
     from dicom_node.completion.triage import Triage
     from dicom_node.completion.versions import ResentVersions
+    from dicom_node.delivery.audit_message import Source
+    from dicom_node.delivery.audit_trail import AuditTrail
     from dicom_node.delivery.escalation import Escalation
     from dicom_node.delivery.sender import Sender
     from dicom_node.network.tls import certificate_folder
@@ -182,6 +184,12 @@ def node_sweeps(settings: Settings, store: Store, channels: Mapping[str, Channel
             channels=channels,
         ),
         escalation=Escalation(store=store, tell=settings.told("flagged")),
+        audit=AuditTrail(
+            settings=settings.audit,
+            store=store,
+            source=Source(ae_title=settings.node.ae_title, host_name=socket.gethostname()),
+            timeout_s=settings.delivery.timeout_s,
+        ),
         reporter=Reporter(settings=settings.commitment, store=store, archive=archive, addresses=book),
         disk=DiskSpace(settings.archive_dir, watermark_bytes=settings.receiver.disk_watermark_bytes),
         sample=partial(verify_sample, store, archive, SAMPLED),

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -135,7 +136,13 @@ def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[],
     from dicom_node.scheduler import run_scheduler as sweep
 
     with Store.open(settings.database_url) as store:
+        told = settings.audit.host is not None
+        if told:
+            store.audit_feed.begin()
+            store.audit.record(who=settings.node.ae_title, action="application started", subject=socket.gethostname())
         sweep(store, node_sweeps(settings, store, delivery_channels(settings, store)), stop, ready)
+        if told:
+            store.audit.record(who=settings.node.ae_title, action="application stopped", subject=socket.gethostname())
 
 
 def run_web(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:

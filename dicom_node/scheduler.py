@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from db import Store
+from db import Store, Stream
 from dicom_node.commitment import Reporter
 from dicom_node.completion.pacs_counts import PacsCounts
 from dicom_node.completion.refetch import Refetch
 from dicom_node.completion.triage import Triage
 from dicom_node.completion.versions import ResentVersions
+from dicom_node.delivery.audit_trail import AuditTrail
 from dicom_node.delivery.escalation import Escalation
 from dicom_node.delivery.sender import Sender
 from dicom_node.failing_units import FailingUnits
@@ -37,6 +38,7 @@ UNREFERRED_EVERY_S = 60.0
 """All 256 folders of results in a little more than four hours."""
 COUNTS_EVERY_S = 10.0
 ESCALATION_EVERY_S = 10.0
+AUDIT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Services:
     leases: Leases
     sender: Sender
     escalation: Escalation
+    audit: AuditTrail
     reporter: Reporter
     disk: DiskSpace
     sample: Callable[[], object]
@@ -88,6 +91,7 @@ def node_sweeps(settings: Settings, services: Services) -> tuple[Sweep, ...]:
             units=services.sender.units,
             lanes=len(settings.destinations) + 1,  # one for what waits for destinations that are no longer set
         ),
+        Sweep(name="audit", every_s=AUDIT_EVERY_S, units=services.audit.units, lanes=len(Stream)),
         Sweep(name="escalation", every_s=ESCALATION_EVERY_S, units=services.escalation.units),
         Sweep(
             name="commitments",

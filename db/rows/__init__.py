@@ -2,7 +2,7 @@
 
 from db.rows.analysed import ArtefactRow, JobRow, ModelAssignmentRow, ResultRow, ShadowResultRow
 from db.rows.base import Row, UtcDateTime, clean
-from db.rows.node import EventRow, FailingUnitRow, HeartbeatRow, PeerRow, RefusalRow, StateCountRow
+from db.rows.node import AuditForwardRow, EventRow, FailingUnitRow, HeartbeatRow, PeerRow, RefusalRow, StateCountRow
 from db.rows.outbound import AlertRow, CommitmentRow, DeliveryRow, PausedDestinationRow, RefusedClassRow
 from db.rows.received import (
     AssociationRow,
@@ -20,6 +20,7 @@ __all__ = [
     "ArtefactRow",
     "AssociationRow",
     "AssociationSeriesRow",
+    "AuditForwardRow",
     "CommitmentRow",
     "DeliveryRow",
     "EventRow",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.rows.base import BIG, Row, where
@@ -76,6 +76,15 @@ class StateCountRow(Row):
     kind: Mapped[str]
     state: Mapped[str]
     count: Mapped[int]
+
+
+class AuditForwardRow(Row):
+    """How far a stream was told to the audit record repository."""
+
+    __tablename__ = "audit_forward"
+
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    last_id: Mapped[int] = mapped_column(BigInteger)
 
 
 class EventRow(Row):

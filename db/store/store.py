@@ -9,6 +9,7 @@ from db.engine import Database, check_schema
 from db.store.alerts import Alerts
 from db.store.artefacts import Artefacts
 from db.store.audit import Audit
+from db.store.audit_feed import AuditFeed
 from db.store.commitments import Commitments
 from db.store.counts import Counts
 from db.store.deliveries import Deliveries
@@ -89,6 +90,7 @@ class Store:
         self.lateness = LatenessRoom(database=database, clock=clock)
         self.figures = FiguresRoom(database=database, clock=clock)
         self.audit = Audit(database=database, clock=clock)
+        self.audit_feed = AuditFeed(database=database, clock=clock)
 
     @classmethod
     def open(cls, url: str, *, clock: Callable[[], datetime] = _now) -> Self:

@@ -17,7 +17,7 @@ from dicom_node.delivery.channel import Receipt
 from dicom_node.delivery.connection import connected
 from dicom_node.settings import SyslogDestination
 
-__all__ = ["SyslogChannel", "line_of"]
+__all__ = ["SyslogChannel", "line_of", "send_lines"]
 
 _LOCAL0 = 16
 _SEVERITIES = {Category.CATEGORY_1: 3, Category.CATEGORY_2: 4, Category.CATEGORY_3: 5}  # error, warning, notice
@@ -44,9 +44,7 @@ class SyslogChannel:
         (message,) = messages
         line = line_of(key, message, host_name=self._host_name)
         with self._connected() as connection:
-            connection.sendall(f"{len(line)} ".encode() + line)
-            if isinstance(connection, ssl.SSLSocket):
-                _close(connection)
+            send_lines(connection, [line])
         return Receipt(answer="closed")
 
     def check(self) -> str:
@@ -91,6 +89,14 @@ def _identity(message: Message) -> tuple[tuple[str, str], ...]:
         ("name", identity.patient_name),
         ("born", identity.birth_date),
     )
+
+
+def send_lines(connection: socket.socket, lines: Sequence[bytes]) -> None:
+    """Send them, each with its length before it, and wait until the server has closed what we closed."""
+    for line in lines:
+        connection.sendall(f"{len(line)} ".encode() + line)
+    if isinstance(connection, ssl.SSLSocket):
+        _close(connection)
 
 
 def _close(connection: ssl.SSLSocket) -> None:

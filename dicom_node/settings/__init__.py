@@ -15,7 +15,7 @@ from dicom_node.settings.destinations import (
     WebhookDestination,
 )
 from dicom_node.settings.document import document, shown
-from dicom_node.settings.observing import Metrics
+from dicom_node.settings.observing import Audit, Metrics
 from dicom_node.settings.section import AETitle, SettingsError
 from dicom_node.settings.sections import (
     Commitment,
@@ -40,6 +40,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "SEARCH_PATH",
     "AETitle",
+    "Audit",
     "Commitment",
     "Completion",
     "Database",

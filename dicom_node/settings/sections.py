@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicom_node.settings.destinations import Destinations, MessageDestination
-from dicom_node.settings.observing import Metrics
+from dicom_node.settings.observing import Audit, Metrics
 from dicom_node.settings.section import AETitle, Section, first_line_of
 from dicom_node.settings.web import Web
 
@@ -288,6 +288,7 @@ class Settings(BaseSettings):
     web: Web = Web()
     logging: Logging = Logging()
     metrics: Metrics = Metrics()
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _destinations_differ(self) -> Self:

@@ -1,0 +1,146 @@
+"""What is to be told to an audit record repository: the audit trail, and images and results that came and went."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from alerts.delivery import DeliveryEvent
+from db.account_rows import AuditRow
+from db.rows import AlertRow, AuditForwardRow, DeliveryRow, EventRow, SeriesRow, StudyRow
+from db.series_state import SeriesEvent
+from db.store.feedback import OPENED
+from db.store.room import Room
+
+__all__ = ["AuditFeed", "AuditItem", "Stream"]
+
+AT_ONCE = 200
+SETTLED_AFTER = timedelta(seconds=30)
+"""A row that is younger waits: one with a smaller number may not be committed yet. No transaction takes so long."""
+RECEIVED, SENT, SEEN = "series received", "object sent", "opened"
+
+
+class Stream(StrEnum):
+    """Where items come from; each is told in its order."""
+
+    TRAIL = "trail"
+    TRANSFERS = "transfers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditItem:
+    """Who did what to what; the study and the patient it concerned, where it concerned any.
+
+    ``who`` is a user of the trail; of a transfer it is the AE title or destination at the other end.
+    """
+
+    at: datetime
+    who: str
+    action: str
+    subject: str = ""
+    address: str = ""
+    detail: str = ""
+    study_instance_uid: str | None = None
+    patient_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFeed(Room):
+    """Remembers how far each stream was told, so that neither a stop nor a server that is away loses anything."""
+
+    def begin(self) -> None:
+        """Where nothing was ever told: begin with what happens from now on."""
+        with self.database.write() as session:
+            for stream, table in ((Stream.TRAIL, AuditRow), (Stream.TRANSFERS, EventRow)):
+                if session.get(AuditForwardRow, stream.value) is None:
+                    last = session.scalar(select(func.max(table.id))) or 0
+                    session.add(AuditForwardRow(stream=stream.value, last_id=last))
+
+    def next(self, stream: Stream) -> tuple[tuple[AuditItem, ...], int]:
+        """The next items of the stream, and the number to give to `told` once they were."""
+        before = self.clock() - SETTLED_AFTER
+        with self.database.read() as session:
+            told = session.get(AuditForwardRow, stream.value)
+            last = 0 if told is None else told.last_id
+            return _trail(session, last, before) if stream is Stream.TRAIL else _transfers(session, last, before)
+
+    def told(self, stream: Stream, last_id: int) -> None:
+        """Everything of the stream up to this number was told."""
+        with self.database.write() as session:
+            row = session.get(AuditForwardRow, stream.value, with_for_update=True)
+            if row is None:
+                session.add(AuditForwardRow(stream=stream.value, last_id=last_id))
+            else:
+                row.last_id = max(row.last_id, last_id)
+
+
+def _trail(session: Session, last: int, before: datetime) -> tuple[tuple[AuditItem, ...], int]:
+    rows = session.scalars(select(AuditRow).where(AuditRow.id > last).order_by(AuditRow.id).limit(AT_ONCE))
+    items: list[AuditItem] = []
+    for row in rows:
+        if row.at > before:
+            break
+        study = _study_of(session, row.subject)
+        items.append(
+            AuditItem(
+                at=row.at,
+                who=row.who,
+                action=row.action,
+                subject=row.subject,
+                address=row.address,
+                detail=row.detail,
+                study_instance_uid=None if study is None else study.study_instance_uid,
+                patient_id=None if study is None else study.patient_id,
+            )
+        )
+        last = row.id
+    return tuple(items), last
+
+
+def _study_of(session: Session, subject: str) -> StudyRow | None:
+    """The study that a subject of the trail, such as ``alert 12``, is of."""
+    kind, _, key = subject.partition(" ")
+    if kind == "alert" and key.isdecimal():
+        alert = session.get(AlertRow, int(key))
+        return None if alert is None else session.get(StudyRow, alert.study_instance_uid)
+    if kind == "series" and (series := session.get(SeriesRow, key)) is not None:
+        return session.get(StudyRow, series.study_instance_uid)
+    return None
+
+
+def _transfers(session: Session, last: int, before: datetime) -> tuple[tuple[AuditItem, ...], int]:
+    found = session.execute(
+        select(EventRow, SeriesRow, StudyRow)
+        .outerjoin(SeriesRow, SeriesRow.series_instance_uid == EventRow.series_instance_uid)
+        .outerjoin(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid)
+        .where(EventRow.id > last)
+        .order_by(EventRow.id)
+        .limit(AT_ONCE)
+    ).all()
+    items: list[AuditItem] = []
+    for event, series, study in found:
+        if event.at > before:
+            break
+        last = event.id
+        if (event.subject_kind, event.event) == ("series", SeriesEvent.COMPLETE):
+            who, action = series.calling_ae_title, RECEIVED
+        elif (event.subject_kind, event.event) == ("delivery", DeliveryEvent.CONFIRM):
+            delivery = session.get(DeliveryRow, int(event.subject_id))
+            who, action = "" if delivery is None else delivery.destination, SENT
+        elif (event.subject_kind, event.event) == ("alert", OPENED):
+            who, action = event.actor_name, SEEN
+        else:
+            continue
+        items.append(
+            AuditItem(
+                at=event.at,
+                who=who,
+                action=action,
+                subject=f"series {series.series_instance_uid}",
+                study_instance_uid=study.study_instance_uid,
+                patient_id=study.patient_id,
+            )
+        )
+    return tuple(items), last
