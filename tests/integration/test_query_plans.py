@@ -9,6 +9,7 @@ from pathlib import Path
 import node_harness as harness
 import pytest
 from query_plans import recorded, scans
+from stand_in_servers import Servers
 from store_bench import DATABASES, NO_LUNG, STUDY, Bench, instance, opened
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from db import CommitmentRequest
 from dicom_node.cli import app
 from dicom_node.composition import node_sweeps, worker_with
 from dicom_node.metrics.standing import Standing
-from dicom_node.settings import Database, Settings, document
+from dicom_node.settings import Database, DicomDestination, MailDestination, Settings, document
 from dicom_node.sweeps import Sweeps
 
 ANALYSED = f"{STUDY}.1"
@@ -47,6 +48,9 @@ COMMANDS = (
     "jobs list --state failed",
     "jobs list --state queued --state running",
     "jobs show 1",
+    "deliveries list",
+    "deliveries show 1",
+    "destinations list",
     "commitments list",
     "commitments list --state failed",
     "peers refused",
@@ -76,7 +80,7 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
         for study, date in (("1.2.2", "20250302"), (STUDY, "20260302")):  # an examination, and an earlier one
             dated = {"slice_position_mm": 5.0, "study_date": date}
             bench.store.intake.record_instance(instance(series=f"{study}.7", study_instance_uid=study, header=dated))
-        bench.analysed(ANALYSED)
+        bench.record(bench.running(ANALYSED), tell=("WARD",))
         bench.analysed(f"{STUDY}.2", alert=False)
         bench.store.jobs.fail(bench.running(f"{STUDY}.3"), "UndecodablePixels", transient=False)
         bench.store.intake.exclude(f"{STUDY}.4", bench.complete(f"{STUDY}.4"), NO_LUNG)
@@ -100,7 +104,13 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
         )
         (tmp_path / "url").write_text(bench.url)
         database = Database(url_file=tmp_path / "url")
-        settings = settings.model_copy(update={"database": database, "retention": retention})
+        ward = MailDestination(
+            name="WARD", host="127.0.0.1", sender="node@example.org", to=("ward@example.org",), after="flagged"
+        )
+        pacs = DicomDestination(name="P", ae_title="P", host="127.0.0.1", port=104)
+        settings = settings.model_copy(
+            update={"database": database, "retention": retention, "destinations": (pacs, ward)}
+        )
         settings.archive_dir.mkdir(parents=True, exist_ok=True)
         config = tmp_path / "lungsentry.toml"
         config.write_text(document(settings))
@@ -109,7 +119,8 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
 
 def test_no_sweep_scans_a_growing_table(node: Node) -> None:
     """Every sweep of a node, ticked as the scheduler ticks it, when all is fresh and when all is old."""
-    sweeps = node_sweeps(node.settings, node.bench.store, {})
+    servers = Servers()
+    sweeps = node_sweeps(node.settings, node.bench.store, {"P": servers, "WARD": servers})
     runner = Sweeps(sweeps, leads=node.bench.store.leads)
     with recorded() as statements:
         for _ in range(2):
@@ -118,6 +129,7 @@ def test_no_sweep_scans_a_growing_table(node: Node) -> None:
                 runner.wait()
             node.bench.clock.advance(timedelta(days=400).total_seconds())
     assert len(statements) > 30
+    assert set(servers.came) == {"object", "letter"}
     assert scans(node.bench.url, statements) == []
 
 

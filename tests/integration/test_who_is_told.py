@@ -11,16 +11,15 @@ from pathlib import Path
 import node_harness as harness
 import pytest
 from outbound_program import stand_in_analysis
+from stand_in_servers import Servers
 from store_bench import STUDY, Bench, Clock, new_database
 from typer.testing import CliRunner
 from web_client import add_user, browser_on
 
 from alerts import TIME_ALLOWED, Category, Occasion
-from alerts.message import Message
 from db import JobState, Store, UserRole
 from dicom_node.cli.app import app
 from dicom_node.composition import node_sweeps, worker_with
-from dicom_node.delivery.channel import Parcel, Receipt
 from dicom_node.settings import Database, DicomDestination, MailDestination, Node, Settings, Web
 from dicom_node.sweeps import Sweeps
 from dicom_node.web import Services
@@ -28,37 +27,11 @@ from dicom_node.web import Services
 PACS = DicomDestination(name="PACS", ae_title="PACS", host="127.0.0.1", port=104)
 
 
-@dataclass
-class _Servers:
-    """A PACS and a mail server that take everything; what came, in its order, and the letters."""
-
-    came: list[str] = field(default_factory=list)
-    letters: list[list[Message]] = field(default_factory=list)
-    most_together: int = 20
-
-    def deliver(self, _parcel: Parcel) -> Receipt:
-        self.came.append("object")
-        return Receipt(answer="0x0000")
-
-    def tell(self, _key: str, messages: list[Message]) -> Receipt:
-        self.came.append("letter")
-        self.letters.append(list(messages))
-        return Receipt(answer="250")
-
-    def check(self) -> str:
-        return "there"
-
-    @property
-    def occasions(self) -> list[Occasion]:
-        """Why each message came."""
-        return [one.occasion for letter in self.letters for one in letter]
-
-
 @dataclass(kw_only=True)
 class _NodeUnderTest:
     settings: Settings
     bench: Bench
-    servers: _Servers = field(default_factory=_Servers)
+    servers: Servers = field(default_factory=Servers)
 
     @property
     def store(self) -> Store:
