@@ -12,6 +12,7 @@ from db.rows import Row
 SMALL = {
     "verdict_counts",
     "peers",
+    "paused_destinations",
     "audit_forward",
     "model_assignments",
     "failing_units",
