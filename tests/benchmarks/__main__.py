@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.benchmarks import alert_latency, measuring, receive, result_objects, start_up, store, worklist
+from tests.benchmarks import alert_latency, measuring, receive, result_objects, start_up, store, unit_costs, worklist
 
 BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "alert-latency": alert_latency.main,
@@ -16,6 +16,7 @@ BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "result-objects": result_objects.main,
     "start-up": start_up.main,
     "store": store.main,
+    "unit-costs": unit_costs.main,
     "worklist": worklist.main,
 }
 
