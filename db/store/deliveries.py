@@ -138,10 +138,11 @@ class Deliveries(Room):
     ) -> tuple[StoredDelivery, ...]:
         """The destination confirmed receipt of what went together; an alert that it was told of has been notified.
 
-        ``sent_as``: the object that went in place of the artefact.
+        ``sent_as``: the object that went in place of the artefact. Those are returned that were still being sent in
+        this attempt; the others are whoever's who sends them now.
 
         Raises:
-            StaleState: one is not being sent in this attempt any more; nothing is written.
+            StaleState: none is being sent in this attempt any more.
         """
         now = self.clock()
         note = Note(at=now, actor=_DELIVERY, detail=answer)
@@ -149,7 +150,9 @@ class Deliveries(Room):
         over = {"sent_at": now, "lease_expires_at": None, "cause": None, "sent_as": other}
         with self.database.write() as session:
             told = _alerts_of(session, deliveries)  # locked first, as whoever settles an alert does
-            rows = [_held(session, one) for one in deliveries]
+            rows = [row for one in deliveries if (row := _still_sending(session, one)) is not None]
+            if not rows:
+                raise StaleState("None of it is being sent in this attempt any more.")
             for row in rows:
                 transition(session, row, DeliveryEvent.CONFIRM, note, **over)
                 if row.occasion == Occasion.FLAGGED:
@@ -332,6 +335,11 @@ def _held(session: Session, delivery: StoredDelivery) -> DeliveryRow:
     if row.state == DeliveryState.SENDING and row.attempt != delivery.attempt:
         raise StaleState(f"Delivery {delivery.id} is at another attempt than {delivery.attempt}.")
     return row
+
+
+def _still_sending(session: Session, delivery: StoredDelivery) -> DeliveryRow | None:
+    row = _locked(session, delivery.id)
+    return row if row.state == DeliveryState.SENDING and row.attempt == delivery.attempt else None
 
 
 def _taken_up(session: Session, row: DeliveryRow, now: datetime, lease_s: float) -> bool:

@@ -83,9 +83,9 @@ class Sender:
             self._failed(together, cause_of(error), transient=True)
             raise
         else:
-            self._store.deliveries.all_sent(together, receipt.answer, sent_as=receipt.sent_as)
+            sent = self._store.deliveries.all_sent(together, receipt.answer, sent_as=receipt.sent_as)
             log = _LOG.warning if receipt.warning else _LOG.info
-            for one in together:
+            for one in sent:
                 log("delivery.sent", answer=receipt.answer, **_facts(one))
 
     def _claim(self, destination: str, now: datetime) -> tuple[StoredDelivery, ...]:
@@ -145,24 +145,29 @@ class Sender:
     def _failed(self, together: Sequence[StoredDelivery], cause: str, *, transient: bool) -> None:
         for one in together:
             delay_s = retry_delay_s(one.attempt, self._settings.retry_base_s)
-            self._store.deliveries.failed(one, cause, transient=transient, retry_delay_s=delay_s)
-            _LOG.warning("delivery.failed", cause=cause, transient=transient, **_facts(one))
+            try:
+                self._store.deliveries.failed(one, cause, transient=transient, retry_delay_s=delay_s)
+            except StaleState:  # somebody else sends it now; the others of the letter are still to be written down
+                _LOG.warning("delivery.lost", **_facts(one))
+            else:
+                _LOG.warning("delivery.failed", cause=cause, transient=transient, **_facts(one))
 
     @contextmanager
     def _lease(self, together: Sequence[StoredDelivery]) -> Generator[None]:
         """Renew the lease while the delivery is under way."""
         over = threading.Event()
         lease_s = self._settings.lease_s
+        held = list(together)
 
         def renew() -> None:
-            while not over.wait(lease_s / BEATS_A_LEASE):
-                try:
-                    for one in together:
+            while held and not over.wait(lease_s / BEATS_A_LEASE):
+                for one in tuple(held):
+                    try:
                         self._store.deliveries.renew(one, lease_s)
-                except StaleState:
-                    return  # how the attempt ends is told to whoever ends it
-                except StoreError as error:
-                    _LOG.warning("delivery.lease_not_renewed", delivery_id=together[0].id, cause=cause_of(error))
+                    except StaleState:
+                        held.remove(one)  # how its attempt ends is told to whoever ends it
+                    except StoreError as error:
+                        _LOG.warning("delivery.lease_not_renewed", cause=cause_of(error), **_facts(one))
 
         renewing = threading.Thread(target=renew, name=f"lease-{together[0].id}", daemon=True)
         renewing.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from store_bench import DATABASES, ELIGIBLE, NO_LUNG, Bench, decision_of, findings_of, opened
 
-from alerts import ALONE_AFTER, DeliveryState, Occasion
+from alerts import ALONE_AFTER, AlertState, DeliveryState, Occasion
 from db import DismissalReason, RecordedResult, Rejected, StaleState, StoredDelivery
 
 
@@ -168,3 +168,22 @@ def test_messages_are_gathered_held_back_and_counted(bench: Bench) -> None:
     assert bench.store.deliveries.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == (bench.clock.now,)
     with pytest.raises(StaleState):
         bench.store.deliveries.all_sent((first,))
+
+
+def test_of_a_letter_what_is_still_held_is_confirmed(bench: Bench) -> None:
+    """One message of two was taken up by somebody else meanwhile: the other one is on record as sent, and its alert."""
+    for number in (1, 2):
+        _flagged(bench, f"1.2.3.{number}", destinations="")
+    lost = bench.store.deliveries.claim("MAIL", bench.clock.now, 60)
+    assert lost is not None
+    (held,) = bench.store.deliveries.gather(lost, bench.clock.now, 600, 1)
+    bench.clock.advance(61)
+    taken = _claim(bench)
+    assert taken is not None
+    assert (taken.id, taken.attempt) == (lost.id, 2)
+    assert [one.id for one in bench.store.deliveries.all_sent((lost, held), "250")] == [held.id]
+    assert [state for _, _, state, _ in _messages(bench)] == [DeliveryState.SENDING, DeliveryState.SENT]
+    assert held.alert_id is not None
+    told = bench.store.alerts.get(held.alert_id)
+    assert told is not None
+    assert told.state is AlertState.NOTIFIED
