@@ -21,7 +21,7 @@ import structlog
 
 from dicom_node.composition import build_worker, delivery_channels, node_sweeps, receiver_services
 from dicom_node.heartbeat import beating
-from dicom_node.logs import configure, log_uncaught
+from dicom_node.logs import cause_of, configure, log_uncaught
 from dicom_node.metrics import count_events
 from dicom_node.settings import Settings
 from dicom_node.signals import stop_on
@@ -132,7 +132,7 @@ def run_receiver(settings: Settings, *, ready: Callable[[int], None], stop: thre
 
 def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
     """Sweep until ``stop`` is set; ``ready`` is called before the first look."""
-    from db import Store
+    from db import Store, StoreError
     from dicom_node.scheduler import run_scheduler as sweep
 
     with Store.open(settings.database_url) as store:
@@ -142,7 +142,12 @@ def run_scheduler(settings: Settings, stop: threading.Event, ready: Callable[[],
             store.audit.record(who=settings.node.ae_title, action="application started", subject=socket.gethostname())
         sweep(store, node_sweeps(settings, store, delivery_channels(settings, store)), stop, ready)
         if told:
-            store.audit.record(who=settings.node.ae_title, action="application stopped", subject=socket.gethostname())
+            try:
+                store.audit.record(
+                    who=settings.node.ae_title, action="application stopped", subject=socket.gethostname()
+                )
+            except StoreError as error:
+                _LOG.warning("audit.unwritten", cause=cause_of(error))
 
 
 def run_web(settings: Settings, *, ready: Callable[[int], None], stop: threading.Event) -> None:

@@ -20,6 +20,11 @@ AT_ONCE = 200
 SETTLED_AFTER = timedelta(seconds=30)
 """A row that is younger waits: one with a smaller number may not be committed yet. No transaction takes so long."""
 RECEIVED, SENT, SEEN = "series received", "object sent", "opened"
+_TRANSFERS = {
+    ("series", SeriesEvent.COMPLETE.value): RECEIVED,
+    ("delivery", DeliveryEvent.CONFIRM.value): SENT,
+    ("alert", OPENED): SEEN,
+}
 
 
 class Stream(StrEnum):
@@ -66,14 +71,19 @@ class AuditFeed(Room):
             last = 0 if told is None else told.last_id
             return _trail(session, last, before) if stream is Stream.TRAIL else _transfers(session, last, before)
 
-    def told(self, stream: Stream, last_id: int) -> None:
-        """Everything of the stream up to this number was told."""
+    def told(self, stream: Stream, last_id: int) -> bool:
+        """Everything of the stream up to this number was told; whether that is more than before."""
+        with self.database.read() as session:  # no write lock is taken where there is nothing to write
+            known = session.get(AuditForwardRow, stream.value)
+            if last_id <= (0 if known is None else known.last_id):
+                return False
         with self.database.write() as session:
             row = session.get(AuditForwardRow, stream.value, with_for_update=True)
             if row is None:
                 session.add(AuditForwardRow(stream=stream.value, last_id=last_id))
             else:
                 row.last_id = max(row.last_id, last_id)
+        return True
 
 
 def _trail(session: Session, last: int, before: datetime) -> tuple[tuple[AuditItem, ...], int]:
@@ -111,36 +121,38 @@ def _study_of(session: Session, subject: str) -> StudyRow | None:
 
 
 def _transfers(session: Session, last: int, before: datetime) -> tuple[tuple[AuditItem, ...], int]:
-    found = session.execute(
-        select(EventRow, SeriesRow, StudyRow)
-        .outerjoin(SeriesRow, SeriesRow.series_instance_uid == EventRow.series_instance_uid)
-        .outerjoin(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid)
-        .where(EventRow.id > last)
-        .order_by(EventRow.id)
-        .limit(AT_ONCE)
-    ).all()
+    events = session.scalars(select(EventRow).where(EventRow.id > last).order_by(EventRow.id).limit(AT_ONCE))
     items: list[AuditItem] = []
-    for event, series, study in found:
+    for event in events:
         if event.at > before:
             break
         last = event.id
-        if (event.subject_kind, event.event) == ("series", SeriesEvent.COMPLETE):
-            who, action = series.calling_ae_title, RECEIVED
-        elif (event.subject_kind, event.event) == ("delivery", DeliveryEvent.CONFIRM):
-            delivery = session.get(DeliveryRow, int(event.subject_id))
-            who, action = "" if delivery is None else delivery.destination, SENT
-        elif (event.subject_kind, event.event) == ("alert", OPENED):
-            who, action = event.actor_name, SEEN
-        else:
-            continue
-        items.append(
-            AuditItem(
-                at=event.at,
-                who=who,
-                action=action,
-                subject=f"series {series.series_instance_uid}",
-                study_instance_uid=study.study_instance_uid,
-                patient_id=study.patient_id,
-            )
-        )
+        if (item := _transfer(session, event)) is not None:
+            items.append(item)
     return tuple(items), last
+
+
+def _transfer(session: Session, event: EventRow) -> AuditItem | None:
+    """What the event tells of images or results that came, went or were looked at; None where it tells of none."""
+    series = None
+    if (event.subject_kind, event.event) in _TRANSFERS:
+        series = session.get(SeriesRow, event.series_instance_uid)
+    study = None if series is None else session.get(StudyRow, series.study_instance_uid)
+    if series is None or study is None:
+        return None
+    action = _TRANSFERS[event.subject_kind, event.event]
+    if action == RECEIVED:
+        who = series.calling_ae_title
+    elif action == SEEN:
+        who = event.actor_name
+    else:
+        delivery = session.get(DeliveryRow, int(event.subject_id))
+        who = "" if delivery is None else delivery.destination
+    return AuditItem(
+        at=event.at,
+        who=who,
+        action=action,
+        subject=f"series {series.series_instance_uid}",
+        study_instance_uid=study.study_instance_uid,
+        patient_id=study.patient_id,
+    )

@@ -1,6 +1,7 @@
 """Audit messages of DICOM PS3.15 section A.5, as XML: what was done, by whom, to which study and patient."""
 
 import os
+import re
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
@@ -57,6 +58,7 @@ _EVENTS = {
     "verdicts exported": _Event(id=_EXPORT, does="R"),
     "audit exported": _Event(id=("110101", "Audit Log Used"), does="R"),
 }
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _READ = frozenset({"opened", "opened elsewhere", "revealed"})
 
 
@@ -94,7 +96,15 @@ def message_of(item: AuditItem, source: Source) -> bytes:
         _object(root, item.subject or item.action, ("12", "URI"), system="RFC-3881", kind="2", role="13")
     elif event.id[0] == "110101":
         _object(root, "audit", ("12", "URI"), system="RFC-3881", kind="2", role="13", name="Security Audit Log")
+    for element in root.iter():
+        element.text = _legal(element.text or "") or None
+        element.attrib.update({name: _legal(value) for name, value in element.attrib.items()})
     return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _legal(text: str) -> str:
+    """The text with what XML 1.0 cannot hold replaced: one odd patient ID must not hold up the trail."""
+    return _ILLEGAL.sub("\ufffd", text)
 
 
 def _event_of(item: AuditItem) -> _Event:

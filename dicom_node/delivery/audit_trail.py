@@ -50,8 +50,7 @@ class AuditTrail:
             with connected(host, port, tls=True, certificates=certificates, timeout_s=self._timeout_s) as connection:
                 send_lines(connection, lines)
             _LOG.info("audit.told", stream=stream.value, messages=len(items))
-        feed.told(stream, last_id)
-        return bool(items)
+        return feed.told(stream, last_id)
 
     def _line(self, item: AuditItem) -> bytes:
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

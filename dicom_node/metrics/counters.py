@@ -16,7 +16,7 @@ __all__ = ["FOLDER", "EventCounters", "count_events"]
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which the processes below a command find the folder; its name is the library's."""
 _STEP_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500)
-_STORE_ERRORS = frozenset({"StoreError", "DatabaseUnavailable", "StaleState", "SchemaOutOfDate"})
+_STORE_ERRORS = frozenset({"StoreError", "DatabaseUnavailable", "SchemaOutOfDate"})
 _UNEXPECTED = "0xC000"
 _STATUSES = ("0xA700", "0xA900", _UNEXPECTED, "0xC210")
 

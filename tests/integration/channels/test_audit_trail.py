@@ -2,8 +2,10 @@
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,7 +15,10 @@ from lxml import etree
 from store_bench import DATABASES, STUDY, Bench, opened
 from tls_peers import Authority
 
+from db import AuditItem, Stream
 from dicom_node.composition import node_sweeps
+from dicom_node.delivery.audit_message import Source, message_of
+from dicom_node.node import run_scheduler
 from dicom_node.settings import Audit, Settings
 from dicom_node.sweeps import Sweeps
 
@@ -125,6 +130,36 @@ def test_everything_is_told_once_and_in_order_also_after_the_server_was_away(
     assert [_objects(one) for one in seen] == [[STUDY, "PAT-4711"]] * 2
     (came,) = (one for one in repository.messages if _code(one, "EventID") == "110104")
     assert _objects(came) == [STUDY, "PAT-4711"]
+
+
+def test_a_text_that_xml_cannot_hold_does_not_hold_up_the_trail() -> None:
+    """It is replaced, and the message is valid."""
+    item = AuditItem(
+        at=datetime.now(UTC), who="a\x00n", action="revealed", study_instance_uid=STUDY, patient_id="1\x0b2\ud800"
+    )
+    message = message_of(item, Source(ae_title="LUNGSENTRY", host_name="node"))
+    SCHEMA.assertValid(etree.fromstring(message))
+    assert "1\ufffd2\ufffd".encode() in message
+
+
+def test_the_schedulers_start_and_stop_are_in_the_trail(bench: Bench, tmp_path: Path) -> None:
+    """Where there is a repository, and only there; each is an application activity to it."""
+    for host, expected in ((None, []), ("arr.example.org", ["application stopped", "application started"])):
+        settings = Settings.model_validate(
+            {"node": {"data_dir": tmp_path}, "database": {"url": bench.url}, "audit": {"host": host}}
+        )
+        settings.archive_dir.mkdir(exist_ok=True)
+        stop = threading.Event()
+        run_scheduler(settings, stop, stop.set)
+        assert [entry.action for entry in bench.store.audit.list()] == expected
+    bench.clock.advance(400 * 86_400)
+    items, _ = bench.store.audit_feed.next(Stream.TRAIL)
+    source = Source(ae_title="LUNGSENTRY", host_name="node")
+    messages = [ET.fromstring(message_of(item, source)) for item in items]  # noqa: S314 - the node's own
+    assert [(_code(one, "EventID"), _code(one, "EventTypeCode")) for one in messages] == [
+        ("110100", "110120"),
+        ("110100", "110121"),
+    ]
 
 
 def test_nothing_is_told_where_nobody_is_set(bench: Bench) -> None:
