@@ -20,6 +20,8 @@ class Occasion(StrEnum):
     """A reader has taken the case up."""
     ESCALATED = "escalated"
     """Nobody has looked at it in the time that its category allows; who is told of what is flagged is told again."""
+    WITHDRAWN = "withdrawn"
+    """It is flagged no longer: who has been told of it is told so, once."""
 
 
 class DeliveryState(StrEnum):

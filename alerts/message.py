@@ -19,6 +19,7 @@ _OCCASIONS = {
     Occasion.FLAGGED: "Flagged for review.",
     Occasion.TAKEN_UP: "A reader has taken the case up.",
     Occasion.ESCALATED: "Nobody has looked at the case in the time that its category allows.",
+    Occasion.WITHDRAWN: "What was told before no longer holds.",
 }
 _RULE = "-" * 72
 

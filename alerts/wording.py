@@ -142,6 +142,18 @@ def not_flagged(presence: Presence, reasons: tuple[str, ...]) -> str:
     return " ".join((claim, *reasons))
 
 
+def withdrawn(headline: str) -> str:
+    """The headline of what was flagged, and is no longer."""
+    return f"No longer flagged: {headline}"
+
+
+def withdrawn_because(dismissed_as: str | None) -> str:
+    """Why an examination is flagged no longer; None where no reader has dismissed it."""
+    if dismissed_as is None:
+        return "None of its results in force meets the policy any more."
+    return f"A reader has dismissed it: {dismissed_as}."
+
+
 def negative_result(presence: Presence) -> str:
     """The sentence of a report without an alert; it promises nothing about the patient."""
     if presence is Presence.UNDETERMINED:

@@ -22,7 +22,7 @@ from db.rows.outbound import UNSEEN
 from db.store.conversion import alert_of
 from db.store.flagging import UNDECIDED_YET, flagged_series
 from db.store.lookup import first_of_states
-from db.store.messages import queue_messages, withdrawn_from
+from db.store.messages import queue_messages, to_tell_again, withdraw
 from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import FlaggedSeries, SeenAlert, StoredAlert
@@ -77,7 +77,7 @@ class Alerts(Room):
     def dismiss(
         self, alert_id: int, who: str, note: str = "", *, reason: DismissalReason, seen: SeenAlert | None = None
     ) -> StoredAlert:
-        """A reader finds nothing to act upon, for this reason.
+        """A reader finds nothing to act upon, for this reason; who was told of the case is told so.
 
         Raises:
             DecidedAlready, StaleState: as ``acknowledge``.
@@ -99,7 +99,7 @@ class Alerts(Room):
     def undo(self, alert_id: int, who: str) -> StoredAlert:
         """Who decided in the last ten minutes takes it back: the case is open again, and undecided.
 
-        Whoever was not told of it because it had been dismissed is told now.
+        Whoever was not told of it because it had been dismissed, or was told that it had been, is told now.
 
         Raises:
             StaleState: it was decided by somebody else, or earlier; it has moved on, or there is none.
@@ -113,7 +113,7 @@ class Alerts(Room):
                 raise StaleState(f"Alert {alert_id} was decided more than ten minutes ago.")
             note = Note(at=now, actor=Actor.user(who))
             transition(session, row, AlertEvent.UNDO, note, updated_at=now, **UNDECIDED_YET)
-            queue_messages(session, row, Occasion.FLAGGED, withdrawn_from(session, row), note)
+            queue_messages(session, row, Occasion.FLAGGED, to_tell_again(session, row), note)
             return alert_of(row)
 
     def overdue(self, limit: int) -> tuple[int, ...]:
@@ -170,6 +170,8 @@ class Alerts(Room):
             decision = Note(at=now, actor=Actor.user(who), detail=detail)
             transition(session, row, event, decision, **decided)
             queue_messages(session, row, Occasion.TAKEN_UP, tell, decision)
+            if event is AlertEvent.DISMISS:
+                withdraw(session, row, decision)
             return alert_of(row)
 
 

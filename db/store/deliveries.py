@@ -17,6 +17,7 @@ from db.rows import AlertRow, ArtefactRow, DeliveryRow, EventRow, PausedDestinat
 from db.store.conversion import delivery_of, event_of, from_json, to_json
 from db.store.flagging import note_notice
 from db.store.lookup import first_of_states
+from db.store.messages import withdraw
 from db.store.room import Room
 from db.store.transitions import Note, transition
 from db.values import StoredEvent
@@ -45,7 +46,13 @@ class Deliveries(Room):
         return tuple(sorted(set(found)))
 
     def claim(
-        self, destination: str, now: datetime, lease_s: float, *, told_before: datetime | None = None
+        self,
+        destination: str,
+        now: datetime,
+        lease_s: float,
+        *,
+        told_before: datetime | None = None,
+        attempts: int | None = None,
     ) -> StoredDelivery | None:
         """Take up the next delivery for the destination that is due, now SENDING for the lease; None: there is none.
 
@@ -53,7 +60,8 @@ class Deliveries(Room):
         One whose sender fell silent is due again once its lease has passed, up to its cap of attempts. What a newer
         result has replaced while it was on its way is not tried again. Nothing is due while the destination is paused.
         A message waits until every object of its result is confirmed or given up, ``ALONE_AFTER`` at most.
-        ``told_before``: later messages are held back, but for those of the most pressing category.
+        ``told_before``: later messages are held back, but for those of the most pressing category. ``attempts``:
+        the cap from now on.
         """
         due, lapsed = _due(destination, now, told_before), _lapsed(destination, now)
         with self.database.read() as session:  # no write lock is taken merely to look
@@ -65,11 +73,13 @@ class Deliveries(Room):
             while (row := session.scalar(lapsed.with_for_update(skip_locked=True, of=DeliveryRow))) is not None:
                 _end_attempt(session, row, "the sender fell silent", transient=True, at=now, delay_s=0.0)
             while (row := session.scalar(due.with_for_update(skip_locked=True, of=DeliveryRow))) is not None:
-                if _taken_up(session, row, now, lease_s):
+                if _taken_up(session, row, now, lease_s, attempts):
                     return delivery_of(row)
         return None
 
-    def gather(self, first: StoredDelivery, now: datetime, lease_s: float, most: int) -> tuple[StoredDelivery, ...]:
+    def gather(
+        self, first: StoredDelivery, now: datetime, lease_s: float, most: int, *, attempts: int | None = None
+    ) -> tuple[StoredDelivery, ...]:
         """Take up the other messages for the destination of ``first`` that are due, to go with it in one letter."""
         due = _due(first.destination, now).where(DeliveryRow.alert_id.is_not(None))
         found: list[StoredDelivery] = []
@@ -78,7 +88,7 @@ class Deliveries(Room):
                 row = session.scalar(due.with_for_update(skip_locked=True, of=DeliveryRow))
                 if row is None:
                     break
-                if _taken_up(session, row, now, lease_s):
+                if _taken_up(session, row, now, lease_s, attempts):
                     found.append(delivery_of(row))
         return tuple(found)
 
@@ -157,6 +167,8 @@ class Deliveries(Room):
                 transition(session, row, DeliveryEvent.CONFIRM, note, **over)
                 if row.occasion == Occasion.FLAGGED:
                     note_notice(session, told[row.alert_id], replace(note, detail=row.destination))
+                if row.alert_id in told and row.occasion != Occasion.WITHDRAWN and told[row.alert_id].state in _OVER:
+                    withdraw(session, told[row.alert_id], note, [row.destination])  # it went out while it was withdrawn
             return tuple(delivery_of(row) for row in rows)
 
     def failed(
@@ -324,8 +336,8 @@ def _locked(session: Session, delivery_id: int) -> DeliveryRow:
 
 
 def _alerts_of(session: Session, deliveries: Sequence[StoredDelivery]) -> Mapping[int | None, AlertRow]:
-    """The alerts that these messages say are flagged, locked."""
-    ids = [one.alert_id for one in deliveries if one.occasion is Occasion.FLAGGED]
+    """The alerts that these messages tell of, locked."""
+    ids = [one.alert_id for one in deliveries if one.alert_id is not None]
     rows = select(AlertRow).where(AlertRow.id.in_(ids)).order_by(AlertRow.id).with_for_update()
     return {row.id: row for row in session.scalars(rows)} if ids else {}
 
@@ -342,7 +354,7 @@ def _still_sending(session: Session, delivery: StoredDelivery) -> DeliveryRow | 
     return row if row.state == DeliveryState.SENDING and row.attempt == delivery.attempt else None
 
 
-def _taken_up(session: Session, row: DeliveryRow, now: datetime, lease_s: float) -> bool:
+def _taken_up(session: Session, row: DeliveryRow, now: datetime, lease_s: float, attempts: int | None) -> bool:
     """Whether the delivery is being sent from now on; one that is of no use any more is cancelled instead."""
     why = _pointless(session, row)
     note = Note(at=now, actor=_DELIVERY, detail=why)
@@ -350,7 +362,9 @@ def _taken_up(session: Session, row: DeliveryRow, now: datetime, lease_s: float)
         transition(session, row, DeliveryEvent.CANCEL, note)
         return False
     lease = now + timedelta(seconds=lease_s)
-    transition(session, row, DeliveryEvent.START, note, attempt=row.attempt + 1, lease_expires_at=lease)
+    most = row.max_attempts if attempts is None else attempts
+    begun = {"attempt": row.attempt + 1, "max_attempts": most, "lease_expires_at": lease}
+    transition(session, row, DeliveryEvent.START, note, **begun)
     return True
 
 
@@ -360,7 +374,8 @@ def _pointless(session: Session, row: DeliveryRow) -> str | None:
         retired = select(ResultRow.superseded_at).where(ResultRow.id == row.result_id)
         return None if session.scalar(retired) is None else "a newer result replaced it"
     state = session.scalar(select(AlertRow.state).where(AlertRow.id == row.alert_id))
-    if state in _OVER or (row.occasion == Occasion.TAKEN_UP and state in UNDECIDED):
+    over = state in _OVER
+    if over is (row.occasion != Occasion.WITHDRAWN) or (row.occasion == Occasion.TAKEN_UP and state in UNDECIDED):
         return f"the alert is {state}"
     return None
 

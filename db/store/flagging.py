@@ -20,7 +20,7 @@ from alerts.alert import (
 from analysis.findings import Findings
 from db.rows import AlertRow, ResultRow, SeriesRow, StudyRow
 from db.store.conversion import from_json, to_json
-from db.store.messages import renew_messages
+from db.store.messages import renew_messages, withdraw
 from db.store.transitions import Note, record_event, transition
 from db.values import FlaggedSeries
 
@@ -51,7 +51,8 @@ def settle_alert(session: Session, study_instance_uid: str, note: Note) -> tuple
     """Raise, renew, reopen or supersede the study's alert by what is in force; the alert, and if it waits anew.
 
     The most pressing flagged series stands for the study. What a reader decided stays, unless the study shows more
-    than he judged. Where nothing is flagged any more a dismissed alert stays dismissed, any other is superseded.
+    than he judged. Where nothing is flagged any more a dismissed alert stays dismissed, any other is superseded, and
+    who was told of it is told so.
     """
     # whoever records another series of the study waits here: the second one sees what the first one flagged
     session.execute(
@@ -64,6 +65,7 @@ def settle_alert(session: Session, study_instance_uid: str, note: Note) -> tuple
     if not flagged:
         if row is not None and (AlertState(row.state), AlertEvent.SUPERSEDE) in ALERT_TRANSITIONS:
             transition(session, row, AlertEvent.SUPERSEDE, note, updated_at=note.at)
+            withdraw(session, row, note)
         return row, False
     if row is None:
         return _raise(session, study_instance_uid, flagged[0], note), True

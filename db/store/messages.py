@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from alerts.delivery import DeliveryState, Occasion
@@ -10,7 +10,7 @@ from db.rows import AlertRow, DeliveryRow, ResultRow
 from db.store.queueing import DELIVERY_ATTEMPTS
 from db.store.transitions import Note, record_event
 
-__all__ = ["queue_messages", "renew_messages", "withdrawn_from"]
+__all__ = ["queue_messages", "renew_messages", "to_tell_again", "withdraw"]
 
 _UNSENT = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
 _WAITING = (DeliveryState.PENDING, DeliveryState.SENDING)
@@ -57,7 +57,7 @@ def queue_messages(
     return tuple(queued)
 
 
-def withdrawn_from(session: Session, alert: AlertRow) -> tuple[str, ...]:
+def _kept_from(session: Session, alert: AlertRow) -> tuple[str, ...]:
     """The destinations whose last message that the alert is flagged was cancelled."""
     last = (
         select(func.max(DeliveryRow.id))
@@ -68,6 +68,33 @@ def withdrawn_from(session: Session, alert: AlertRow) -> tuple[str, ...]:
         DeliveryRow.id.in_(last), DeliveryRow.state == DeliveryState.CANCELLED
     )
     return tuple(session.scalars(withdrawn.order_by(DeliveryRow.id)))
+
+
+def to_tell_again(session: Session, alert: AlertRow) -> tuple[str, ...]:
+    """Who is told of what is flagged, and was kept from it, or told that it holds no longer, by a dismissal."""
+    flagged = select(DeliveryRow.destination).where(
+        DeliveryRow.alert_id == alert.id, DeliveryRow.occasion == Occasion.FLAGGED
+    )
+    told = _last_told(session, alert, DeliveryRow.occasion == Occasion.WITHDRAWN, DeliveryRow.destination.in_(flagged))
+    return (*_kept_from(session, alert), *told)
+
+
+def withdraw(session: Session, alert: AlertRow, note: Note, destinations: Iterable[str] | None = None) -> None:
+    """Tell these destinations that the alert holds no longer; none named: those that have been told that it does."""
+    if destinations is None:
+        destinations = _last_told(session, alert, DeliveryRow.occasion != Occasion.WITHDRAWN)
+    queue_messages(session, alert, Occasion.WITHDRAWN, destinations, note)
+
+
+def _last_told(session: Session, alert: AlertRow, *terms: ColumnElement[bool]) -> tuple[str, ...]:
+    """The destinations whose last message about the alert that arrived is such."""
+    last = (
+        select(func.max(DeliveryRow.id))
+        .where(DeliveryRow.alert_id == alert.id, DeliveryRow.state == DeliveryState.SENT)
+        .group_by(DeliveryRow.destination)
+    )
+    found = select(DeliveryRow.destination).where(DeliveryRow.id.in_(last), *terms)
+    return tuple(session.scalars(found.order_by(DeliveryRow.id)))
 
 
 def renew_messages(session: Session, alert: AlertRow, note: Note) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +56,8 @@ def show(ctx: typer.Context, delivery_id: _Id, *, as_json: Json = False) -> None
         delivery = _get(store, delivery_id)
         history = store.deliveries.history(delivery_id)
     if as_json:
-        print_json(delivery)
+        attempts = [{"at": one.at, "event": one.event, "state": one.to_state, "detail": one.detail} for one in history]
+        print_json({**asdict(delivery), "attempts": attempts})
         return
     fields = fields_of(delivery)
     if delivery.artefact is not None:

@@ -90,18 +90,19 @@ class Sender:
 
     def _claim(self, destination: str, now: datetime) -> tuple[StoredDelivery, ...]:
         """What goes now: a delivery, or messages that go in one letter, as the pace of the destination allows."""
-        outbox, lease_s = self._store.deliveries, self._settings.lease_s
+        outbox, lease_s, attempts = self._store.deliveries, self._settings.lease_s, self._settings.max_attempts
         pace = self._paces.get(destination)
         if pace is not None and pace.is_spent(self._told(destination, pace, now), now):
             return ()
-        first = outbox.claim(destination, now, lease_s, told_before=pace.told_before(now) if pace else None)
+        told_before = pace.told_before(now) if pace else None
+        first = outbox.claim(destination, now, lease_s, told_before=told_before, attempts=attempts)
         if first is None:
             return ()
         channel = self._channels.get(destination)
         most = channel.most_together - 1 if isinstance(channel, MessageChannel) else 0
         if first.artefact is not None or most == 0 or (pace is not None and pace.is_quiet(now)):
             return (first,)
-        return (first, *outbox.gather(first, now, lease_s, most))
+        return (first, *outbox.gather(first, now, lease_s, most, attempts=attempts))
 
     def _told(self, destination: str, pace: Pace, now: datetime) -> Sequence[datetime]:
         return self._store.deliveries.told_since(destination, now - HOUR, pace.most_per_hour)

@@ -21,7 +21,12 @@ __all__ = ["SyslogChannel", "line_of", "send_lines"]
 
 _LOCAL0 = 16
 _SEVERITIES = {Category.CATEGORY_1: 3, Category.CATEGORY_2: 4, Category.CATEGORY_3: 5}  # error, warning, notice
-_NAMES = {Occasion.FLAGGED: "FLAGGED", Occasion.TAKEN_UP: "TAKENUP", Occasion.ESCALATED: "ESCALATED"}
+_NAMES = {
+    Occasion.FLAGGED: "FLAGGED",
+    Occasion.TAKEN_UP: "TAKENUP",
+    Occasion.ESCALATED: "ESCALATED",
+    Occasion.WITHDRAWN: "WITHDRAWN",
+}
 _MOST_BYTES = 8192  # RFC 5425 section 4.3.1: what a receiver should be able to take
 
 

@@ -24,6 +24,7 @@ _TYPES = {
     Occasion.FLAGGED: "examination.flagged",
     Occasion.TAKEN_UP: "examination.taken_up",
     Occasion.ESCALATED: "examination.escalated",
+    Occasion.WITHDRAWN: "examination.withdrawn",
 }
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from store_bench import DATABASES, STUDY, Bench, Clock, new_database
 
-from alerts import ALERT_TRANSITIONS, DECIDED, UNDECIDED, AlertEvent, AlertState, is_worse
+from alerts import ALERT_TRANSITIONS, DECIDED, UNDECIDED, AlertEvent, AlertState, Occasion, is_worse
 from alerts.alert import TIME_ALLOWED
 from db import ActorKind, DecidedAlready, DismissalReason, SeenAlert, SeriesState, StaleState, Store, StoredAlert
 from db.store.alerts import UNDO_WITHIN
@@ -45,7 +45,9 @@ class AlertLife(RuleBasedStateMachine):
         self.judged: StoredAlert | None = None
         self.seen: SeenAlert | None = None
         self.looked = False
-        self.waits = self.withdrawn = False
+        self.waiting: list[Occasion] = []
+        self.last: Occasion | None = None
+        self.kept = False
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -69,15 +71,18 @@ class AlertLife(RuleBasedStateMachine):
         if not self.burdens:
             if before is not None and (before.state, AlertEvent.SUPERSEDE) in ALERT_TRANSITIONS:
                 self.state = AlertState.SUPERSEDED
+                self._withdraw()
             return
         after = self._alert()
         assert after is not None
         told = self.judged if self.state in DECIDED else before
         worse = told is not None and is_worse(after.alert, told.alert)
         if before is None or self.state is AlertState.SUPERSEDED:
-            self.state, self.decided, self.looked, self.waits = AlertState.OPEN, None, False, True
+            self.state, self.decided, self.looked = AlertState.OPEN, None, False
+            self._queue(Occasion.FLAGGED)
         elif worse and (before.state, AlertEvent.REOPEN) in ALERT_TRANSITIONS:
-            self.state, self.looked, self.waits = AlertState.OPEN, False, True
+            self.state, self.looked = AlertState.OPEN, False
+            self._queue(Occasion.FLAGGED)
 
     @precondition(lambda self: self._alert() is not None)
     @rule(who=readers)
@@ -109,6 +114,8 @@ class AlertLife(RuleBasedStateMachine):
             assert allowed
             assert not stale
             self.state = ALERT_TRANSITIONS[alert.state, event]
+            if event is AlertEvent.DISMISS:
+                self._withdraw()
             self.decided, self.judged = (who, self.clock.now), alert
 
     @precondition(lambda self: self._alert() is not None)
@@ -126,18 +133,32 @@ class AlertLife(RuleBasedStateMachine):
             assert self.decided is not None
             assert self.decided[0] == who
             self.state, self.decided, self.judged = AlertState.OPEN, None, None
-            self.waits |= self.withdrawn
+            if self.kept or self.last is Occasion.WITHDRAWN:
+                self._queue(Occasion.FLAGGED)
 
     @precondition(lambda self: self._alert() is not None)
     @rule()
     def tell(self) -> None:
-        """A channel tells people, where a message waits that is still of use."""
-        of_use = self.waits and self.state not in {AlertState.DISMISSED, AlertState.SUPERSEDED}
-        assert self.bench.told("mail") == (self._known().id if of_use else None)
-        if self.waits:
-            self.waits, self.withdrawn = False, not of_use
-        if of_use and self.state is AlertState.OPEN:
+        """A channel tells people, where a message waits that is still of use; those before it are not sent."""
+        told = None
+        while self.waiting and told is None:
+            first = self.waiting.pop(0)
+            if (first is Occasion.WITHDRAWN) is (self.state in {AlertState.DISMISSED, AlertState.SUPERSEDED}):
+                told = self.last = first
+            if first is Occasion.FLAGGED:
+                self.kept = told is None
+        assert self.bench.told("mail") == (None if told is None else self._known().id)
+        if told is Occasion.FLAGGED and self.state is AlertState.OPEN:
             self.state = AlertState.NOTIFIED
+
+    def _queue(self, occasion: Occasion) -> None:
+        if occasion not in self.waiting:
+            self.waiting.append(occasion)
+
+    def _withdraw(self) -> None:
+        """It holds no longer: who was told is told so, once."""
+        if self.last is Occasion.FLAGGED:
+            self._queue(Occasion.WITHDRAWN)
 
     @rule(minutes=st.sampled_from([1, 9, 59, 61, 241, 4321]))
     def wait(self, minutes: int) -> None:

@@ -143,14 +143,17 @@ def test_a_dead_letter_about_a_standing_alert_goes_over_to_its_newer_result(benc
 
 
 def test_an_alert_that_opens_again_is_told_again(bench: Bench) -> None:
-    """Withdrawn by one result and raised by the next: whoever was told before is told again."""
-    _flagged(bench, destinations="")
-    taken = _claim(bench)
-    assert taken is not None
-    bench.store.deliveries.sent(taken)
-    bench.record(bench.again(), alert=False, destinations="", tell=("MAIL",))
-    bench.record(bench.again(), destinations="", tell=("MAIL",))
-    assert [state for _, _, state, _ in _messages(bench)] == [DeliveryState.SENT, DeliveryState.PENDING]
+    """Withdrawn by one result and raised by the next: told again; that it had been withdrawn is not told any more."""
+    recorded = _flagged(bench, destinations="")
+    assert bench.told("MAIL") == recorded.alert_id
+    bench.record(bench.again("1.2.3.1"), alert=False, destinations="", tell=("MAIL",))
+    bench.record(bench.again("1.2.3.1"), destinations="", tell=("MAIL",))
+    assert bench.told("MAIL") == recorded.alert_id
+    assert [(occasion, state) for _, occasion, state, _ in _messages(bench)] == [
+        (Occasion.FLAGGED, DeliveryState.SENT),
+        (Occasion.WITHDRAWN, DeliveryState.CANCELLED),
+        (Occasion.FLAGGED, DeliveryState.SENT),
+    ]
 
 
 def test_messages_are_gathered_held_back_and_counted(bench: Bench) -> None:
@@ -187,3 +190,78 @@ def test_of_a_letter_what_is_still_held_is_confirmed(bench: Bench) -> None:
     told = bench.store.alerts.get(held.alert_id)
     assert told is not None
     assert told.state is AlertState.NOTIFIED
+
+
+def _told(bench: Bench, number: int, *destinations: str) -> int:
+    """A flagged series of a study of its own, of which these have been sent a message; its alert."""
+    recorded = bench.record(
+        bench.running(f"1.2.3.{number}", study=f"9.{number}"), destinations="", tell=("MAIL", "HOOK", "LATE")
+    )
+    for destination in destinations:
+        assert bench.told(destination) == recorded.alert_id
+    assert recorded.alert_id is not None
+    return recorded.alert_id
+
+
+def _withdrawn(bench: Bench, alert_id: int) -> list[tuple[str, DeliveryState]]:
+    return [
+        (one.destination, one.state)
+        for one in reversed(bench.store.deliveries.list())
+        if one.alert_id == alert_id and one.occasion is Occasion.WITHDRAWN
+    ]
+
+
+@pytest.mark.parametrize("by", ["a newer result", "exclusion", "a reader"])
+def test_who_was_told_is_told_once_that_it_holds_no_longer(bench: Bench, by: str) -> None:
+    """In the transaction that ends the alert; who has not been told yet hears nothing, now or then."""
+    alert_id = _told(bench, 1, "MAIL", "HOOK")
+    match by:
+        case "a newer result":
+            bench.record(bench.again("1.2.3.1"), alert=False, destinations="", tell=("MAIL", "HOOK", "LATE"))
+        case "exclusion":
+            bench.store.results.record_exclusion(bench.again("1.2.3.1"), "w", NO_LUNG, {})
+        case _:
+            bench.store.alerts.dismiss(alert_id, "dr", reason=DismissalReason.ARTEFACT)
+    assert _withdrawn(bench, alert_id) == [("MAIL", DeliveryState.PENDING), ("HOOK", DeliveryState.PENDING)]
+    assert [bench.told(one) for one in ("MAIL", "HOOK", "LATE", "MAIL", "HOOK")] == [alert_id, alert_id, *[None] * 3]
+    if by == "a reader":
+        bench.record(bench.again("1.2.3.1"), alert=False, destinations="", tell=("MAIL", "HOOK", "LATE"))
+        assert [bench.told(one) for one in ("MAIL", "HOOK", "LATE")] == [None] * 3
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_what_was_on_its_way_when_it_was_withdrawn_is_taken_back_if_it_arrives(bench: Bench, arrives: bool) -> None:
+    """The message that a destination takes after the dismissal is followed by another; one that failed by none."""
+    alert_id = _told(bench, 1)
+    taken = _claim(bench)
+    assert taken is not None
+    bench.store.alerts.dismiss(alert_id, "dr", reason=DismissalReason.KNOWN)
+    if arrives:
+        bench.store.deliveries.sent(taken)
+    else:
+        bench.store.deliveries.failed(taken, "451", transient=True)
+    assert _withdrawn(bench, alert_id) == ([("MAIL", DeliveryState.PENDING)] if arrives else [])
+    assert bench.told("MAIL") == (alert_id if arrives else None)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_dismissal_that_is_taken_back_is_told_as_far_as_it_was_told(bench: Bench, told: bool) -> None:
+    """Who heard of the dismissal is told again that the examination is flagged; who did not hears nothing more."""
+    alert_id = _told(bench, 1, "MAIL")
+    bench.store.alerts.dismiss(alert_id, "dr", reason=DismissalReason.KNOWN)
+    if told:
+        assert bench.told("MAIL") == alert_id
+    bench.store.alerts.undo(alert_id, "dr")
+    assert bench.told("MAIL") == (alert_id if told else None)
+    assert bench.told("MAIL") is None
+
+
+def test_the_cap_of_attempts_is_that_of_the_settings_whatever_the_occasion(bench: Bench) -> None:
+    """A message that another process asked for obeys the sender's cap as all others do."""
+    alert_id = _told(bench, 1)
+    bench.store.alerts.acknowledge(alert_id, "dr", tell=("WARD",))
+    taken = _claim(bench, "WARD", attempts=1)
+    assert taken is not None
+    assert taken.max_attempts == 1
+    failed = bench.store.deliveries.failed(taken, "451", transient=True)
+    assert failed.state is DeliveryState.FAILED

@@ -11,6 +11,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from filled_store import EXCLUDED, FAILED, FLAGGED, OTHER_STUDY, PATIENT, RECEIVING, STUDY, FilledNode, filled_node
@@ -475,7 +476,7 @@ def test_deliveries_are_listed_shown_retried_and_cancelled(node: FilledNode) -> 
     (listed,) = node.json("deliveries", "list", "--state", "pending", "--destination", "PACS")["deliveries"]
     assert (listed["destination"], listed["state"], listed["artefact"]["kind"]) == ("PACS", "pending", "sr")
     number = str(listed["id"])
-    assert node.json("deliveries", "show", number) == listed
+    assert node.json("deliveries", "show", number) == {**listed, "attempts": ANY}
     assert "PACS" in node.run("deliveries", "show", number).stdout
     assert "does not allow" in node.run("deliveries", "retry", number, code=1).stderr
     node.run("deliveries", "cancel", number)
@@ -498,6 +499,12 @@ def test_a_message_is_told_from_an_object_with_each_of_its_attempts(node: Filled
     (listed,) = node.json("deliveries", "list", "--destination", "Ward")["deliveries"]
     assert (listed["artefact"], listed["alert_id"], listed["occasion"]) == (None, 1, "taken up")
     assert "message, taken up" in " ".join(node.run("deliveries", "list", "--destination", "Ward").stdout.split())
+    attempts = node.json("deliveries", "show", str(number))["attempts"]
+    assert [(one["event"], one["state"], one["detail"]) for one in attempts if one["detail"]] == [
+        ("retry", "pending", "451 True"),
+        ("give_up", "failed", "451 False"),
+    ]
+    assert all(datetime.fromisoformat(one["at"]) for one in attempts)
     told = node.run("deliveries", "show", str(number)).stdout
     assert "a message about alert 1" in told
     assert told.index("451 True") < told.rindex("451 False")
