@@ -83,8 +83,8 @@ TIME_ALLOWED: Mapping[Category, timedelta] = {
     Category.CATEGORY_2: timedelta(hours=4),
     Category.CATEGORY_3: timedelta(hours=72),
 }
-"""How long a case may wait for a reader. The American College of Radiology speaks of minutes, hours and days: these
-are Lungsentry's own."""
+"""How long a case may wait for a reader where the policy says nothing. The American College of Radiology speaks of
+minutes, hours and days: these are Lungsentry's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,13 @@ class Alert:
     headline: str
     reasons: tuple[str, ...]
     burden_percent: float
+    minutes_allowed: float | None = None
+
+    @property
+    def time_allowed(self) -> timedelta:
+        """How long it may wait for a reader, as the policy that raised it says."""
+        minutes = self.minutes_allowed
+        return TIME_ALLOWED[self.category] if minutes is None else timedelta(minutes=minutes)
 
 
 WORSE_BY_POINTS = 1.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from alerts import wording
-from alerts.alert import Alert
+from alerts.alert import Alert, Category
 from alerts.request import RequestContext, find_expectation
 from alerts.severity import Presence, Severity, category_of, severity_of
 from analysis.findings import Findings, Profile, QualityLevel
@@ -46,11 +46,13 @@ class AlertPolicy:
     """Thresholds of every profile, and the words that make opacities expected where a request names them.
 
     ``ages`` holds bands that go before the thresholds of their profile; of overlapping ones the first counts.
+    ``minutes_allowed`` is how long a case of a category may wait for a reader; without it ``TIME_ALLOWED``.
     """
 
     thresholds: Mapping[Profile, ProfileThresholds]
     expected_words: tuple[str, ...]
     ages: Mapping[Profile, tuple[AgeBand, ...]] = field(default_factory=dict[Profile, tuple[AgeBand, ...]])
+    minutes_allowed: Mapping[Category, float] = field(default_factory=dict[Category, float])
 
     def __post_init__(self) -> None:
         missing = [profile.value for profile in Profile if profile not in self.thresholds]
@@ -135,16 +137,17 @@ def evaluate(findings: Findings, request: RequestContext, policy: AlertPolicy) -
             request=request,
         )
     reasons = (*measured, wording.expectation_reason(expectation), *quality)
-    incidental = expectation is None
+    incidental, category = expectation is None, category_of(severity)
     alert = Alert(
         study_instance_uid=findings.study_instance_uid,
         series_instance_uid=findings.series_instance_uid,
         revision=findings.revision,
-        category=category_of(severity),
+        category=category,
         incidental=incidental,
         headline=wording.headline(findings, incidental=incidental),
         reasons=reasons,
         burden_percent=findings.burden_percent,
+        minutes_allowed=policy.minutes_allowed.get(category),
     )
     return PolicyDecision(
         alert=alert,

@@ -4,7 +4,7 @@ The readers' words may name the patient: they stay in the alert, and out of the 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from db.feedback import DismissalReason
 from db.rows import AlertRow
 from db.rows.outbound import UNSEEN
 from db.store.conversion import alert_of
-from db.store.flagging import UNDECIDED_YET, flagged_series
+from db.store.flagging import UNDECIDED_YET, flagged_series, supersede
 from db.store.lookup import first_of_states
 from db.store.messages import queue_messages, to_tell_again, withdraw
 from db.store.room import Room
@@ -32,6 +32,7 @@ __all__ = ["UNDO_WITHIN", "Alerts"]
 UNDO_WITHIN = timedelta(minutes=10)
 """Who has decided may take it back for so long."""
 _ESCALATION = Actor.process("escalation")
+_UNDOING = Actor.process("undo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,8 @@ class Alerts(Room):
     def undo(self, alert_id: int, who: str) -> StoredAlert:
         """Who decided in the last ten minutes takes it back: the case is open again, and undecided.
 
-        Whoever was not told of it because it had been dismissed, or was told that it had been, is told now.
+        Whoever was not told of it because it had been dismissed, or was told that it had been, is told now. Where none
+        of its results in force is flagged any more there is nothing to decide: it is superseded.
 
         Raises:
             StaleState: it was decided by somebody else, or earlier; it has moved on, or there is none.
@@ -113,7 +115,10 @@ class Alerts(Room):
                 raise StaleState(f"Alert {alert_id} was decided more than ten minutes ago.")
             note = Note(at=now, actor=Actor.user(who))
             transition(session, row, AlertEvent.UNDO, note, updated_at=now, **UNDECIDED_YET)
-            queue_messages(session, row, Occasion.FLAGGED, to_tell_again(session, row), note)
+            if flagged_series(session, row.study_instance_uid):
+                queue_messages(session, row, Occasion.FLAGGED, to_tell_again(session, row), note)
+            else:
+                supersede(session, row, replace(note, actor=_UNDOING))
             return alert_of(row)
 
     def overdue(self, limit: int) -> tuple[int, ...]:

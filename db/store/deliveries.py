@@ -60,8 +60,7 @@ class Deliveries(Room):
         One whose sender fell silent is due again once its lease has passed, up to its cap of attempts. What a newer
         result has replaced while it was on its way is not tried again. Nothing is due while the destination is paused.
         A message waits until every object of its result is confirmed or given up, ``ALONE_AFTER`` at most.
-        ``told_before``: later messages are held back, but for those of the most pressing category. ``attempts``:
-        the cap from now on.
+        ``told_before``: later messages wait, but for those of the most pressing category. ``attempts``: the cap now.
         """
         due, lapsed = _due(destination, now, told_before), _lapsed(destination, now)
         with self.database.read() as session:  # no write lock is taken merely to look
@@ -156,8 +155,7 @@ class Deliveries(Room):
         """
         now = self.clock()
         note = Note(at=now, actor=_DELIVERY, detail=answer)
-        other = None if sent_as is None else to_json(sent_as)
-        over = {"sent_at": now, "lease_expires_at": None, "cause": None, "sent_as": other}
+        over = {"sent_at": now, "lease_expires_at": None, "cause": None, "sent_as": sent_as and to_json(sent_as)}
         with self.database.write() as session:
             told = _alerts_of(session, deliveries)  # locked first, as whoever settles an alert does
             rows = [row for one in deliveries if (row := _still_sending(session, one)) is not None]
@@ -362,8 +360,7 @@ def _taken_up(session: Session, row: DeliveryRow, now: datetime, lease_s: float,
         transition(session, row, DeliveryEvent.CANCEL, note)
         return False
     lease = now + timedelta(seconds=lease_s)
-    most = row.max_attempts if attempts is None else attempts
-    begun = {"attempt": row.attempt + 1, "max_attempts": most, "lease_expires_at": lease}
+    begun = {"attempt": row.attempt + 1, "max_attempts": attempts or row.max_attempts, "lease_expires_at": lease}
     transition(session, row, DeliveryEvent.START, note, **begun)
     return True
 

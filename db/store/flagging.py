@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from alerts.alert import (
     ALERT_TRANSITIONS,
     DECIDED,
-    TIME_ALLOWED,
     Alert,
     AlertEvent,
     AlertState,
@@ -24,7 +23,7 @@ from db.store.messages import renew_messages, withdraw
 from db.store.transitions import Note, record_event, transition
 from db.values import FlaggedSeries
 
-__all__ = ["UNDECIDED_YET", "flagged_series", "note_notice", "settle_alert"]
+__all__ = ["UNDECIDED_YET", "flagged_series", "note_notice", "settle_alert", "supersede"]
 
 UNDECIDED_YET: Mapping[str, None] = dict.fromkeys(("decided_at", "decided_by", "passed_to", "reason", "note", "judged"))
 """What a decision leaves in the row, as it was before any."""
@@ -64,12 +63,17 @@ def settle_alert(session: Session, study_instance_uid: str, note: Note) -> tuple
     flagged = flagged_series(session, study_instance_uid)
     if not flagged:
         if row is not None and (AlertState(row.state), AlertEvent.SUPERSEDE) in ALERT_TRANSITIONS:
-            transition(session, row, AlertEvent.SUPERSEDE, note, updated_at=note.at)
-            withdraw(session, row, note)
+            supersede(session, row, note)
         return row, False
     if row is None:
         return _raise(session, study_instance_uid, flagged[0], note), True
     return row, _renew(session, row, flagged[0], note)
+
+
+def supersede(session: Session, row: AlertRow, note: Note) -> None:
+    """Nothing of the study is flagged any more; who was told of it is told so."""
+    transition(session, row, AlertEvent.SUPERSEDE, note, updated_at=note.at)
+    withdraw(session, row, note)
 
 
 def note_notice(session: Session, row: AlertRow, note: Note) -> None:
@@ -121,7 +125,7 @@ def _renew(session: Session, row: AlertRow, leading: FlaggedSeries, note: Note) 
 
 
 def _due(alert: Alert, since: datetime) -> datetime:
-    return since + TIME_ALLOWED[alert.category]
+    return since + alert.time_allowed
 
 
 def _content(session: Session, leading: FlaggedSeries, note: Note) -> dict[str, Any]:

@@ -265,8 +265,8 @@ def undo(ctx: typer.Context, alert_id: _Id, *, who: _Who = None) -> None:
     """Take back what you have decided in the last ten minutes; the alert is open again."""
     with Invocation.of(ctx).store() as store:
         _get(store, alert_id)
-        store.alerts.undo(alert_id, who or this_user())
-    say(f"alert {alert_id} is open")
+        undone = store.alerts.undo(alert_id, who or this_user())
+    say(f"alert {alert_id} is {undone.state}")
 
 
 def _get(store: Store, alert_id: int) -> StoredAlert:

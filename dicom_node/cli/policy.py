@@ -24,13 +24,12 @@ app = typer.Typer(no_args_is_help=True, help="When a result is flagged, and what
 @app.command(epilog=epilog("lungsentry policy show", "lungsentry policy show --json"))
 def show(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Show the thresholds by profile and age band, the words that make opacities expected, the time by category."""
-    from alerts import TIME_ALLOWED
     from dicom_node.work.publishing import alert_policy
 
     policy = alert_policy(Invocation.of(ctx).settings().policy)
     lines = _lines(policy)
     if as_json:
-        allowed = {category.value: span.total_seconds() / 60 for category, span in TIME_ALLOWED.items()}
+        allowed = {category.value: minutes for category, minutes in policy.minutes_allowed.items()}
         print_json({"thresholds": lines, "expected_words": policy.expected_words, "minutes_by_category": allowed})
         return
     print_table(
@@ -44,7 +43,7 @@ def show(ctx: typer.Context, *, as_json: Json = False) -> None:
     )
     say(f"expected where the request or a description names: {', '.join(policy.expected_words) or 'nothing'}")
     times = ", ".join(
-        f"category {one.value} within {_span(span.total_seconds())}" for one, span in TIME_ALLOWED.items()
+        f"category {one.value} within {_span(minutes * 60)}" for one, minutes in policy.minutes_allowed.items()
     )
     say(f"escalated where nobody has looked: {times}")
     say(RESEARCH_USE)

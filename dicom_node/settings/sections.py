@@ -175,6 +175,14 @@ class ProfilePolicy(Section):
     )
 
 
+class EscalationMinutes(Section):
+    """How long a flagged case may wait until somebody looks at it, by its ACR category; then it is escalated."""
+
+    category_1: float = Field(default=60, gt=0, description="Minutes for what may not wait.")
+    category_2: float = Field(default=240, gt=0, description="... for what is to be looked at within hours.")
+    category_3: float = Field(default=4320, gt=0, description="... for what is to be looked at within days.")
+
+
 class Policy(Section):
     """Alert policy by profile."""
 
@@ -185,6 +193,7 @@ class Policy(Section):
         default=("covid", "sars-cov", "pneumonia", "pneumonitis", "corona"),
         description="Words of the request or description that make opacities expected, not incidental.",
     )
+    escalation_minutes: EscalationMinutes = EscalationMinutes()
 
 
 class Quality(Section):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts.alert import TIME_ALLOWED, UNDECIDED
+from alerts.alert import UNDECIDED
 from db import StoredAlert
 
 __all__ = ["Due", "due_of"]
@@ -26,11 +26,12 @@ class Due:
     @property
     def words(self) -> str:
         """What the category allows."""
-        hours = int(self.within.total_seconds() // 3600)
-        return f"within {hours} h"
+        minutes = round(self.within.total_seconds() / 60)
+        return f"within {minutes} min" if minutes % 60 else f"within {minutes // 60} h"
 
 
 def due_of(alert: StoredAlert, now: datetime) -> Due:
     """When the alert is due."""
-    within = TIME_ALLOWED[alert.alert.category]
-    return Due(at=alert.due_at, left=alert.due_at - now, within=within, waits=alert.state in UNDECIDED)
+    return Due(
+        at=alert.due_at, left=alert.due_at - now, within=alert.alert.time_allowed, waits=alert.state in UNDECIDED
+    )

@@ -12,6 +12,7 @@ from alerts import (
     AgeBand,
     AlertPolicy,
     ArtefactKind,
+    Category,
     Delivery,
     Draft,
     PolicyDecision,
@@ -208,6 +209,11 @@ def alert_policy(policy: Policy) -> AlertPolicy:
                 for one in section.ages
             )
             for profile, section in ((Profile.CHEST_CT, policy.chest_ct), (Profile.CTAC, policy.ctac))
+        },
+        minutes_allowed={
+            Category.CATEGORY_1: policy.escalation_minutes.category_1,
+            Category.CATEGORY_2: policy.escalation_minutes.category_2,
+            Category.CATEGORY_3: policy.escalation_minutes.category_3,
         },
     )
 

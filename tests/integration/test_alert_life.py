@@ -6,13 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from store_bench import DATABASES, ELIGIBLE, STUDY, Bench, instance, opened
+from store_bench import DATABASES, ELIGIBLE, STUDY, Bench, artefacts_of, findings_of, instance, opened
 
-from alerts import TIME_ALLOWED, AlertState, Category
+from alerts import TIME_ALLOWED, AlertState, Category, RequestContext, evaluate
 from db import Actor, DecidedAlready, DismissalReason, RecordedResult, StaleState, StoredAlert
 from dicom_node.delivery.escalation import Escalation
+from dicom_node.settings import Policy
+from dicom_node.settings.sections import EscalationMinutes
 from dicom_node.sweep import Sweep
 from dicom_node.sweeps import Sweeps
+from dicom_node.work.publishing import alert_policy
 
 FIRST, SECOND = f"{STUDY}.1", f"{STUDY}.2"
 
@@ -225,3 +228,24 @@ def test_a_notice_is_on_the_record_and_one_that_told_less_opens_again(bench: Ben
     assert told == [("notify", "mail", "notified"), ("notify", "hl7", None)]
     bench.record(bench.again(FIRST), burden=30.0)
     assert _alert(bench).state is AlertState.OPEN
+
+
+def test_a_case_is_due_when_the_settings_say(bench: Bench) -> None:
+    """The minutes of the category go with the alert that the policy raises; without them its own times hold."""
+    job = bench.running()
+    policy = alert_policy(Policy(escalation_minutes=EscalationMinutes(category_2=90, category_3=30)))
+    decision = evaluate(findings_of(job), RequestContext(), policy)
+    assert decision.alert is not None
+    minutes = {Category.CATEGORY_1: 60, Category.CATEGORY_2: 90, Category.CATEGORY_3: 30}[decision.alert.category]
+    recorded = bench.store.results.record(
+        job,
+        "w",
+        findings=findings_of(job),
+        screening=ELIGIBLE,
+        decision=decision,
+        artefacts=artefacts_of("1.9"),
+        seconds={},
+    )
+    stored = bench.store.alerts.get(recorded.alert_id or 0)
+    assert stored is not None
+    assert stored.due_at == bench.clock.now + timedelta(minutes=minutes)

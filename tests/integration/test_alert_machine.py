@@ -133,7 +133,10 @@ class AlertLife(RuleBasedStateMachine):
             assert self.decided is not None
             assert self.decided[0] == who
             self.state, self.decided, self.judged = AlertState.OPEN, None, None
-            if self.kept or self.last is Occasion.WITHDRAWN:
+            if not self.burdens:
+                self.state = AlertState.SUPERSEDED
+                self._withdraw()
+            elif self.kept or self.last is Occasion.WITHDRAWN:
                 self._queue(Occasion.FLAGGED)
 
     @precondition(lambda self: self._alert() is not None)

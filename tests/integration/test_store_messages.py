@@ -256,6 +256,16 @@ def test_a_dismissal_that_is_taken_back_is_told_as_far_as_it_was_told(bench: Ben
     assert bench.told("MAIL") is None
 
 
+def test_a_dismissal_that_is_taken_back_when_nothing_is_flagged_any_more_opens_nothing(bench: Bench) -> None:
+    """A newer result had nothing to flag while the dismissal stood: the alert is superseded, and nobody told again."""
+    alert_id = _told(bench, 1, "MAIL")
+    bench.store.alerts.dismiss(alert_id, "dr", reason=DismissalReason.KNOWN)
+    assert bench.told("MAIL") == alert_id
+    bench.record(bench.again("1.2.3.1"), alert=False, destinations="", tell=("MAIL",))
+    assert bench.store.alerts.undo(alert_id, "dr").state is AlertState.SUPERSEDED
+    assert bench.told("MAIL") is None
+
+
 def test_the_cap_of_attempts_is_that_of_the_settings_whatever_the_occasion(bench: Bench) -> None:
     """A message that another process asked for obeys the sender's cap as all others do."""
     alert_id = _told(bench, 1)
