@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
@@ -186,18 +186,19 @@ class Bench:
         burden: float = 10.0,
         tell: Sequence[str] = (),
         category: Category = Category.CATEGORY_2,
+        **measured: Any,
     ) -> RecordedResult:
         """Record a result of the job, with one delivery of each DICOM object for each of ``destinations``.
 
         ``content``: that of the report, which is its UID as well; without it no other report has the same.
         ``artefacts``: the files, the report first, instead of made-up ones. ``burden``, ``category``: what the alert
-        tells. ``tell``: who gets a message.
+        tells. ``tell``: who gets a message. ``measured``: findings that are not the usual.
         """
         made = artefacts or artefacts_of(content or f"{job.series_instance_uid}.9{job.id}")
         return self.store.results.record(
             job,
             job.worker or "",
-            findings=findings_of(job, version=version),
+            findings=replace(findings_of(job, version=version), **measured),
             screening=ELIGIBLE,
             decision=decision_of(job, alert=alert, burden=burden, category=category),
             artefacts=made,

@@ -20,7 +20,11 @@ from alerts.reports import (
     summary_capture,
     summary_document,
 )
-from analysis.panels import Image
+from analysis.anatomy.lungs import RIGHT
+from analysis.findings import Lobe
+from analysis.measure import measure
+from analysis.measure.regions import GGO
+from analysis.panels import BACKGROUND, Image
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,52 @@ def test_lesions_are_marked_in_the_pair_of_colours(phantom: AnalysedFolder, page
     marked = np.all(page == (230, 159, 0), axis=2)
     left, right = slice(740, 1300), slice(180, 1040)  # where the pictures lie
     assert marked[right, left].sum() > np.all(nothing == (230, 159, 0), axis=2)[right, left].sum() == 0
+
+
+def test_lesion_lies_where_it_does_in_the_patient(phantom: AnalysedFolder) -> None:
+    """Right, low and posterior: left and below on both planes, in the key slice, and in the diagram of the lobes."""
+    case = _with_lesion(phantom)
+    findings = case.analysed.findings
+    lobes = findings.lobes
+    assert max(lobes, key=lambda lobe: lobes[lobe].burden_percent) is Lobe.RIGHT_LOWER
+    page = _read(summary_capture(findings, _page(case), case.sources)).pixel_array
+    key_slice = _read(key_slice_captures(case.analysed, case.sources)[0]).pixel_array
+    for name, picture in {
+        "axial": page[186:586, 740:1300],
+        "coronal": page[602:1034, 740:1300],
+        "diagram": page[520:820, 36:336],
+        "key slice": key_slice[60:-60, key_slice.shape[1] // 2 :],  # the marked one of two
+    }.items():
+        y, x = _place(picture)
+        assert y > 0.6, name
+        assert x < 0.4, name
+
+
+def _with_lesion(phantom: AnalysedFolder) -> AnalysedFolder:
+    """The phantom with ground glass in the right lung alone, near its base and its back."""
+    analysed = phantom.analysed
+    right = analysed.lungs.labels == RIGHT
+    slices, rows, columns = (np.unique(axis) for axis in np.nonzero(right))
+    labels = np.zeros_like(analysed.labels)
+    labels[
+        slices[len(slices) // 6] : slices[len(slices) // 4],
+        rows[len(rows) * 2 // 3] : rows[len(rows) * 5 // 6],
+        columns[len(columns) // 4] : columns[len(columns) // 2],
+    ] = GGO
+    labels[~right] = 0
+    measured = measure(analysed.volume, analysed.lungs, labels, lobes=analysed.lobes)
+    findings = replace(analysed.findings, lobes=measured.lobes, key_slices=measured.key_slices)
+    return replace(phantom, analysed=replace(analysed, labels=labels, findings=findings))
+
+
+def _place(picture: Image) -> tuple[float, float]:
+    """The middle of what is coloured as ground glass, as shares of the height and width that is drawn on."""
+    drawn = np.any(picture != BACKGROUND[::-1], axis=2)
+    rows, columns = (np.nonzero(drawn.any(axis=axis))[0] for axis in (1, 0))
+    red, blue = picture[:, :, 0].astype(int), picture[:, :, 2].astype(int)
+    y, x = np.nonzero(blue - red > 40)
+    assert len(y)
+    return (y.mean() - rows[0]) / (rows[-1] - rows[0]), (x.mean() - columns[0]) / (columns[-1] - columns[0])
 
 
 def test_the_document_holds_the_page_with_accession_and_date(drafts: dict[str, Draft]) -> None:

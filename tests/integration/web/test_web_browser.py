@@ -20,9 +20,14 @@ from web_client import PASSWORD, add_user
 from web_server import chromium, served
 
 from alerts import ZIP, ArtefactKind, Draft
+from analysis.findings import Lobe, RegionFindings
 from db import Store, UserRole
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
+LOBES = {
+    lobe: RegionFindings(lung_volume_ml=900, ggo_volume_ml=ggo, high_opacity_volume_ml=0, high_density_volume_ml=0)
+    for lobe, ggo in (dict.fromkeys(Lobe, 0.0) | {Lobe.RIGHT_LOWER: 450.0}).items()
+}
 TAGS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
 
@@ -62,7 +67,7 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
         recorded = store.intake.record_instance(store_bench.instance(header=header))
         store.intake.mark_complete(store_bench.SERIES, recorded.revision, "in a test")
         store.jobs.enqueue(store_bench.SERIES, recorded.revision, store_bench.ELIGIBLE, 3)
-        alert = bench.record(bench.claim(), artefacts=(*artefacts_of("report"), view)).alert_id
+        alert = bench.record(bench.claim(), artefacts=(*artefacts_of("report"), view), lobes=LOBES).alert_id
         assert alert is not None
         with served(url, folder) as (address, _), chromium() as browser:
             page = browser.new_page(viewport={"width": 1366, "height": 768})
@@ -97,7 +102,7 @@ def test_slice_and_overlay_are_those_of_the_series(screen: Screen):
 
 
 def test_lesion_lies_where_it_does_in_the_patient(screen: Screen):
-    """Right, low and posterior: left and low on the axial and the coronal picture, and in the thumbnail."""
+    """Right, low and posterior: left and low on both planes, in the thumbnail and in the diagram of the lobes."""
     page = screen.page
     page.goto(f"{screen.address}/alerts/{screen.alert}")
     page.wait_for_selector("#axial[data-shown='3']")
@@ -127,6 +132,13 @@ def test_lesion_lies_where_it_does_in_the_patient(screen: Screen):
     y, x = _centre(thumb.max(axis=2) - thumb.min(axis=2) > 60)
     assert y > 0.6 * thumb.shape[0]
     assert x < 0.4 * thumb.shape[1]
+    diagram = page.locator(".lobetable svg.lobes")
+    fill = diagram.locator(".lobe-4").evaluate("(one) => getComputedStyle(one).fill")
+    colour = [int(one) for one in re.findall(r"\d+", fill)][::-1]
+    drawn = cv2.imdecode(np.frombuffer(diagram.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    y, x = _centre(np.all(drawn == colour, axis=2))
+    assert y > 0.6 * drawn.shape[0]
+    assert x < 0.4 * drawn.shape[1]
 
 
 def _pixels(page: Any, name: str) -> tuple[np.ndarray, tuple[int, int]]:
