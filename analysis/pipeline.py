@@ -17,17 +17,13 @@ from analysis.findings import Findings, Profile, Provenance
 from analysis.measure import QUALITY_LIMITS, Measurements, QualityLimits, ScanTags, assess_quality, measure
 from analysis.models import ModelSet
 from analysis.series.acquisitions import slices_of
-from analysis.series.screening import screen_headers, screen_volume
+from analysis.series.screening import none_eligible, screen_headers, screen_volume, volumes
 from analysis.series.series import Series
-from analysis.series.verdicts import Rule, RuleResult, Screening, noted
+from analysis.series.verdicts import Screening
 from analysis.series.volume import Volume, assemble
 
 if TYPE_CHECKING:
     from analysis.findings import Quality
-
-
-_MOST_PARTS_TRIED = 3
-"""Each that is no chest costs its decoding; phases of another organ are many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,27 +70,16 @@ def analyse(
         AnalysisError: files or pixels cannot be read, do not form a volume, or memory is short.
     """
     steps = _Steps(progress)
+    tried: list[tuple[Series, Screening]] = []
     try:
-        first = _analyse(series, models, limits, steps)
-        if isinstance(first, AnalysedSeries):
-            return first
-        tried = list[RuleResult]()
-        for part in range(series.part + 1, min(len(slices_of(series).others) + 1, _MOST_PARTS_TRIED)):
-            following = replace(series, part=part)
-            other = _analyse(following, models, limits, steps)
-            if isinstance(other, AnalysedSeries):
-                return other
-            tried.append(_not_taken(following, other))
+        for volume in volumes(series):
+            outcome = _analyse(volume, models, limits, steps)
+            if isinstance(outcome, AnalysedSeries):
+                return outcome
+            tried.append((volume, outcome.screening))
     except MemoryError as error:
         raise OutOfMemory from error
-    return replace(first, screening=replace(first.screening, results=(*first.screening.results, *tried)))
-
-
-def _not_taken(series: Series, excluded: ExcludedSeries) -> RuleResult:
-    """Why a further volume of the series is not analysed either."""
-    why = excluded.screening.exclusion
-    value = f"{slices_of(series).part} neither: {why.rule if why else 'not eligible'}: {why.value if why else ''}"
-    return noted(Rule.ACQUISITION, value, why.expected if why else "")
+    return ExcludedSeries(screening=none_eligible(tried), seconds=steps.seconds)
 
 
 def _analyse(

@@ -73,7 +73,7 @@ def receiver_services(settings: Settings, store: Store) -> Services:
 def build_worker(settings: Settings) -> Worker:
     """The worker of this process, its models loaded once."""
     from analysis.pipeline import ExcludedSeries, analyse
-    from analysis.series import screen_headers
+    from analysis.series import screen_series
     from db import Store
     from dicom_node.work.models import ModelBench
     from dicom_node.work.publishing import quality_limits
@@ -84,10 +84,10 @@ def build_worker(settings: Settings) -> Worker:
     limits = quality_limits(settings.quality)
 
     def analyse_with_active(series: Series, progress: Callable[[str], None]) -> AnalysedSeries | ExcludedSeries:
-        screening = screen_headers(series)
+        volume, screening = screen_series(series)
         if screening.profile is None:
             return ExcludedSeries(screening=screening, seconds={})
-        return analyse(series, models=bench.active(screening.profile), limits=limits, progress=progress)
+        return analyse(volume, models=bench.active(screening.profile), limits=limits, progress=progress)
 
     def analyse_in_shadow(
         series: Series, model: ModelAssignment, progress: Callable[[str], None]

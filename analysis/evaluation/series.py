@@ -16,7 +16,7 @@ from analysis.evaluation.statistics import auroc
 from analysis.findings import Findings
 from analysis.models import ModelSet
 from analysis.pipeline import AnalysedSeries, analyse
-from analysis.series import Series, choose_reconstruction, group_acquisitions, read_series, screen_headers
+from analysis.series import Series, choose_reconstruction, group_acquisitions, read_series, screen_series
 
 FLAGGED_LOBE_PERCENT = 1.0
 """A lobe counts as flagged above this share of opacity."""
@@ -65,9 +65,9 @@ def score_folder(
     names = _names(series, folder)
     eligible: list[Series] = []
     for one in series:
-        screening = screen_headers(one)
+        volume, screening = screen_series(one)
         if screening.eligible:
-            eligible.append(one)
+            eligible.append(volume)
         else:
             yield _excluded(names[one.series_instance_uid], screening.reason)
     groups = group_acquisitions(eligible)

@@ -4,7 +4,7 @@ from analysis.series.geometry import Gap, find_gaps
 from analysis.series.identifiers import derived_uid
 from analysis.series.reading import read_series
 from analysis.series.reconstruction import ReconstructionChoice, choose_reconstruction, group_acquisitions
-from analysis.series.screening import screen_headers, screen_volume
+from analysis.series.screening import screen_headers, screen_series, screen_volume
 from analysis.series.series import FrameGeometry, InstanceHeader, Series, SeriesReading, StudyContext
 from analysis.series.verdicts import Outcome, Rule, RuleResult, Screening
 from analysis.series.versions import show_the_same
@@ -31,6 +31,7 @@ __all__ = [
     "group_acquisitions",
     "read_series",
     "screen_headers",
+    "screen_series",
     "screen_volume",
     "show_the_same",
 ]

@@ -12,7 +12,7 @@ from alerts import ArtefactKind, evaluate
 from alerts.reports.durable import write_durably
 from analysis.errors import AnalysisError
 from analysis.pipeline import AnalysedSeries, analyse
-from analysis.series import choose_reconstruction, group_acquisitions, screen_headers
+from analysis.series import choose_reconstruction, group_acquisitions, screen_headers, screen_series
 from dicom_node.cli.failures import UsageError
 from dicom_node.work.publishing import alert_policy, publish, quality_limits, request_context
 
@@ -77,9 +77,9 @@ def analyse_locally(
     """
     eligible: list[Series] = []
     for one in series:
-        screening = screen_headers(one)
+        volume, screening = screen_series(one)
         if screening.eligible:
-            eligible.append(one)
+            eligible.append(volume)
         else:
             yield _excluded(one, screening.reason, screening)
     models: ModelSet | None = None

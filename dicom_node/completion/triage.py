@@ -30,7 +30,7 @@ from analysis.series import (
     StudyContext,
     choose_reconstruction,
     group_acquisitions,
-    screen_headers,
+    screen_series,
 )
 from db import Arrival, CompleteSeries, Rejected, SeriesEvidence, SeriesRecord, SeriesState, StaleState, Store
 from dicom_node.completion.evidence import judge
@@ -158,11 +158,11 @@ class Triage:
             expected = "all of a series under one Study Instance UID"
             self._exclude_unscreened(member, Rule.ONE_STUDY, other_half, expected)
             return None
-        screening = screen_headers(series)
+        volume, screening = screen_series(series)
         if not screening.eligible:
             self._exclude(member.series_instance_uid, member.revision, screening)
             return None
-        return _Candidate(key=member.series_instance_uid, series=series, screening=screening, is_new=True)
+        return _Candidate(key=member.series_instance_uid, series=volume, screening=screening, is_new=True)
 
     def _other_half(self, series_instance_uid: str) -> str | None:
         """What came of the same series under another study: the same patient and space, and no position twice."""
@@ -188,9 +188,8 @@ class Triage:
                 series = self._read(sibling.series_instance_uid, sibling.revision, context)
             except AnalysisError:
                 continue  # it was readable when it was chosen; what can no longer be compared stays chosen
-            yield _Candidate(
-                key=sibling.series_instance_uid, series=series, screening=screen_headers(series), is_new=False
-            )
+            volume, screening = screen_series(series)
+            yield _Candidate(key=sibling.series_instance_uid, series=volume, screening=screening, is_new=False)
 
     def _choose(self, candidates: Sequence[_Candidate], older: Iterator[_Candidate]) -> None:
         known = {one.series.series_instance_uid: one for one in (*older, *candidates)}
@@ -244,7 +243,7 @@ class Triage:
                 series = self._read(sibling.series_instance_uid, sibling.revision, context)
             except AnalysisError:
                 continue  # what cannot be read any more keeps what was made of it
-            screening = screen_headers(series)
+            _, screening = screen_series(series)
             if not screening.eligible or screening.profile is sibling.profile:
                 continue
             try:

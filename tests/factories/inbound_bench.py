@@ -17,7 +17,7 @@ from threshold_segmenter import ThresholdSegmenter
 from alerts import AlertState
 from analysis.errors import UndecodablePixels
 from analysis.pipeline import AnalysedSeries, ExcludedSeries, analyse
-from analysis.series import Outcome, Rule, RuleResult, Screening, Series, screen_headers
+from analysis.series import Outcome, Rule, RuleResult, Screening, Series, screen_series
 from db import SeriesRecord, SeriesState, Store
 from dicom_node.composition import node_sweeps, worker_with
 from dicom_node.failing_units import FailingUnits
@@ -96,8 +96,9 @@ class InboundBench:
                 rule=Rule.LUNG_PRESENT, value="0 ml", expected="at least 500 ml", outcome=Outcome.EXCLUDED
             )
             return ExcludedSeries(screening=Screening(results=(rule,), profile=None), seconds={})
-        assert screen_headers(series).eligible
-        return analyse(series, models=models_with(_SEGMENTER), progress=progress)
+        volume, screening = screen_series(series)
+        assert screening.eligible
+        return analyse(volume, models=models_with(_SEGMENTER), progress=progress)
 
 
 @contextmanager

@@ -203,14 +203,14 @@ def _dies_in_analysis(bench: InboundBench, paths: list[Path], _patch: pytest.Mon
 
 
 def _finds_a_fault_of_ours(bench: InboundBench, paths: list[Path], patch: pytest.MonkeyPatch) -> None:
-    screen, poison = triage.screen_headers, harness.series_uid(paths)
+    screen, poison = triage.screen_series, harness.series_uid(paths)
 
-    def faulty(series: Series) -> Screening:
+    def faulty(series: Series) -> tuple[Series, Screening]:
         if series.series_instance_uid == poison:
             raise ZeroDivisionError
         return screen(series)
 
-    patch.setattr(triage, "screen_headers", faulty)
+    patch.setattr(triage, "screen_series", faulty)
     _send(bench, paths)
 
 

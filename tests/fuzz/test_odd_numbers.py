@@ -106,7 +106,7 @@ def test_what_an_exception_of_a_sweep_would_leave_is_looked_for(
     def faulty(_series: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(triage, "screen_headers", faulty)
+    monkeypatch.setattr(triage, "screen_series", faulty)
     uid = generate_uid()
     slices = ct_slices(
         SLICES,

@@ -112,6 +112,15 @@ def _with_the_abdomen(slices: list[Dataset]) -> None:
     slices += below
 
 
+def _with_a_softer_one_without_rescale(slices: list[Dataset]) -> None:
+    """The volume that would be taken first is one that headers exclude."""
+    soft = copy.deepcopy(slices)
+    for dataset in soft:
+        dataset.SOPInstanceUID, dataset.ConvolutionKernel = generate_uid(), "B20s"
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+    slices += soft
+
+
 def _with_reformats(slices: list[Dataset]) -> None:
     """Sagittal images of the same examination, over a longer way, under the same series UID."""
     side = [copy.deepcopy(slices[0]) for _ in range(2 * len(slices))]
@@ -160,7 +169,7 @@ def _studies_of_their_own(slices: list[Dataset]) -> None:
 
 TROUBLES = [
     *(_padded, _high_bit, _two_phases, _sent_again, _sent_again_as_a_whole),
-    *(_with_the_abdomen, _with_reformats, _with_strays, _spacing_as_text),
+    *(_with_the_abdomen, _with_a_softer_one_without_rescale, _with_reformats, _with_strays, _spacing_as_text),
     *(_frames_of_reference_of_their_own, _studies_of_their_own),
 ]
 

@@ -5,14 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import node_harness as harness
+import pydicom
 import pytest
+from model_sets import models_with
+from pydicom.uid import generate_uid
+from threshold_segmenter import ThresholdSegmenter
 
 from analysis.errors import OutOfMemory, UndecodablePixels
 from analysis.pipeline import ExcludedSeries
 from analysis.series import Outcome, Rule, RuleResult, Screening, Series
 from db import Job, JobState, SeriesState, Store
-from dicom_node.composition import worker_with
+from dicom_node.composition import build_worker, worker_with
 from dicom_node.settings import Settings
+from dicom_node.simulator import PhantomSpec, build_phantom, header_for, write_series
+from dicom_node.work.models import ModelBench
 from dicom_node.work.worker import EXIT_GIVEN_UP
 
 PATIENT = "Doe^Jane"
@@ -53,6 +59,31 @@ def test_exclusion_by_pixels_ends_the_job_with_its_reason(settings: Settings, st
     assert _run(settings, store, _excluding).state is JobState.SUCCEEDED
     assert store.series.get(uid).state is SeriesState.EXCLUDED
     assert "lung present" in str(store.series.get(uid).reason)
+
+
+def test_a_volume_that_headers_exclude_gives_way_to_the_next(
+    settings: Settings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two kernels under one series UID the softer lacks its rescale: screened in, and the other is analysed."""
+    monkeypatch.setattr(ModelBench, "active", lambda *_: models_with(ThresholdSegmenter()))
+    phantom = build_phantom(PhantomSpec.ctac(matrix=128))
+    paths = write_series(phantom, tmp_path / "ct", header_for(phantom, salt="two", kernel="B30f"))
+    soft: list[Path] = []
+    for number, path in enumerate(paths):
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.ConvolutionKernel = "B20s"
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+        soft.append(tmp_path / "ct" / f"soft-{number:04d}.dcm")
+        dataset.save_as(soft[-1])
+    uid = harness.queue(settings, store, [*paths, *soft])
+    assert harness.run_due_job(store, build_worker(settings)).state is JobState.SUCCEEDED
+    result, screening = store.results.latest(uid), store.series.why(uid)
+    assert result is not None
+    assert screening is not None
+    assert result.findings.slice_count == len(paths)
+    told = f"taken: Convolution Kernel B30f ({len(paths)} slices); left out: Convolution Kernel B20s"
+    assert any(told in rule.value for rule in screening.results)
 
 
 @pytest.mark.parametrize("error", [OutOfMemory("x"), MemoryError(), OSError(28, "disk full", PATIENT)])
