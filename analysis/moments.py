@@ -10,10 +10,21 @@ _DATE = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})")
 _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6})\d*)?)?)?")
 _FIRST_YEAR = 1971
 """The first CT of a patient; what claims to be older is a placeholder."""
+OLDEST_YEARS = 122
+"""The longest life on record."""
 
 
 def read_date(text: str) -> date | None:
-    """The day; None where the text is empty, no date of the calendar, or older than CT."""
+    """The day of an examination; None where the text is empty, no date of the calendar, or older than CT."""
+    return _read_day(text, _FIRST_YEAR)
+
+
+def read_birth_date(text: str) -> date | None:
+    """The day of a patient's birth; None where the text is no date, or one of whom no CT can be."""
+    return _read_day(text, _FIRST_YEAR - OLDEST_YEARS)
+
+
+def _read_day(text: str, first_year: int) -> date | None:
     match = _DATE.fullmatch(text.strip().rstrip("\0"))
     if match is None:
         return None
@@ -21,7 +32,7 @@ def read_date(text: str) -> date | None:
         found = date(int(match.group(1)), int(match.group(3)), int(match.group(4)))
     except ValueError:
         return None
-    return found if found.year >= _FIRST_YEAR else None
+    return found if found.year >= first_year else None
 
 
 def read_time(text: str) -> time | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from analysis.moments import read_datetime, read_moment
+from analysis.moments import OLDEST_YEARS, read_birth_date, read_date, read_datetime, read_moment
 from analysis.series.attributes import (
     first_item,
     integer,
@@ -102,8 +102,6 @@ HEADER_TAGS = [
 
 _AGE = re.compile(r"(\d{3})([YMWD])")
 _AGES_A_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
-_DATE = re.compile(r"(\d{4})(\d{4})")
-"""A day as its year and the day of that year; a birth date may be older than CT."""
 _PROCEDURES = ("RequestedProcedureDescription", "ScheduledProcedureStepDescription")
 _PROCEDURE_CODES = ("RequestedProcedureCodeSequence", "ScheduledProtocolCodeSequence", "ProcedureCodeSequence")
 _REASONS = (
@@ -310,12 +308,11 @@ def _age_years(dataset: Dataset) -> int | None:
     age = _AGE.fullmatch(text(dataset, "PatientAge"))
     if age is not None:
         return int(int(age.group(1)) / _AGES_A_YEAR[age.group(2)])
-    born, day = (_DATE.fullmatch(text(dataset, keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
+    born, day = read_birth_date(text(dataset, "PatientBirthDate")), read_date(text(dataset, "StudyDate"))
     if born is None or day is None:
         return None
-    (born_year, born_on), (year, on) = born.groups(), day.groups()
-    years = int(year) - int(born_year) - (on < born_on)
-    return years if years >= 0 else None
+    years = day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+    return years if 0 <= years <= OLDEST_YEARS else None
 
 
 def _digest(*parts: str) -> str:

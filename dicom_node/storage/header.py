@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pydicom import charset
 
-from analysis.moments import read_date
+from analysis.moments import read_birth_date, read_date
 from dicom_node.network.dataset_check import (
     BITS_ALLOCATED,
     COLUMNS,
@@ -135,7 +135,7 @@ def read_header(outline: DatasetOutline) -> IndexedHeader:
         series_instance_uid=outline.text(_SERIES),
         patient_id=_decode(outline.values.get(_PATIENT_ID, b""), encodings),
         issuer_of_patient_id=_decode(outline.values.get(_ISSUER, b""), encodings),
-        patient_birth_date="".join(filter(str.isdigit, outline.text(_BIRTH_DATE))),
+        patient_birth_date=f"{born:%Y%m%d}" if (born := read_birth_date(outline.text(_BIRTH_DATE))) else "",
         patient_sex=outline.text(_SEX).upper(),
         modality=outline.text(_MODALITY),
         fields=fields,

@@ -35,6 +35,16 @@ def test_identity_and_geometry_are_read(make_dataset: Make, encode: Encode) -> N
     assert header.fields["image_type"] == ["ORIGINAL", "PRIMARY", "AXIAL"]
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [("19500131", "19500131"), ("1950.01.31", "19500131"), ("00000000", ""), ("19509999", ""), ("50.01.31", "")],
+)
+def test_a_birth_date_is_kept_as_a_day_or_not_at_all(make_dataset: Make, encode: Encode, told: str, kept: str) -> None:
+    """Two forms of one day are no contradiction, and a placeholder contradicts nothing."""
+    with disable_value_validation():
+        assert header_of(make_dataset(PatientBirthDate=told), encode).patient_birth_date == kept
+
+
 def test_position_is_along_the_normal(make_dataset: Make, encode: Encode) -> None:
     """A coronal image's position runs along the patient's y axis, with the sign of its normal."""
     dataset = make_dataset(ImageOrientationPatient=[1, 0, 0, 0, 0, -1], ImagePositionPatient=[3, 40, 7])
