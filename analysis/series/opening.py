@@ -19,7 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from analysis.errors import AnalysisError
 
-__all__ = ["PARSE_ERRORS", "OutOfBounds", "is_bare", "open_header", "open_whole"]
+__all__ = ["PARSE_ERRORS", "OutOfBounds", "is_bare", "is_zip", "open_header", "open_whole"]
 
 LARGEST_HEADER: Final = 64 * 2**20
 """Bytes that everything before the pixels may need, or one value among it, inflated."""
@@ -27,6 +27,7 @@ LARGEST_HEADER: Final = 64 * 2**20
 MOST_READS: Final = 500_000
 """Reads of a file before its pixels; an element costs about two, a series of 2,000 frames needs a quarter of it."""
 
+_ZIP: Final = b"PK\x03\x04"
 _PREFIX_AT: Final = 128
 _PREFIX: Final = b"DICM"
 _FIRST_ELEMENT: Final = struct.Struct("<HH4s")
@@ -138,6 +139,15 @@ def is_bare(path: Path) -> bool:
     """Whether the file begins with a data set, or its File Meta Information, without the preamble (PS3.10 7.1)."""
     with _opened(path) as file:
         return _is_bare(file)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file begins as a zip archive does, whole or not."""
+    try:
+        with _opened(path) as file:
+            return file.read(len(_ZIP)) == _ZIP
+    except (InvalidDicomError, OSError):
+        return False
 
 
 def _is_bare(file: BinaryIO) -> bool:

@@ -12,7 +12,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from analysis.series.attributes import sequence, text, texts
 from analysis.series.header import HEADER_TAGS, header_of
 from analysis.series.identifiers import with_identifiers
-from analysis.series.opening import PARSE_ERRORS, OutOfBounds, open_header
+from analysis.series.opening import PARSE_ERRORS, OutOfBounds, is_zip, open_header
 from analysis.series.repeats import without_repeats
 from analysis.series.series import InstanceHeader, Series, SeriesReading, StudyContext
 
@@ -179,7 +179,7 @@ def _read_header(path: Path) -> InstanceHeader | str:
     except OutOfBounds as error:
         return f"asks for more than an image needs: {error.detail}"
     except PARSE_ERRORS as error:
-        return _why_unreadable(error)
+        return _why_unreadable(path, error)
     return replace(
         header,
         sop_class_uid=header.sop_class_uid or stored_class,
@@ -187,8 +187,10 @@ def _read_header(path: Path) -> InstanceHeader | str:
     )
 
 
-def _why_unreadable(error: BaseException) -> str:
+def _why_unreadable(path: Path, error: BaseException) -> str:
     match error:
+        case InvalidDicomError() if is_zip(path):
+            return "a zip archive that is damaged, or lies in a folder or an archive: unpack it and name its folder"
         case InvalidDicomError():
             return "not a DICOM file"
         case FileNotFoundError():

@@ -97,7 +97,7 @@ def _tell(reading: SeriesReading, named: dict[Path, Path]) -> None:
         archive = next((folder for folder in named if named[folder] != folder and path.is_relative_to(folder)), None)
         print_note(f"{path if archive is None else named[archive] / path.relative_to(archive)}: {why}")
     if len(reading.unreadable) > _MOST_NOTES:
-        print_note(f"... and {len(reading.unreadable) - _MOST_NOTES} more files that are not DICOM instances")
+        print_note(f"... and {len(reading.unreadable) - _MOST_NOTES} more files that could not be read")
 
 
 def _document(result: LocalResult, *, with_files: bool) -> dict[str, object]:

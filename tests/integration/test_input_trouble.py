@@ -116,7 +116,7 @@ def _with_a_softer_one_without_rescale(slices: list[Dataset]) -> None:
     """The volume that would be taken first is one that headers exclude."""
     soft = copy.deepcopy(slices)
     for dataset in soft:
-        dataset.SOPInstanceUID, dataset.ConvolutionKernel = generate_uid(), "B20s"
+        dataset.SOPInstanceUID, dataset.ConvolutionKernel = generate_uid(), "B10s"
         del dataset.RescaleSlope, dataset.RescaleIntercept
     slices += soft
 
@@ -364,6 +364,24 @@ def test_a_zip_that_cannot_be_unpacked_says_what_to_do(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "unpack it yourself" in done.stderr
     assert not list(Path(tempfile.gettempdir()).glob("lungsentry-*/0/patient"))
+
+
+def test_a_zip_that_was_not_opened_says_what_to_do(tmp_path: Path) -> None:
+    """One within a folder or another zip, and one that is cut off, whose directory is lost."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "letter.txt").write_text("no DICOM")
+    inner = _zip(tmp_path / "folder", tmp_path / "folder" / "inner.zip")
+    (tmp_path / "torn.zip").write_bytes(inner.read_bytes()[:100])
+    outer = _zip(tmp_path / "folder", tmp_path / "outer.zip")
+    for given, named in (
+        (tmp_path / "folder", "inner.zip"),
+        (outer, "outer.zip/patient/inner.zip"),
+        (tmp_path / "torn.zip", "torn.zip"),
+    ):
+        done = CliRunner().invoke(app, ["analyze", str(given)])
+        assert done.exit_code == 1
+        told = " ".join(done.stderr.split())
+        assert f"{named}: a zip archive that is damaged, or lies in a folder or an archive: unpack it" in told
 
 
 def test_patients_of_one_folder_are_analysed_apart(slices: list[Dataset], tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ import pytest
 from model_sets import lobe_model, lung_model
 
 from analysis.anatomy import LOBE_LABELS, estimate_lobes, segment_lungs
+from analysis.findings import Profile
 from analysis.series import (
     NativeGrid,
     Outcome,
+    Rule,
     Volume,
     assemble,
     choose_reconstruction,
     group_acquisitions,
     read_series,
     screen_headers,
+    screen_series,
     screen_volume,
 )
 
@@ -56,6 +59,26 @@ def test_a_real_series_with_a_missing_slice_is_excluded(shared_data):
     del paths[70]
     (series,) = read_series(paths).series
     assert "1 slice(s) missing" in (screen_headers(series).reason or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("lungfcp_0001", None),
+        ("petct_mct_abdomen", "extent: too short: 20 slices over 40 mm"),
+        ("ricord_sagittal", "image type: REFORMATTED, SECONDARY"),
+    ],
+)
+def test_a_real_series_is_screened_as_what_it_is(shared_data, name, reason):
+    """An upper chest without Image Type is a chest CT; a piece of the abdomen and sagittal reformats are told so."""
+    (series,) = read_series([shared_data / "dicom" / name]).series
+    _, screening = screen_series(series)
+    if reason is None:
+        assert screening.profile is Profile.CHEST_CT, screening.reason
+        (extent,) = (one for one in screening.results if one.rule is Rule.EXTENT)
+        assert "part of the lungs at best" in extent.value
+    else:
+        assert (screening.reason or "").startswith(reason)
 
 
 @pytest.mark.parametrize("case", ["000", "004", "008"])
