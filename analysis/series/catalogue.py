@@ -28,7 +28,13 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
             ),
             "not read further: it asks for more than an image needs",
         ),
-        ("a DICOMDIR", "`analyze` takes the files that it names, in capitals or not; in a folder it is passed over"),
+        (
+            "a DICOMDIR",
+            (
+                "`analyze` takes the files that it names, in capitals or not; in a folder it only tells which of them "
+                "are not there"
+            ),
+        ),
         ("a data set without preamble or File Meta Information", "`analyze` reads it all the same"),
     ),
     Rule.IDENTIFIERS: (

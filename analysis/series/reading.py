@@ -89,11 +89,18 @@ def study_context(headers: Iterable[InstanceHeader]) -> StudyContext:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in sorted({Path(path) for path in paths}):
         if path.is_dir():
-            yield from sorted(child for child in path.rglob("*") if child.is_file())
-        elif path.name.upper() == "DICOMDIR":
+            children = sorted(child for child in path.rglob("*") if child.is_file())
+            yield from children
+            media = [child for child in children if _is_directory(child)]
+            yield from (named for medium in media for named in _of_medium(medium) if not named.exists())
+        elif _is_directory(path):
             yield from _of_medium(path)
         else:
             yield path
+
+
+def _is_directory(path: Path) -> bool:
+    return path.name.upper() == "DICOMDIR"
 
 
 def _of_medium(directory: Path) -> Iterator[Path]:

@@ -19,7 +19,7 @@ from ct_files import ct_slices, write
 from model_sets import models_with
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.fileset import FileSet
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 from pynetdicom import AE, evt
 from threshold_segmenter import ThresholdSegmenter
 from typer.testing import CliRunner
@@ -342,6 +342,26 @@ def test_a_zip_and_a_medium_are_what_they_hold(
         )
     ]
     assert found == [found[0]] * 5
+
+
+@pytest.mark.parametrize("given", ["medium", "medium/DICOMDIR"])
+def test_what_a_medium_lacks_is_told(tmp_path: Path, given: str) -> None:
+    """A DICOMDIR names files that were not copied with it: each is told, whether it or its folder is given."""
+    record = Dataset()
+    record.DirectoryRecordType, record.ReferencedFileID = "IMAGE", ["IMAGES", "IM1"]
+    directory = Dataset()
+    directory.DirectoryRecordSequence = [record]
+    directory.file_meta = FileMetaDataset()
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    (tmp_path / "medium").mkdir()
+    directory.save_as(tmp_path / "medium" / "DICOMDIR", enforce_file_format=True)
+    done = CliRunner().invoke(app, ["analyze", str(tmp_path / given)])
+    assert done.exit_code == 1
+    told = done.stderr.replace("\n", "")
+    assert told.count("medium/IMAGES/IM1: no such file") == 1
+    assert "no DICOM series was found" in told
 
 
 def test_what_is_no_image_in_a_zip_is_named_as_it_lies_there(tmp_path: Path) -> None:
