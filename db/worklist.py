@@ -20,7 +20,7 @@ class WorklistSort(StrEnum):
     """What comes first."""
 
     PRESSING = "pressing"
-    """The most pressing ACR category, and of it what was received first."""
+    """What is overdue, then the most pressing ACR category, and of it what was received first."""
     RAISED = "raised"
     """The newest alert."""
     RECEIVED = "received"

@@ -1,13 +1,17 @@
 """Finding by index: by the beginning or end of a text, and the first rows of some states."""
 
 from collections.abc import Collection
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-__all__ = ["begins_with", "ends_with", "first_of_states", "found_uids"]
+from alerts.alert import UNDECIDED
+from db.rows import AlertRow
+
+__all__ = ["begins_with", "ends_with", "first_of_states", "found_uids", "overdue"]
 
 _Row = TypeVar("_Row")
 
@@ -22,6 +26,11 @@ def begins_with(session: Session, column: InstrumentedAttribute[str], beginning:
     if session.get_bind().dialect.name == "postgresql":  # its own order of texts is a language's
         return column.bool_op("~>=~")(beginning) & column.bool_op("~<~")(beginning + _LAST)
     return (column >= beginning) & (column < beginning + _LAST)
+
+
+def overdue(now: datetime) -> ColumnElement[bool]:
+    """The alert still waits for a decision, and should have been looked at by now."""
+    return AlertRow.state.in_([state.value for state in sorted(UNDECIDED)]) & (AlertRow.due_at < now)
 
 
 def ends_with(session: Session, reversed_column: InstrumentedAttribute[str], end: str) -> ColumnElement[bool]:

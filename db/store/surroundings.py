@@ -7,11 +7,12 @@ from datetime import datetime
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
-from alerts.alert import UNDECIDED, AlertState
+from alerts.alert import AlertState
 from alerts.artefact import ArtefactKind
 from db.outbound import MESSAGE
 from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
+from db.store.lookup import overdue
 from db.store.room import Room
 from db.surroundings import DayCounts, DeliveryMark, Surrounding, Then
 from db.worklist import WorklistEntry
@@ -54,13 +55,12 @@ class Surroundings(Room):
 
     def alert_counts(self) -> tuple[dict[AlertState, int], int]:
         """How many alerts are in each state, and how many undecided ones should have been looked at by now."""
-        waits = [state.value for state in sorted(UNDECIDED)]
-        late = select(func.count()).where(AlertRow.state.in_(waits), AlertRow.due_at < self.clock())
+        late = select(func.count()).where(overdue(self.clock()))
         with self.database.read() as session:
             counted = session.execute(select(AlertRow.state, func.count()).group_by(AlertRow.state))
             found = {state: count for state, count in counted}  # noqa: C416 - a row is no pair to the type checker
-            overdue = session.scalar(late)
-        return {state: found.get(state.value, 0) for state in AlertState}, overdue or 0
+            waiting = session.scalar(late)
+        return {state: found.get(state.value, 0) for state in AlertState}, waiting or 0
 
     def day_counts(self, since: datetime) -> DayCounts:
         """What became of the series received since then, and when the last one came."""

@@ -1,15 +1,16 @@
 """The worklist: flagged examinations by page, each with what its line shows, in one statement."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, union
+from sqlalchemy import ColumnElement, Select, func, not_, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from analysis.findings import Findings
 from db.rows import AlertRow, ResultRow, SeriesRow, StudyRow
 from db.store.conversion import alert_of, from_json, series_of
-from db.store.lookup import begins_with, ends_with
+from db.store.lookup import begins_with, ends_with, overdue
 from db.store.room import Room
 from db.worklist import COUNTED, PAGE, WorklistEntry, WorklistFilter, WorklistPage, WorklistSort
 
@@ -42,18 +43,31 @@ class Worklist(Room):
         order = [column.desc() if descending != reverse else column.asc() for column in columns]
         with self.database.read() as session:
             conditions = _conditions(session, chosen or WorklistFilter())
-            wanted = select(AlertRow.id).where(*conditions)
-            page = wanted.order_by(*order).offset(offset).limit(limit).subquery()
-            lines = _lines().join(page, page.c.id == AlertRow.id).order_by(*order)
-            entries = tuple(_entry(*line) for line in session.execute(lines))
-            counted = select(func.count()).select_from(wanted.limit(COUNTED).subquery())
-            return WorklistPage(entries=entries, total=session.scalar(counted) or 0)
+            total = _count(session, conditions)
+            parts = [(conditions, total)]
+            if sort is WorklistSort.PRESSING:
+                late = overdue(self.clock())
+                waiting = _count(session, [*conditions, late])
+                parts = [([*conditions, late], waiting), ([*conditions, not_(late)], total - waiting)]
+            entries: list[WorklistEntry] = []
+            for part, count in reversed(parts) if reverse else parts:
+                wanted = select(AlertRow.id).where(*part)
+                page = wanted.order_by(*order).offset(offset).limit(limit - len(entries)).subquery()
+                lines = _lines().join(page, page.c.id == AlertRow.id).order_by(*order)
+                entries += [_entry(*line) for line in session.execute(lines)]
+                offset = max(0, offset - count)
+            return WorklistPage(entries=tuple(entries), total=total)
 
     def get(self, alert_id: int) -> WorklistEntry | None:
         """The entry of one alert, if there is one."""
         with self.database.read() as session:
             line = session.execute(_lines().where(AlertRow.id == alert_id)).one_or_none()
             return None if line is None else _entry(*line)
+
+
+def _count(session: Session, conditions: Sequence[ColumnElement[bool]]) -> int:
+    wanted = select(AlertRow.id).where(*conditions).limit(COUNTED).subquery()
+    return session.scalar(select(func.count()).select_from(wanted)) or 0
 
 
 def _lines() -> Select[AlertRow, dict[str, Any], SeriesRow, StudyRow]:

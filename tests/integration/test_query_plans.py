@@ -27,6 +27,7 @@ COMMANDS = (
     "status",
     "alerts list",
     "alerts list --state open --sort pressing --profile chest_ct",
+    "alerts list --sort pressing",
     "alerts list --state open --state dismissed --find ACC",
     "alerts list --state escalated --state notified",
     "alerts list --sort burden --offset 50",

@@ -100,6 +100,19 @@ def test_orders_and_their_reverse_page_by_page(bench: Bench, sort: WorklistSort,
     assert bench.store.worklist.page(sort=sort, limit=1, offset=4).total == 4
 
 
+def test_what_is_overdue_comes_before_a_more_pressing_category(bench: Bench) -> None:
+    """Overdue, then category, then receipt, in pages of any size and turned round; a decided one is never overdue."""
+    bench.clock.advance(5 * HOUR.total_seconds())
+    _flag(bench, 5, category="1", burden=1.0, profile="ctac", quality="limited", sender="CT2")
+    expected = [4, 3, 5, 2, 1]
+    for size in (1, 2, 3, 5):
+        for reverse, order in ((False, expected), (True, expected[::-1])):
+            pages = [_ids(bench, limit=size, offset=first, reverse=reverse) for first in range(0, 6, size)]
+            assert [one for page in pages for one in page] == order, (size, reverse)
+    waiting = WorklistFilter(states=frozenset({AlertState.OPEN}))
+    assert _ids(bench, waiting) == [4, 3, 5, 1]
+
+
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [

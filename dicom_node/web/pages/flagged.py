@@ -44,6 +44,16 @@ _CHOICES: Mapping[str, Mapping[str, str]] = {
     "days": _SPANS,
 }
 _NAMES = ("state", *_CHOICES, "scanner", FOUND, "sort", "turned", "page")
+_ORDERS: Mapping[WorklistSort, tuple[str, str]] = {
+    WorklistSort.PRESSING: (
+        "Most pressing first: overdue, then ACR category, then the earliest received",
+        "Least pressing first: the reverse of overdue, ACR category, the earliest received",
+    ),
+    WorklistSort.RAISED: ("Newest alert first", "Oldest alert first"),
+    WorklistSort.RECEIVED: ("Last received first", "First received first"),
+    WorklistSort.BURDEN: ("Largest share of opacity first", "Smallest share of opacity first"),
+}
+"""Each order in words, and turned round."""
 _PICTURES = frozenset({"preview.jpg", "first.jpg", *(f"thumb-{number}.jpg" for number in range(5))})
 
 
@@ -79,6 +89,11 @@ class Query:
     def sort(self) -> WorklistSort:
         """What comes first."""
         return WorklistSort(self.asked["sort"])
+
+    @property
+    def order(self) -> str:
+        """What comes first, in words."""
+        return _ORDERS[self.sort][self.turned]
 
     @property
     def turned(self) -> bool:

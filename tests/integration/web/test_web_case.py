@@ -40,6 +40,19 @@ def test_list_shows_the_alert_and_the_address_narrows(browser: Browser, alert: i
         assert (f'data-alert="{alert}"' in answer.text) is shown, query
 
 
+def test_order_is_told_in_words(browser: Browser, alert: int):
+    """What comes first stands above the rows, as the address asks for it."""
+    browser.sign_in("rita")
+    for query, told in (
+        ("", "Most pressing first: overdue, then ACR category"),
+        ("sort=burden", "Largest share of opacity first"),
+        ("sort=burden&turned=yes", "Smallest share of opacity first"),
+    ):
+        page = browser.get(f"/?{query}").text
+        assert f'data-alert="{alert}"' in page
+        assert told in page.partition("<caption>")[2].partition("</caption>")[0], query
+
+
 def test_search_is_sealed_for_the_session(browser: Browser, services: Services, alert: int):
     """What was searched for leads to its rows in this session, in both lists; in another it says nothing."""
     browser.sign_in("rita")
