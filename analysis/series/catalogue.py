@@ -13,6 +13,7 @@ from analysis.series.acquisitions import MINIMUM_SLICES
 from analysis.series.attributes import FARTHEST_MM, MOST_ITEMS
 from analysis.series.opening import LARGEST_HEADER, MOST_READS
 from analysis.series.pixel_rules import MINIMUM_LUNG_ML
+from analysis.series.screening import MOST_VOLUMES
 from analysis.series.verdicts import Rule
 
 TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
@@ -36,6 +37,8 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
             ),
         ),
         ("a data set without preamble or File Meta Information", "`analyze` reads it all the same"),
+        ("zero bytes after the last element, private elements of no value representation", "received, bytes kept"),
+        ("a zip archive in a folder or in another, or cut off", "`analyze` asks for the folder that it unpacks to"),
     ),
     Rule.IDENTIFIERS: (
         (
@@ -59,7 +62,10 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
             "the newest is analysed, as a new revision; `analyze` takes the first by its path",
         ),
     ),
-    Rule.SOP_CLASS: (("no CT Image, Enhanced CT or Legacy Converted Enhanced CT", "excluded; PT and NM are context"),),
+    Rule.SOP_CLASS: (
+        ("no CT Image, Enhanced CT or Legacy Converted Enhanced CT", "excluded; PT and NM are context"),
+        ("a PT or NM series that comes after the CT of its study", "the CT is judged again, as if it had come first"),
+    ),
     Rule.MODALITY: (("Modality is not CT", "excluded"),),
     Rule.IMAGE_TYPE: (
         ("Image Type names a localizer, reformat or projection", "excluded"),
@@ -101,9 +107,9 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
             "two kernels, phases, breaths, matrices or spacings under one series UID",
             (
                 f"parted by the tag that tells them apart, where each is a volume ({MINIMUM_SLICES} slices or more); "
-                "the axial, best covering, wide, softest one is analysed, and the next of them where that one shows no "
-                "chest; the others are named by tag and value in `why`, result, report and quality, and in the reason "
-                "where none shows one"
+                "the axial, best covering, wide, softest one is analysed, and the next of them where a rule excludes "
+                f"that one ({MOST_VOLUMES} are tried at most); the others are named by tag and value in `why`, result, "
+                "report and quality, and in the reason where all are excluded"
             ),
         ),
         ("the same, but the parts are no volumes", "excluded; the tag and its values are named"),
@@ -136,8 +142,17 @@ TROUBLE: Final[Mapping[Rule, tuple[tuple[str, str], ...]]] = {
     ),
     Rule.HOUNSFIELD_SCALE: (("air is not near -1000 HU or soft tissue not near 0", "excluded; what failed is named"),),
     Rule.LUNG_PRESENT: ((f"less than {MINIMUM_LUNG_ML:g} mL of lung, or what is no lung", "excluded"),),
-    Rule.ONE_STUDY: (("slices of one series under two study UIDs", "excluded; the other study is named"),),
-    Rule.ON_DISK: (("files of the series are not on disk", "excluded, naming what lacks; what stands is not retired"),),
+    Rule.ONE_STUDY: (
+        ("slices of one series under two study UIDs", "excluded; the other study is named"),
+        ("one series UID in two studies, or of two patients", "two series, each with its own result"),
+    ),
+    Rule.ON_DISK: (
+        ("files of the series are not on disk", "excluded, naming what lacks; what stands is not retired"),
+        (
+            "the association that brought it broke off",
+            "no evidence of completeness: it waits for `completion.incomplete_quiet_s`, noted",
+        ),
+    ),
     Rule.RECONSTRUCTION: (("several reconstructions of one acquisition", "one is analysed, and why"),),
     Rule.OTHER_RECONSTRUCTION: (("a better reconstruction of the acquisition", "excluded in its favour"),),
     Rule.SCREENING: (("the headers stop the rules themselves", "excluded with the cause; `requeue` tries again"),),

@@ -30,6 +30,7 @@ _STACK_CHECKS = (
 )
 
 __all__ = [
+    "MOST_VOLUMES",
     "Outcome",
     "RuleResult",
     "Screening",
@@ -40,7 +41,7 @@ __all__ = [
     "volumes",
 ]
 
-_MOST_VOLUMES = 3
+MOST_VOLUMES = 3
 """Each that is no chest costs its decoding; phases of another organ are many."""
 
 
@@ -52,7 +53,7 @@ def volumes(series: Series) -> Iterator[Series]:
     yield series
     if not _eligible(_kind_results(series)):
         return
-    count = min(len(slices_of(series).others) + 1, _MOST_VOLUMES)
+    count = min(len(slices_of(series).others) + 1, MOST_VOLUMES)
     yield from (replace(series, part=part) for part in range(series.part + 1, count))
 
 
