@@ -7,15 +7,15 @@ tells that one ID was given to two people, or that somebody was taken for anothe
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session, aliased
 
 from db.actor import Actor
-from db.rows import StudyRow
+from db.rows import SeriesRow, StudyRow
 from db.store.transitions import Note, record_event
 from db.values import ReceivedInstance
 
-__all__ = ["contradict", "note_demographics"]
+__all__ = ["contradict", "note_demographics", "of_patient", "of_patients"]
 
 
 def note_demographics(session: Session, instances: Iterable[ReceivedInstance], now: datetime) -> None:
@@ -58,3 +58,33 @@ def contradict(studies: Sequence[StudyRow]) -> bool:
         len({value for one in studies if (value := getattr(one, name))}) > 1
         for name in ("patient_birth_date", "patient_sex")
     )
+
+
+def of_patient(session: Session, series_instance_uid: str) -> tuple[StudyRow, ...]:
+    """The study of the series, and the earlier ones of the same patient that have a date; none where nobody knows."""
+    return of_patients(session, [series_instance_uid]).get(series_instance_uid, ())
+
+
+def of_patients(session: Session, series: Sequence[str]) -> dict[str, tuple[StudyRow, ...]]:
+    """``of_patient`` of each series, in one statement; those of whom nobody knows are left out."""
+    own, earlier = aliased(StudyRow), aliased(StudyRow)
+    rows = session.execute(
+        select(SeriesRow.series_instance_uid, own, earlier)
+        .join(own, own.study_instance_uid == SeriesRow.study_instance_uid)
+        .outerjoin(
+            earlier,
+            and_(
+                earlier.patient_id == own.patient_id,
+                earlier.issuer_of_patient_id == own.issuer_of_patient_id,
+                earlier.study_date != "",
+                earlier.study_date < own.study_date,
+            ),
+        )
+        .where(SeriesRow.series_instance_uid.in_(series), own.study_date != "", func.trim(own.patient_id) != "")
+        .order_by(earlier.study_date)
+    )
+    found: dict[str, tuple[StudyRow, ...]] = {}
+    for uid, study, before in rows:
+        others = () if before is None else (before,)  # pyright: ignore[reportUnnecessaryComparison] - an outer join
+        found[uid] = (*found.get(uid, (study,)), *others)
+    return found

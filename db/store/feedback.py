@@ -13,6 +13,7 @@ from db.feedback_rows import VerdictCountRow, VerdictRow
 from db.rows import AlertRow, EventRow, ResultRow, SeriesRow
 from db.store.room import Room, inserting
 from db.store.transitions import Note, record_event
+from db.values import SeenAlert
 
 __all__ = ["FeedbackRoom"]
 
@@ -42,34 +43,38 @@ class FeedbackRoom(Room):
                 EventRow.subject_id == str(alert_id),
                 EventRow.event == OPENED,
                 EventRow.actor_name == who,
-                EventRow.detail == f"result {alert.result_id}",
+                EventRow.detail == _shown(alert.result_id),
             )
             if session.scalar(before.limit(1)) is None:
-                note = Note(at=now, actor=Actor.user(who), detail=f"result {alert.result_id}")
+                note = Note(at=now, actor=Actor.user(who), detail=_shown(alert.result_id))
                 record_event(session, "alert", alert_id, OPENED, note, series=alert.series_instance_uid)
 
     def opened(self, alert_ids: tuple[int, ...]) -> dict[int, tuple[str, datetime]]:
-        """Who opened each of the alerts last, and when; those that nobody opened are left out."""
+        """Who opened the result that each alert stands for now, and when; those that nobody opened are left out."""
         with self.database.read() as session:
+            now = select(AlertRow.id, AlertRow.result_id).where(AlertRow.id.in_(alert_ids))
+            shown = {str(alert): _shown(result) for alert, result in session.execute(now)}
             rows = session.execute(
-                select(EventRow.subject_id, EventRow.actor_name, EventRow.at)
+                select(EventRow.subject_id, EventRow.actor_name, EventRow.at, EventRow.detail)
                 .where(
                     EventRow.subject_kind == "alert",
-                    EventRow.subject_id.in_([str(one) for one in alert_ids]),
+                    EventRow.subject_id.in_(shown),
                     EventRow.event == OPENED,
                 )
                 .order_by(EventRow.id)
             )
-            return {int(alert): (who, at) for alert, who, at in rows}
+            return {int(alert): (who, at) for alert, who, at, detail in rows if detail == shown[alert]}
 
     def has_opened(self, alert_id: int, who: str) -> bool:
-        """Whether this reader has opened the case."""
+        """Whether this reader has opened the result that the alert stands for now."""
         with self.database.read() as session:
+            alert = session.get(AlertRow, alert_id)
             found = select(EventRow.id).where(
                 EventRow.subject_kind == "alert",
                 EventRow.subject_id == str(alert_id),
                 EventRow.event == OPENED,
                 EventRow.actor_name == who,
+                EventRow.detail == (None if alert is None else _shown(alert.result_id)),
             )
             return session.scalar(found.limit(1)) is not None
 
@@ -81,17 +86,20 @@ class FeedbackRoom(Room):
         *,
         looks_like: LooksLike | None = None,
         extent: ReaderExtent | None = None,
+        seen: SeenAlert | None = None,
     ) -> None:
         """Keep a reader's verdict on the alert's result; an earlier one of the same reader is replaced.
 
         Raises:
-            StaleState: there is no such alert.
+            StaleState: there is no such alert, or it stands for another result than was ``seen``.
         """
         now = self.clock()
         with self.database.write() as session:
             alert = session.scalar(select(AlertRow).where(AlertRow.id == alert_id).with_for_update())
             if alert is None:
                 raise StaleState(f"There is no alert {alert_id}.")
+            if seen is not None and seen.result_id != alert.result_id:
+                raise StaleState(f"Alert {alert_id} stands for a newer result than was seen.")
             before = _last_verdict(session, alert.result_id)
             said = {
                 "at": now,
@@ -147,6 +155,11 @@ class FeedbackRoom(Room):
                 )
                 for profile, name, version, scanner, verdict, count in session.execute(statement)
             )
+
+
+def _shown(result_id: int) -> str:
+    """How the event of a look names what was looked at."""
+    return f"result {result_id}"
 
 
 def _last_verdict(session: Session, result_id: int) -> str | None:

@@ -14,10 +14,10 @@ from analysis.series.verdicts import Screening
 from db.actor import Actor
 from db.errors import StaleState
 from db.job import Job, JobEvent
-from db.rows import ArtefactRow, JobRow, ResultRow, SeriesRow, StudyRow
+from db.rows import ArtefactRow, JobRow, ResultRow, SeriesRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import result_of, to_json
-from db.store.demographics import contradict
+from db.store.demographics import contradict, of_patient
 from db.store.flagging import settle_alert
 from db.store.jobs import owned
 from db.store.messages import queue_messages
@@ -160,7 +160,7 @@ class Results(Room):
         ``not_compared``. The same examination in another study (of the same date) is no earlier one.
         """
         with self.database.read() as session:
-            studies = _of_patient(session, series_instance_uid)
+            studies = of_patient(session, series_instance_uid)
             if contradict(studies):
                 return ()
             before = {one.study_instance_uid: one.study_date for one in studies[1:]}
@@ -176,7 +176,7 @@ class Results(Room):
     def not_compared(self, series_instance_uid: str) -> str | None:
         """Why the earlier examinations of the patient are not compared, as a sentence; else None."""
         with self.database.read() as session:
-            if contradict(_of_patient(session, series_instance_uid)):
+            if contradict(of_patient(session, series_instance_uid)):
                 return "Not compared over time: examinations under this Patient ID differ in birth date or sex."
             return None
 
@@ -192,26 +192,6 @@ class Results(Room):
         with self.database.write() as session:
             note = Note(at=self.clock(), actor=Actor.process(worker), detail=str(stale))
             record_event(session, "job", job.id, "result_refused", note, series=job.series_instance_uid)
-
-
-def _of_patient(session: Session, series_instance_uid: str) -> tuple[StudyRow, ...]:
-    """The study of the series, and the earlier ones of the same patient that have a date."""
-    own = session.scalar(
-        select(StudyRow)
-        .join(SeriesRow, SeriesRow.study_instance_uid == StudyRow.study_instance_uid)
-        .where(SeriesRow.series_instance_uid == series_instance_uid)
-    )
-    if own is None or not own.patient_id.strip() or not own.study_date:
-        return ()
-    earlier = session.scalars(
-        select(StudyRow).where(
-            StudyRow.patient_id == own.patient_id,
-            StudyRow.issuer_of_patient_id == own.issuer_of_patient_id,
-            StudyRow.study_date != "",
-            StudyRow.study_date < own.study_date,
-        )
-    )
-    return (own, *earlier)
 
 
 def _end_job(session: Session, job: JobRow, note: Note, *, kept: bool = False) -> None:

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from alerts.alert import AlertState
 from alerts.artefact import ArtefactKind
+from analysis.findings import QualityLevel
 from db.outbound import MESSAGE
-from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow, StudyRow
+from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow
 from db.series_state import SeriesState
+from db.store.demographics import contradict, of_patients
 from db.store.lookup import overdue
 from db.store.room import Room
 from db.surroundings import DayCounts, DeliveryMark, Surrounding, Then
@@ -97,25 +99,25 @@ class Surroundings(Room):
 
 
 def _before(session: Session, series: Sequence[str]) -> dict[str, Then]:
-    """The latest earlier result in force of the same patient, for each series that has one."""
-    own, own_study, study = aliased(SeriesRow), aliased(StudyRow), aliased(StudyRow)
-    rows = session.execute(
-        select(own.series_instance_uid, study.study_date, ResultRow.burden_percent, own_study.study_date)
-        .join(own_study, own_study.study_instance_uid == own.study_instance_uid)
-        .join(
-            study,
-            and_(
-                study.patient_id == own_study.patient_id,
-                study.study_date != "",
-                study.study_date < own_study.study_date,
-            ),
+    """The latest earlier result in force of the same person that holds figures, for each series that has one."""
+    patients = {uid: studies for uid, studies in of_patients(session, series).items() if not contradict(studies)}
+    earlier = {one.study_instance_uid: one.study_date for _, *before in patients.values() for one in before}
+    level = ResultRow.findings["quality"]["level"].as_string()
+    found = session.execute(
+        select(ResultRow.study_instance_uid, ResultRow.burden_percent)
+        .where(
+            ResultRow.study_instance_uid.in_(earlier),
+            ResultRow.superseded_at.is_(None),
+            level != QualityLevel.NOT_ANALYSABLE.value,
         )
-        .join(SeriesRow, SeriesRow.study_instance_uid == study.study_instance_uid)
-        .join(
-            ResultRow,
-            and_(ResultRow.series_instance_uid == SeriesRow.series_instance_uid, ResultRow.superseded_at.is_(None)),
-        )
-        .where(own.series_instance_uid.in_(series), own_study.patient_id != "")
-        .order_by(study.study_date, ResultRow.id)
+        .order_by(ResultRow.id)
     )
-    return {uid: Then(study_date=then, burden_percent=burden, now_date=now) for uid, then, burden, now in rows}
+    burdens = {study: burden for study, burden in found}  # noqa: C416 - as above
+    before: dict[str, Then] = {}
+    for uid, (own, *studies) in patients.items():
+        with_figures = [one for one in studies if one.study_instance_uid in burdens]
+        if with_figures:
+            last = max(with_figures, key=lambda one: one.study_date)
+            burden = burdens[last.study_instance_uid]
+            before[uid] = Then(study_date=last.study_date, burden_percent=burden, now_date=own.study_date)
+    return before

@@ -155,7 +155,7 @@ def test_no_job_scans_a_growing_table(node: Node, tmp_path: Path) -> None:
             job = store.jobs.claim("w", 60)
         store.jobs.release_lapsed()
     assert len(statements) > 20
-    assert any("studies.study_date <" in one for one in statements), "earlier examinations were asked for"
+    assert any(".study_date <" in one for one in statements), "earlier examinations were asked for"
     assert scans(node.bench.url, statements) == []
 
 

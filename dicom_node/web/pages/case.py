@@ -41,7 +41,7 @@ def page(visit: Visit) -> Response:
     after = visit.store.feed.last()
     entry = _entry(visit)
     uid = entry.alert.alert.series_instance_uid
-    result = visit.store.results.latest(uid)
+    result = visit.store.results.get(entry.alert.result_id)
     earlier = visit.store.results.earlier(uid)
     pack = pack_of(visit.services, result) if result is not None else None
     then = _with_pack(visit, earlier)
@@ -61,6 +61,7 @@ def page(visit: Visit) -> Response:
         scores=wording.scores_sentence(entry.findings),
         trend=trend_of(_points(entry, earlier)),
         caveats=_caveats(entry, earlier),
+        not_compared=visit.store.results.not_compared(uid),
         then=then[0] if then else None,
         deliveries=visit.store.deliveries.list(series=uid),
         verdicts=visit.store.feedback.of_alert(entry.alert.id),
@@ -95,7 +96,7 @@ def _may_undo(visit: Visit, entry: WorklistEntry) -> bool:
 def member(visit: Visit) -> Response:
     """Images of the case, as they lie in its pack."""
     entry = _entry(visit)
-    result = visit.store.results.latest(entry.alert.alert.series_instance_uid)
+    result = visit.store.results.get(entry.alert.result_id)
     return _member(visit, pack_of(visit.services, result) if result is not None else None)
 
 

@@ -99,14 +99,18 @@ def give_verdict(visit: Visit) -> Response:
     verdict = _choice(Verdict, visit.form.get("verdict", ""))
     if verdict is None:
         raise Unusable("Say first whether it is there.")
+    try:
+        visit.store.feedback.give(
+            alert.id,
+            visit.who,
+            verdict,
+            looks_like=_choice(LooksLike, visit.form.get("looks_like", "")),
+            extent=_choice(ReaderExtent, visit.form.get("extent", "")),
+            seen=_seen(visit),
+        )
+    except StaleState as error:
+        raise Conflict("A newer result stands for this case. Load it again.") from error
     visit.audit("judged", f"alert {alert.id}", verdict.value)
-    visit.store.feedback.give(
-        alert.id,
-        visit.who,
-        verdict,
-        looks_like=_choice(LooksLike, visit.form.get("looks_like", "")),
-        extent=_choice(ReaderExtent, visit.form.get("extent", "")),
-    )
     return _done(visit, alert.id, "Your verdict is kept.")
 
 

@@ -159,7 +159,7 @@ def picture(visit: Visit) -> Response:
     """A small picture of a flagged examination."""
     name = visit.request.path_params["name"]
     entry = _entry(visit)
-    result = visit.store.results.latest(entry.alert.alert.series_instance_uid)
+    result = visit.store.results.get(entry.alert.result_id)
     pack = pack_of(visit.services, result) if result is not None else None
     content = pack.member(name) if pack is not None and name in _PICTURES else None
     if content is None:

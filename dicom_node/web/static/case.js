@@ -18,7 +18,7 @@ async function start() {
   const main = new View(at("axial"));
   const coronal = new View(at("coronal"));
   let manifest;
-  try { manifest = await pack.open(); } catch { at("viewer-note").textContent = "The images of this case cannot be read."; return keysOfPage({}); }
+  try { manifest = await pack.open(); } catch { at("viewer-note").textContent = "The images of this case cannot be read."; if (at("looked")) at("looked").hidden = false; return keysOfPage({}); }
   const m = manifest;
   const strip = at("strip");
   const tools = new Tools(main);

@@ -8,14 +8,24 @@ async function refresh() {
   const answer = await fetch(location.href, { headers: { "x-quiet": "1" } });
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (fresh.body.dataset.result !== document.body.dataset.result) return outdated();
   for (const name of ["decision", "state"]) {
     const now = fresh.getElementById(name);
     if (now) document.getElementById(name).replaceWith(now);
   }
   wire();
+  tell(...told);  // what was answered stays, also when the case's own event comes after the answer
 }
 
+// The images here are of a result that does not stand any more: nothing is decided upon them.
+function outdated() {
+  document.getElementById("newer").hidden = false;
+  panel().querySelectorAll("button, fieldset").forEach((one) => { one.disabled = true; });
+}
+
+let told = ["", false];
 function tell(words, bad = false) {
+  told = [words, bad];
   const note = document.getElementById("decided");
   note.textContent = words;
   note.className = bad ? "error" : "notice";
@@ -27,6 +37,7 @@ async function send(form, path) {
   const answer = await post(path, given).catch(() => null);
   if (!answer) return tell("The worklist does not answer. Nothing was kept.", true);
   const said = await answer.json().catch(() => ({}));
+  if (answer.ok && path.endsWith("/open")) document.body.dataset.opened = "yes";
   await refresh();
   tell(answer.ok ? said.done : said.error ?? "This was not kept.", !answer.ok);
 }
@@ -37,7 +48,7 @@ function wire() {
       event.preventDefault();
       const button = event.submitter;
       if (button?.dataset.asks) return ask(button.dataset.asks);
-      send(form, button?.formAction ? new URL(button.formAction).pathname : form.action);
+      send(form, new URL(button?.hasAttribute("formaction") ? button.formAction : form.action).pathname);
     });
     form.addEventListener("change", (event) => { if (event.target.matches("[data-verdict]")) send(form, `/alerts/${id}/verdict`); });
   });
