@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from analysis.errors import ReasonedError
 
-__all__ = ["Conflict", "NotThere", "Refused", "SignInFirst", "TooLarge", "Unusable", "WebError"]
+__all__ = ["Conflict", "LinkUsed", "NotThere", "Refused", "SignInFirst", "TooLarge", "Unusable", "WebError"]
 
 
 class WebError(ReasonedError):
@@ -36,6 +36,10 @@ class NotThere(WebError):
     """There is no such page."""
 
     status: ClassVar[int] = 404
+
+
+class LinkUsed(NotThere):
+    """This link has been used, or is too old: ask for a new one."""
 
 
 class Conflict(WebError):

@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from db import User, UserRole
 from dicom_node.web import cookies
-from dicom_node.web.errors import NotThere
+from dicom_node.web.errors import LinkUsed
 from dicom_node.web.secret import digest, hash_password, is_password, new_token
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
@@ -28,7 +28,6 @@ LINK_LIFETIME = timedelta(hours=24)
 WRONG = "Name or password is wrong, or there were too many tries: then wait a minute."
 UNLIKE = "The two passwords differ."
 SHORT = "A password has at least 12 characters, and at most 256."
-USED = "This link has been used, or is too old. Ask for a new one."
 _OWN_PATH = re.compile(r"/(?![/\\])[^\s\\]*")
 
 
@@ -61,7 +60,7 @@ def link_form(visit: Visit) -> Response:
     """What a link that works once leads to: looking at it does not use it up."""
     link = visit.store.users.link(digest(visit.request.path_params["token"]))
     if link is None:
-        raise NotThere(USED)
+        raise LinkUsed
     return _guarded(visit, "join.html", link=link, error="")
 
 
@@ -70,7 +69,7 @@ def with_link(visit: Visit) -> Response:
     key = digest(visit.request.path_params["token"])
     link = visit.store.users.link(key)
     if link is None:
-        raise NotThere(USED)
+        raise LinkUsed
     hashed = ""
     if link.asks_password:
         password = visit.form.get("password", "")
@@ -82,7 +81,7 @@ def with_link(visit: Visit) -> Response:
         if error:
             return _guarded(visit, "join.html", status=400, link=link, error=error)
     if visit.store.users.use_link(key) is None:
-        raise NotThere(USED)
+        raise LinkUsed
     if hashed:
         visit.store.users.set_password(link.user.name, hashed)
         visit.store.sessions.close_all(link.user.id)

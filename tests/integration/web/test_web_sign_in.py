@@ -103,7 +103,10 @@ def test_link_works_once_and_sets_the_password(browser: Browser, bench: Bench, s
     assert browser.post("/join/t0ken", {"password": "short", "again": "short"}).status_code == 400
     assert browser.post("/join/t0ken", {"password": PASSWORD, "again": "other"}).status_code == 400
     assert browser.post("/join/t0ken", {"password": PASSWORD, "again": PASSWORD}).headers["location"] == "/"
-    assert browser_on(services).get("/join/t0ken").status_code == 404
+    used = browser_on(services).get("/join/t0ken")
+    assert used.status_code == 404
+    assert "This link has been used" in used.text
+    assert "no such page" not in used.text
     assert browser_on(services).sign_in("nina").status_code == 303
 
 
