@@ -251,6 +251,30 @@ def test_new_alert_is_announced_and_the_list_keeps_still(screen: Screen):
     page.wait_for_selector(f"tr[data-alert='{another}']")
 
 
+def test_a_newcomer_takes_up_the_worst_case_with_four_clicks(screen: Screen):
+    """By what is to be read on the pages: sort by opacity, open the first, see why, take up, confirm."""
+    draft = Draft(kind=ArtefactKind.VIEW, name="view.zip", media_type=ZIP, content=small_pack())
+    job = screen.bench.running("1.2.77.7", study="1.2.77")
+    recorded = screen.bench.record(job, artefacts=(*artefacts_of("worst"), draft.artefact()), burden=40.0)
+    page = screen.page
+    page.goto(screen.address)
+    began = page.evaluate("performance.timeOrigin")
+    page.get_by_role("link", name="Opacity of lung").click()
+    page.get_by_text("Largest share of opacity first").wait_for()
+    first = page.locator("tr[data-alert]").first
+    assert first.get_attribute("data-alert") == str(recorded.alert_id)
+    first.get_by_role("link").click()
+    page.get_by_role("heading", name="Why flagged").wait_for()
+    assert page.locator(".why li").first.inner_text()
+    page.get_by_role("button", name="Take up").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Take up").click()
+    page.get_by_text(f"Alert {recorded.alert_id} is taken up").wait_for()
+    assert page.evaluate("Date.now()") - began < 60_000
+    taken = screen.bench.store.alerts.get(recorded.alert_id or 0)
+    assert taken is not None
+    assert (taken.state.value, taken.decided_by) == ("acknowledged", "anna")
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_no_page_violates_accessibility(screen: Screen, theme: str):
     """Axe finds nothing against WCAG 2.2 AA, and no page is wider than a screen of 1366 pixels, or at 200 %."""
