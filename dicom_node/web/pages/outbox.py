@@ -1,5 +1,7 @@
 """What goes to destinations: paused, resumed and tested by name; dead letters tried again or withdrawn."""
 
+from collections.abc import Callable
+
 from starlette.responses import RedirectResponse, Response
 
 from alerts.delivery import DeliveryState
@@ -57,21 +59,19 @@ def retry_all(visit: Visit) -> Response:
 
 def retry(visit: Visit) -> Response:
     """A dead letter is due once more, with attempts anew."""
-    number = visit.number("delivery")
-    visit.audit("delivery retried", f"delivery {number}")
-    try:
-        visit.store.deliveries.retry(number, visit.who)
-    except StaleState as error:
-        raise Conflict(str(error)) from error
-    return RedirectResponse("/node#dead", 303)
+    return _moved(visit, "delivery retried", visit.store.deliveries.retry)
 
 
 def cancel(visit: Visit) -> Response:
     """A dead letter is set aside."""
+    return _moved(visit, "delivery cancelled", visit.store.deliveries.cancel)
+
+
+def _moved(visit: Visit, action: str, move: Callable[[int, str], object]) -> Response:
     number = visit.number("delivery")
-    visit.audit("delivery cancelled", f"delivery {number}")
+    visit.audit(action, f"delivery {number}")
     try:
-        visit.store.deliveries.cancel(number, visit.who)
+        move(number, visit.who)
     except StaleState as error:
         raise Conflict(str(error)) from error
     return RedirectResponse("/node#dead", 303)
