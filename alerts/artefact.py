@@ -30,6 +30,8 @@ class ArtefactKind(StrEnum):
     """The segmentation of the opacities."""
     LOBES = "lobes"
     """The segmentation of lungs and lobes."""
+    LABEL_MAP = "label_map"
+    """The segmentation of the opacities as one map of labels."""
     SUMMARY = "summary"
     """The page of the result as a secondary capture."""
     KEY_SLICES = "key_slices"
@@ -47,6 +49,7 @@ class ArtefactKind(StrEnum):
 SOP_CLASSES: Mapping[ArtefactKind, UID] = {
     ArtefactKind.OPACITIES: SegmentationStorage,
     ArtefactKind.LOBES: SegmentationStorage,
+    ArtefactKind.LABEL_MAP: UID("1.2.840.10008.5.1.4.1.1.66.7"),  # Label Map Segmentation Storage, supplement 243
     ArtefactKind.SUMMARY: SecondaryCaptureImageStorage,
     ArtefactKind.KEY_SLICES: SecondaryCaptureImageStorage,
     ArtefactKind.PDF: EncapsulatedPDFStorage,

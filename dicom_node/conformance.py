@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.uid import UID
 
-from alerts import SOP_CLASSES
+from alerts import SOP_CLASSES, ArtefactKind
 from alerts.artefact import REPORT_CLASSES
 from dicom_node.commitment.errors import ActionRefused
 from dicom_node.completion.mpps import StepRefused
@@ -71,10 +71,15 @@ def _services() -> str:
         (UID(STUDY_ROOT_FIND).name, f"`{STUDY_ROOT_FIND}`", _SCU, "`lungsentry fetch`; `completion.pacs`"),
         (UID(STUDY_ROOT_GET).name, f"`{STUDY_ROOT_GET}`", _SCU, "`lungsentry fetch --method get`"),
         (UID(STUDY_ROOT_MOVE).name, f"`{STUDY_ROOT_MOVE}`", _SCU, "`lungsentry fetch --method move`"),
-        *((uid.name, f"`{uid}`", _SCU, "results to `[[destinations]]`") for uid in _SENT),
+        *((_name(uid), f"`{uid}`", _SCU, "results to `[[destinations]]`") for uid in _SENT),
         (UID(VERIFICATION_SOP_CLASS).name, f"`{VERIFICATION_SOP_CLASS}`", _SCU, "`lungsentry echo`"),
     ]
     return "## Services\n" + _table(("SOP class", "UID", "role", "service"), rows)
+
+
+def _name(uid: UID) -> str:
+    """What the Standard calls it; one is newer than the library's dictionary."""
+    return "Label Map Segmentation Storage" if uid == SOP_CLASSES[ArtefactKind.LABEL_MAP] else uid.name
 
 
 def _service_of(uid: str) -> str:
@@ -218,7 +223,7 @@ rules as storage. The number of instances that the archive then holds is compare
 
 
 def _delivery(settings: Settings) -> str:
-    sent = ", ".join(uid.name for uid in dict.fromkeys(SOP_CLASSES.values()))
+    sent = ", ".join(_name(uid) for uid in dict.fromkeys(SOP_CLASSES.values()))
     return f"""\
 ## Storage as SCU
 {sent}, one association an object, to each of

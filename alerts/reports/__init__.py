@@ -5,7 +5,12 @@ from alerts.reports.evidence import Evidence, SegmentReference, read_evidence
 from alerts.reports.key_objects import key_object_selection
 from alerts.reports.page import result_page
 from alerts.reports.secondary_capture import key_slice_captures, summary_capture
-from alerts.reports.segmentation import WrittenSegmentation, lobes_segmentation, opacities_segmentation
+from alerts.reports.segmentation import (
+    WrittenSegmentation,
+    lobes_segmentation,
+    opacities_label_map,
+    opacities_segmentation,
+)
 from alerts.reports.sr import structured_report
 
 __all__ = [
@@ -15,6 +20,7 @@ __all__ = [
     "key_object_selection",
     "key_slice_captures",
     "lobes_segmentation",
+    "opacities_label_map",
     "opacities_segmentation",
     "read_evidence",
     "result_page",

@@ -24,6 +24,8 @@ def complete(result: SOPClass, findings: Findings, sources: Evidence) -> None:
     result.StudyInstanceUID = findings.study_instance_uid
     if "PixelData" in result:  # what goes to the file untouched has no say in how pixels are written
         result["PixelData"].VR = "OB"
+    if "PixelPaddingValue" in result:
+        result["PixelPaddingValue"].VR = "US"
 
 
 def private_scheme() -> CodingSchemeIdentificationItem:

@@ -1,7 +1,10 @@
-"""Segmentations: opacities and, where they are asked for, lungs and lobes, BINARY, on the grid of the source images."""
+"""Segmentations on the grid of the source images: opacities and, where they are asked for, lungs and lobes, BINARY.
+
+And the opacities as a LABELMAP (DICOM supplement 243), where that is asked for.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 import cv2
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 OPACITIES_NUMBER: Final = 9702
 LOBES_NUMBER: Final = 9703
+LABEL_MAP_NUMBER: Final = 9708
 
 _Labels = npt.NDArray[np.uint8]
 
@@ -57,6 +61,7 @@ class _Kind:
     label: str
     description: str
     series_number: int
+    encoding: SegmentationTypeValues = SegmentationTypeValues.BINARY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +84,38 @@ _OPACITIES = _Kind(
     description="Lungsentry opacities SEG (research)",
     series_number=OPACITIES_NUMBER,
 )
+_LABEL_MAP = _Kind(
+    artefact=ArtefactKind.LABEL_MAP,
+    name="opacities-label-map.dcm",
+    label="OPACITIES",
+    description="Lungsentry opacities label map (research)",
+    series_number=LABEL_MAP_NUMBER,
+    encoding=SegmentationTypeValues.LABELMAP,
+)
 _LOBES = _Kind(
     artefact=ArtefactKind.LOBES,
     name="lobes.dcm",
     label="LOBES",
     description="Lungsentry lobes SEG (research)",
     series_number=LOBES_NUMBER,
+)
+_OPAQUE = (
+    _Segment(
+        label=GGO,
+        identifier=wording.both_lungs(wording.GGO),
+        category=codes.MORPHOLOGICALLY_ABNORMAL,
+        finding=codes.GROUND_GLASS_OPACITY,
+        told_by="lesions",
+        colour=GGO_COLOUR,
+    ),
+    _Segment(
+        label=HIGH_OPACITY,
+        identifier=wording.both_lungs(wording.HIGH_OPACITY),
+        category=codes.MORPHOLOGICALLY_ABNORMAL,
+        finding=codes.HIGH_OPACITY,
+        told_by="lesions",
+        colour=HIGH_OPACITY_COLOUR,
+    ),
 )
 _SIDES = {
     RIGHT: ("Right lung", codes.RIGHT, {Lobe.RIGHT_UPPER, Lobe.RIGHT_MIDDLE, Lobe.RIGHT_LOWER}),
@@ -97,25 +128,13 @@ def opacities_segmentation(analysed: "AnalysedSeries", sources: Evidence) -> Wri
 
     A class without a voxel has no segment.
     """
-    candidates = (
-        _Segment(
-            label=GGO,
-            identifier=wording.both_lungs(wording.GGO),
-            category=codes.MORPHOLOGICALLY_ABNORMAL,
-            finding=codes.GROUND_GLASS_OPACITY,
-            told_by="lesions",
-            colour=GGO_COLOUR,
-        ),
-        _Segment(
-            label=HIGH_OPACITY,
-            identifier=wording.both_lungs(wording.HIGH_OPACITY),
-            category=codes.MORPHOLOGICALLY_ABNORMAL,
-            finding=codes.HIGH_OPACITY,
-            told_by="lesions",
-            colour=HIGH_OPACITY_COLOUR,
-        ),
-    )
-    return _segmentation(_OPACITIES, candidates, analysed.labels, analysed=analysed, sources=sources)
+    return _segmentation(_OPACITIES, _OPAQUE, analysed.labels, analysed=analysed, sources=sources)
+
+
+def opacities_label_map(analysed: "AnalysedSeries", sources: Evidence) -> WrittenSegmentation | None:
+    """The same as one map of labels, which no report refers to: it is for whoever takes no other segmentation."""
+    written = _segmentation(_LABEL_MAP, _OPAQUE, analysed.labels, analysed=analysed, sources=sources)
+    return None if written is None else replace(written, segments={})
 
 
 def lobes_segmentation(analysed: "AnalysedSeries", sources: Evidence) -> WrittenSegmentation | None:
@@ -179,7 +198,7 @@ def _segmentation(
         built = Segmentation(
             source_images=images,
             pixel_array=pixels,
-            segmentation_type=SegmentationTypeValues.BINARY,
+            segmentation_type=kind.encoding,
             segment_descriptions=[
                 _described(number, segment, findings) for number, segment in enumerate(segments, start=1)
             ],

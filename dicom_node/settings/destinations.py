@@ -22,10 +22,11 @@ __all__ = [
     "WebhookDestination",
 ]
 
-_Kind = Literal["opacities", "lobes", "summary", "key_slices", "pdf", "sr", "key_objects"]
+_Kind = Literal["opacities", "lobes", "label_map", "summary", "key_slices", "pdf", "sr", "key_objects"]
 _KINDS: Any = Field(
     default=tuple(kind.value for kind in DEFAULT_KINDS),
-    description="Which results it gets: opacities and lobes are segmentations, summary and key_slices secondary "
+    description="Which results it gets: opacities and lobes are segmentations, label_map the opacities "
+    "as one label map for who takes those, summary and key_slices secondary "
     "captures, pdf is the summary as a document, sr the report, key_objects the selection of what to look at. A series "
     "that is not flagged gets the report alone.",
 )

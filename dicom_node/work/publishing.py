@@ -28,6 +28,7 @@ from alerts.reports import (
     key_object_selection,
     key_slice_captures,
     lobes_segmentation,
+    opacities_label_map,
     opacities_segmentation,
     read_evidence,
     result_page,
@@ -127,7 +128,11 @@ def deliveries_of(drafts: Iterable[Draft], destinations: Iterable[Destination]) 
 def _segmentations(
     analysed: AnalysedSeries, sources: Evidence, kinds: frozenset[ArtefactKind]
 ) -> Iterator[WrittenSegmentation]:
-    makers = {ArtefactKind.OPACITIES: opacities_segmentation, ArtefactKind.LOBES: lobes_segmentation}
+    makers = {
+        ArtefactKind.OPACITIES: opacities_segmentation,
+        ArtefactKind.LOBES: lobes_segmentation,
+        ArtefactKind.LABEL_MAP: opacities_label_map,
+    }
     for kind, make in makers.items():
         written = make(analysed, sources) if kind in kinds else None
         if written is not None:

@@ -65,6 +65,7 @@ def test_orthanc_gives_every_kind_back_as_it_was_made(
     remote = Remote(ae_title="PACS", host="127.0.0.1", port=port, calling_ae_title="LUNGSENTRY", timeout_s=10)
     channel = DicomChannel(lambda: remote)
     server = {"HttpServerEnabled": True, "HttpPort": http, "AuthenticationEnabled": False, "RemoteAccessAllowed": False}
+    server["UnknownSopClassAccepted"] = True  # it knows no label maps yet
     with orthanc(tmp_path, port, **server):
         for number, draft in enumerate(drafts.values()):
             path = tmp_path / draft.name

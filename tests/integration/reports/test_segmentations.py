@@ -19,7 +19,14 @@ from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from sr_reports import content_items, dciodvfy, decide, measurement_groups, name_code, unexpected
 from stored_copies import Storing, read_slices
 
-from alerts.reports import WrittenSegmentation, lobes_segmentation, opacities_segmentation, structured_report
+from alerts import SOP_CLASSES, ArtefactKind
+from alerts.reports import (
+    WrittenSegmentation,
+    lobes_segmentation,
+    opacities_label_map,
+    opacities_segmentation,
+    structured_report,
+)
 from analysis.anatomy.lobes import LOBE_LABELS
 from analysis.colours import GGO_COLOUR, HIGH_OPACITY_COLOUR
 from analysis.findings import Lobe
@@ -114,6 +121,21 @@ def test_a_lung_of_which_no_lobe_is_told_is_a_segment(phantom: AnalysedFolder) -
     read = _read(written)
     assert read.SegmentsOverlap == "NO"
     assert {Lobe.RIGHT_UPPER, Lobe.RIGHT_MIDDLE, Lobe.RIGHT_LOWER} == set(told)
+
+
+def test_a_label_map_holds_the_very_labels_and_no_report_refers_to_it(phantom: AnalysedFolder) -> None:
+    """Its values are the segments' numbers over the stored pixels; the same content twice is the same object."""
+    written = opacities_label_map(phantom.analysed, phantom.sources)
+    assert written is not None
+    assert written.segments == {}
+    read = _read(written)
+    assert (read.SOPClassUID, read.SegmentationType) == (SOP_CLASSES[ArtefactKind.LABEL_MAP], "LABELMAP")
+    volume = phantom.analysed.volume
+    native = volume.to_native(phantom.analysed.labels)
+    np.testing.assert_array_equal(_by_source(written, volume.sop_instance_uids), native)
+    again = opacities_label_map(phantom.analysed, phantom.sources)
+    assert again is not None
+    assert again.draft == written.draft
 
 
 @pytest.mark.parametrize("make", [_opacities, _lobes], ids=["opacities", "lobes"])
