@@ -45,15 +45,17 @@ async function start() {
   }
 
   let asked = 0;
-  async function go(to) {
+  async function go(to, along = 0) {
     const next = Math.min(m.slices - 1, Math.max(0, to));
-    if (next !== index) direction = Math.sign(next - index);
+    if (next !== index) direction = along || Math.sign(next - index);
     index = next;
     const mine = (asked += 1);
-    tell();
     const plane = pack.planes.get(index) ?? await pack.slice(index).catch(() => null);
     if (mine !== asked) return;
-    if (!plane) { at("viewer-note").textContent = "This slice cannot be read."; return; }
+    at("viewer-note").textContent = plane ? "" : "This slice cannot be read.";
+    at("axial").style.visibility = plane ? "visible" : "hidden";
+    tell();  // number, position and areas are those of what is seen
+    if (!plane) return;
     main.show(plane, m.row_spacing_mm, m.column_spacing_mm);
     at("axial").dataset.shown = index;
     at("first").hidden = true;
@@ -71,7 +73,7 @@ async function start() {
   function toggleOverlay() { const on = !main.overlay; both((view) => { view.overlay = on; view.draw(); }); press("#overlay", () => on); }
   function toggleLobes() { const on = !main.lobes; both((view) => { view.lobes = on; view.draw(); }); press("#lobes", () => on); }
   function cine() {
-    if (timer) { clearInterval(timer); timer = 0; } else timer = setInterval(() => go(index + (index + direction < 0 || index + direction >= m.slices ? -direction * (m.slices - 1) : direction)), 90);
+    if (timer) { clearInterval(timer); timer = 0; } else timer = setInterval(() => go(index + (index + direction < 0 || index + direction >= m.slices ? -direction * (m.slices - 1) : direction), direction), 90);
     press("#cine", () => Boolean(timer));
   }
   function reset() { both((view) => { view.zoom = 1; view.shift = [0, 0]; }); tools.clear(); set("lung"); go(m.first); }

@@ -65,7 +65,8 @@ async function look() {
   try {
     answer = await fetch(location.href, { headers: { "x-part": "lines", "x-quiet": "1" } });
   } catch { return tellAway(); }
-  if (!answer.ok) return tellAway(answer.status === 401 ? "You were signed out." : "");
+  if (answer.redirected || answer.status === 401) return tellAway("You were signed out.");
+  if (!answer.ok) return tellAway();
   away.hidden = true;
   const fresh = parse(await answer.text());
   const known = new Set(rows().map((one) => one.dataset.alert));

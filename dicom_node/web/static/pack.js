@@ -67,11 +67,19 @@ export class Pack {
     return this.read("coronal/hu", "coronal/labels", slices, columns);
   }
 
+  away(index) { return Math.abs(index - this.centre); }
+
+  farthest() { return [...this.planes.keys()].reduce((a, b) => (this.away(a) >= this.away(b) ? a : b)); }
+
   drop() {
-    while (this.planes.size > this.most) {
-      const farthest = [...this.planes.keys()].reduce((a, b) => (Math.abs(a - this.centre) >= Math.abs(b - this.centre) ? a : b));
-      this.planes.delete(farthest);
-    }
+    while (this.planes.size > this.most) this.planes.delete(this.farthest());
+  }
+
+  // Room for a plane: there is some, or one that lies farther away makes it.
+  makeRoom(index) {
+    if (this.planes.size + this.busy < this.most) return true;
+    const held = this.farthest();
+    return this.away(held) > this.away(index) && this.planes.delete(held);
   }
 
   // The next twelve in the direction of travel, then outward, slices with opacity first.
@@ -85,14 +93,13 @@ export class Pack {
       return marked(a) - marked(b) || Math.abs(a - index) - Math.abs(b - index);
     });
     this.queue = [...new Set([...next, ...rest])].filter((k) => k >= 0 && k < slices && !this.planes.has(k)).slice(0, Math.max(0, this.most - 1));
-    this.room = this.most;
     this.pump();
   }
 
   pump() {
-    while (this.busy < AT_ONCE && this.queue.length && this.planes.size + this.busy < this.most) {
+    while (this.busy < AT_ONCE && this.queue.length) {
       const index = this.queue.shift();
-      if (this.planes.has(index)) continue;
+      if (this.planes.has(index) || !this.makeRoom(index)) continue;
       this.busy += 1;
       this.slice(index).catch(() => { this.queue = []; }).finally(() => { this.busy -= 1; this.pump(); });
     }

@@ -95,6 +95,17 @@ def test_case_without_images_is_looked_at_by_its_button(worklist: Worklist, page
     assert worklist.bench.store.feedback.has_opened(alert, "anna")
 
 
+def test_damaged_images_leave_figures_and_decision(worklist: Worklist, browser: Browser) -> None:
+    """A pack that was cut off: the page is there, says that no images are, and asks whether the case was looked at."""
+    alert = worklist.flag()
+    for file in (worklist.folder / "results").rglob("*.zip"):
+        file.write_bytes(file.read_bytes()[:100])
+    page = browser.get(f"/alerts/{alert}")
+    assert page.status_code == 200
+    assert "No images are kept of this case" in page.text
+    assert "I have looked at this case" in page.text
+
+
 def test_who_saw_the_earlier_result_has_not_seen_the_newer_one(worklist: Worklist, browser: Browser) -> None:
     """Whoever opened the case before decides neither upon the newer result nor says what it shows."""
     alert, bench = worklist.flag(), worklist.bench
