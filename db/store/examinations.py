@@ -36,11 +36,18 @@ class Examinations(Room):
     """Series as people look for them."""
 
     def page(
-        self, *, states: Collection[SeriesState] = (), found: str = "", offset: int = 0, limit: int = 50
+        self,
+        *,
+        states: Collection[SeriesState] = (),
+        found: str = "",
+        people: bool = True,
+        offset: int = 0,
+        limit: int = 50,
     ) -> tuple[tuple[Examination, ...], int]:
         """Series in these states (none given: in all), the last received first; and how many, up to ten thousand.
 
-        ``found`` is the beginning of an accession number or patient ID, or either end of a UID.
+        ``found`` is the beginning of an accession number or patient ID, or either end of a UID; without ``people``
+        of a UID alone.
         """
         with self.database.read() as session:
             wanted = select(SeriesRow.series_instance_uid).join(
@@ -49,10 +56,10 @@ class Examinations(Room):
             if states:
                 wanted = wanted.where(SeriesRow.state.in_(sorted(states)))
             if found:
+                told = (StudyRow.accession_number, StudyRow.patient_id) if people else ()
                 wanted = wanted.where(
                     or_(
-                        begins_with(session, StudyRow.accession_number, found),
-                        begins_with(session, StudyRow.patient_id, found),
+                        *(begins_with(session, column, found) for column in told),
                         begins_with(session, StudyRow.study_instance_uid, found),
                         ends_with(session, StudyRow.reversed_uid, found),
                         begins_with(session, SeriesRow.series_instance_uid, found),
@@ -91,6 +98,20 @@ class Examinations(Room):
             )
             total = session.scalar(select(func.count()).select_from(wanted.limit(COUNTED).subquery()))
             return found_ones, total or 0
+
+    def series_of(self, *, study: str = "", accession: str = "") -> tuple[tuple[str, str], ...]:
+        """Series and study of what has this very study UID or accession number, the last received first; at most 50."""
+        if not (study or accession):
+            return ()
+        which = StudyRow.study_instance_uid == study if study else StudyRow.accession_number == accession
+        statement = (
+            select(SeriesRow.series_instance_uid, StudyRow.study_instance_uid)
+            .join(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid)
+            .where(which)
+            .order_by(SeriesRow.last_received_at.desc(), SeriesRow.series_instance_uid)
+        )
+        with self.database.read() as session:
+            return tuple((series, one) for series, one in session.execute(statement.limit(50)))
 
     def alerts_of(self, *, study: str = "", accession: str = "") -> tuple[int, ...]:
         """The alerts of a study by its UID or accession number, the newest first."""

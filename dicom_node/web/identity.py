@@ -3,7 +3,7 @@
 from db import UserRole
 from dicom_node.web.visit import Visit
 
-__all__ = ["accession", "may_reveal", "patient", "shows_all"]
+__all__ = ["accession", "may_find", "may_reveal", "patient", "shows_all"]
 
 _SHOWN = 4
 _DOTS = "\N{MIDDLE DOT}" * 4
@@ -35,6 +35,11 @@ def shows_all(visit: Visit) -> bool:
 def may_reveal(visit: Visit) -> bool:
     """Whether who asks may see the whole ID of one examination, on the record."""
     return visit.services.web.patient_data == "masked" and visit.may(UserRole.READER, UserRole.ADMINISTRATOR)
+
+
+def may_find(visit: Visit) -> bool:
+    """Whether who asks may look for patients: whoever may not see an ID would learn it by its beginnings."""
+    return may_reveal(visit) or shows_all(visit)
 
 
 def _shown(visit: Visit) -> bool:

@@ -1,11 +1,13 @@
 """Every series: what became of it, by which rule, and another run."""
 
+from urllib.parse import urlencode
+
 from starlette.responses import RedirectResponse, Response
 
 from db import RequeueFilter, SeriesState, StaleState, UserRole
 from dicom_node.web.errors import Conflict, NotThere
-from dicom_node.web.identity import accession, patient
-from dicom_node.web.pages.search import FOUND, searched
+from dicom_node.web.identity import accession, may_find, patient
+from dicom_node.web.pages.search import FOUND, seal, searched
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
@@ -20,7 +22,9 @@ def page(visit: Visit) -> Response:
     states = {SeriesState(state)} if state in {one.value for one in SeriesState} else set[SeriesState]()
     number = visit.query.get("page", "1")
     at = max(1, int(number)) if number.isdigit() and len(number) < 5 else 1
-    found, total = visit.store.examinations.page(states=states, found=text, offset=(at - 1) * _PAGE, limit=_PAGE)
+    found, total = visit.store.examinations.page(
+        states=states, found=text, people=may_find(visit), offset=(at - 1) * _PAGE, limit=_PAGE
+    )
     failed = ()
     if not states and not text and at == 1:
         failed, _ = visit.store.examinations.page(states={SeriesState.FAILED}, limit=10)
@@ -92,10 +96,11 @@ def by_address(visit: Visit) -> Response:
     number = path.get("accession") or query.get("accessionNumber", "")
     if query.get("requestType", "STUDY").upper() != "STUDY" or not (study or number):
         raise NotThere("A link names one study: studyUID or accessionNumber.")
-    alerts = visit.store.examinations.alerts_of(study=study, accession=number)
-    if alerts:
-        return RedirectResponse(f"/alerts/{alerts[0]}", 303)
-    found, _ = visit.store.examinations.page(found=study or number, limit=1)
-    if not found:
+    series = visit.store.examinations.series_of(study=study, accession="" if study else number)
+    if not series:
         raise NotThere("This examination has not come here.")
-    return RedirectResponse(f"/series/{found[0].series.series_instance_uid}", 303)
+    if len({one for _, one in series}) > 1:  # one accession number of several studies: who asked knows which
+        return RedirectResponse(f"/series?{urlencode({FOUND: seal(visit, number)})}", 303)
+    uid, only = series[0]
+    alerts = visit.store.examinations.alerts_of(study=only)
+    return RedirectResponse(f"/alerts/{alerts[0]}" if alerts else f"/series/{uid}", 303)

@@ -10,7 +10,7 @@ from dicom_node.web.errors import NotThere
 from dicom_node.web.secret import sealed, unsealed
 from dicom_node.web.visit import Visit
 
-__all__ = ["FOUND", "page", "searched"]
+__all__ = ["FOUND", "page", "seal", "searched"]
 
 FOUND = "found"
 """The name under which a sealed search stands in an address."""
@@ -26,9 +26,14 @@ def page(visit: Visit) -> Response:
     asked = {name: value for name, value in visit.form.items() if value and name not in {"csrf", "list", "q", FOUND}}
     text = visit.form.get("q", "").replace("\0", "").strip()[:_MOST]
     if text:
-        asked[FOUND] = sealed(text, _token(visit))
+        asked[FOUND] = seal(visit, text)
     address = f"{to}?{urlencode(asked)}"
     return JSONResponse({"address": address}) if visit.wants_json else RedirectResponse(address, 303)
+
+
+def seal(visit: Visit, text: str) -> str:
+    """The text as an address of this session holds it."""
+    return sealed(text, _token(visit))
 
 
 def searched(visit: Visit) -> str:

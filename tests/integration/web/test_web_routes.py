@@ -1,7 +1,7 @@
 """Who may ask for what: every address against a table, and texts of headers that would be code."""
 
 import pytest
-from store_bench import ELIGIBLE, SERIES, Bench, instance
+from store_bench import ELIGIBLE, PATIENT, SERIES, Bench, instance
 from web_client import Browser, browser_on
 
 from dicom_node.web import Services
@@ -149,6 +149,35 @@ def test_links_from_elsewhere_lead_to_the_case(browser: Browser, bench: Bench):
         assert browser.get(path).headers["location"] == f"/alerts/{alert}"
     assert browser.get("/IHEInvokeImageDisplay?requestType=PATIENT&patientID=1").status_code == 404
     assert browser.get("/a/unknown").status_code == 404
+
+
+def test_link_opens_no_other_examination(browser: Browser, bench: Bench):
+    """Neither one whose number or patient ID merely begins alike, nor one of two that share a number."""
+    browser.sign_in("rita")
+    for number, accession, patient in ((1, "12345", "A"), (2, "77", "1234"), (3, "88", "B"), (4, "88", "C")):
+        header = {"slice_position_mm": 5.0, "accession_number": accession}
+        uid = f"1.7.{number}"
+        sent = instance(series=f"{uid}.1", study_instance_uid=uid, header=header, patient_id=patient)
+        bench.store.intake.record_instance(sent)
+    assert browser.get("/a/1234").status_code == 404
+    assert browser.get("/IHEInvokeImageDisplay?requestType=STUDY&studyUID=1.7").status_code == 404
+    assert browser.get("/a/12345").headers["location"] == "/series/1.7.1.1"
+    several = browser.get("/a/88").headers["location"]
+    assert several.startswith("/series?found=")
+    listed = browser.get(several).text
+    assert ("1.7.3.1" in listed, "1.7.4.1" in listed, "1.7.1.1" in listed) == (True, True, False)
+
+
+def test_who_may_not_see_an_id_does_not_find_it(browser: Browser, bench: Bench):
+    """A scientist finds series by UIDs; by the beginning of a patient ID an administrator does."""
+    bench.store.intake.record_instance(instance())
+    for name, finds in (("sven", False), ("adam", True)):
+        browser.sign_in(name)
+        asked = browser.post("/search", {"list": "/series", "q": PATIENT[:3]}).headers["location"]
+        assert (SERIES in browser.get(asked).text) is finds, name
+        asked = browser.post("/search", {"list": "/series", "q": SERIES}).headers["location"]
+        assert SERIES in browser.get(asked).text
+        browser.post("/logout")
 
 
 def test_refused_peer_is_allowed_from_where_it_called(browser: Browser, bench: Bench):
