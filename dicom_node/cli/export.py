@@ -73,8 +73,11 @@ def export(
     with Invocation.of(ctx).store() as store:
         kind = "de-identified" if deidentify else "with patient IDs"
         store.audit.record(who=this_user(), action="findings exported", detail=f"{format_.value}, {kind}")
-        entries = store.exporting.results(start, end)
-        chosen = entries if pseudonyms is None else map(pseudonyms.of, entries)
+        if pseudonyms is None:
+            chosen = store.exporting.results(start, end)
+        else:
+            numbers = pseudonyms.shuffled(store.exporting.numbers(start, end))
+            chosen = map(pseudonyms.of, store.exporting.numbered(numbers))
         with _whole(out) as unfinished:
             count = _write(format_, chosen, unfinished)
     say(f"{count} results in {out}, {kind}. {RESEARCH_USE}")

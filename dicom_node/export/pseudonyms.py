@@ -2,12 +2,14 @@
 
 HMAC (RFC 2104) with SHA-256. Each kind of identifier has a domain of its own, so that equal texts of two kinds do not
 give equal pseudonyms. Days are moved back by a number of days that is the patient's own: what lies between two
-examinations stays, the calendar does not.
+examinations stays, the calendar does not. Lines stand in an order that the key gives: in that of time, the latest of
+the moved days so far would tell by how much each was moved.
 """
 
 import base64
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -39,13 +41,13 @@ class Pseudonyms:
 
     @classmethod
     def of_file(cls, path: Path) -> "Pseudonyms":
-        """Those under the key that a file holds, without white space around it.
+        """Those under the key that a file holds, without the end of its line.
 
         Raises:
             ExportError: it cannot be read, or is too short.
         """
         try:
-            return cls(key=path.read_bytes().strip())
+            return cls(key=path.read_bytes().removesuffix(b"\n").removesuffix(b"\r"))
         except OSError as error:
             raise ExportError(f"The key {path} cannot be read.") from error
 
@@ -53,8 +55,9 @@ class Pseudonyms:
         """The entry without what identifies: pseudonyms, moved days, no free text, no age over ninety."""
         patient = f"{entry.issuer_of_patient_id}\0{entry.patient_id}"
         nobody = not entry.patient_id.strip()
-        shift = timedelta(days=0 if nobody else self._number("day", patient) % _MOST_SHIFT_DAYS + 1)
         day, result = read_date(entry.study_date), entry.result
+        moved = f"study\0{result.study_instance_uid}" if nobody else patient
+        shift = timedelta(days=self._number("day", moved) % _MOST_SHIFT_DAYS + 1)
         age = None if result.request is None or result.request.age_years is None else result.request.age_years
         study, series = self._uid(result.study_instance_uid), self._uid(result.series_instance_uid)
         return ExportedResult(
@@ -73,6 +76,10 @@ class Pseudonyms:
             patient_sex=entry.patient_sex,
             accession_number="",
         )
+
+    def shuffled(self, numbers: Iterable[int]) -> list[int]:
+        """The numbers in an order that nobody knows without the key, and that is the same every time."""
+        return sorted(numbers, key=lambda number: self._digest("line", str(number)))
 
     def _uid(self, uid: str) -> str:
         """A UID of 2.25 (PS3.5 section B.2) that no other one has."""

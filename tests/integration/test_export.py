@@ -11,7 +11,7 @@ import pytest
 from fhir.resources.observation import Observation
 from filled_store import FLAGGED, PATIENT, STUDY, FilledNode, filled_node
 from pyarrow import parquet
-from store_bench import DATABASES, START, opened
+from store_bench import DATABASES, ELIGIBLE, START, instance, opened
 from store_bench import STUDY as BENCH_STUDY
 
 from db.store import exporting
@@ -105,10 +105,33 @@ def test_pseudonyms_hold_together_by_the_key(node: FilledNode, tmp_path: Path) -
     assert first == again
     assert len({line["patient_id"] for line in first}) == 1
     days = [datetime.strptime(line["study_date"], "%Y%m%d").replace(tzinfo=UTC) for line in first]
-    assert days[0] - days[1] == timedelta(days=17)
+    assert abs(days[0] - days[1]) == timedelta(days=17)
+    first, other = ([*sorted(lines, key=lambda line: line["burden_percent"])] for lines in (first, other))
     for name in ("patient_id", "study_instance_uid", "series_instance_uid", "scanner"):
         assert {line[name] for line in first}.isdisjoint({line[name] for line in other}), name
     assert [line["burden_percent"] for line in first] == [line["burden_percent"] for line in other]
+
+
+def test_neither_order_nor_moments_tell_the_true_days(tmp_path: Path) -> None:
+    """Lines follow the key and not the time; every moment is moved, also that of a patient without an ID."""
+    pseudonyms = Pseudonyms(key=bytes(range(32)))
+    with opened("sqlite", tmp_path) as bench:
+        for number in range(8):
+            study = f"1.8.{number}"
+            bench.store.intake.record_instance(
+                instance(series=f"{study}.1", study_instance_uid=study, patient_id="" if number % 2 else f"P{number}")
+            )
+            bench.store.intake.mark_complete(f"{study}.1", 1, "in a test")
+            bench.store.jobs.enqueue(f"{study}.1", 1, ELIGIBLE, 3)
+            bench.record(bench.claim())
+            bench.clock.advance(86_400)
+        span = START, bench.clock.now
+        in_time = list(bench.store.exporting.results(*span))
+        numbers = pseudonyms.shuffled(bench.store.exporting.numbers(*span))
+        by_key = list(bench.store.exporting.numbered(numbers))
+    assert sorted(one.result.id for one in by_key) == [one.result.id for one in in_time]
+    assert [one.result.id for one in by_key] not in (sorted(numbers), sorted(numbers, reverse=True))
+    assert all(pseudonyms.of(one).result.created_at.date() < one.result.created_at.date() for one in by_key)
 
 
 def test_a_short_key_and_half_an_option_are_refused(node: FilledNode, tmp_path: Path) -> None:
