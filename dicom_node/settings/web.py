@@ -55,6 +55,10 @@ class Web(Section):
     behind_proxy: bool = Field(
         default=False, description="A proxy in front speaks HTTPS, and tells who asks (X-Forwarded-For, -Proto)."
     )
+    proxies: tuple[str, ...] = Field(
+        default=("127.0.0.1", "::1"),
+        description="With behind_proxy: addresses or networks of proxies whose word on who asks is believed.",
+    )
     public_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^/\s]+$",

@@ -71,7 +71,7 @@ class Gate:
     async def _form(self, request: Request) -> dict[str, str]:
         if request.method != "POST":
             return {}
-        _check_origin(request)
+        _check_origin(request, "https" if self.services.encrypted else "http")
         length = request.headers.get("content-length", "")
         if not length.isdigit() or int(length) > MOST_FORM_BYTES:
             raise TooLarge
@@ -116,7 +116,7 @@ def refusal(visit: Visit, status: int, reason: str) -> Response:
     return render(visit, "error.html", status=status, reason=reason)
 
 
-def _check_origin(request: Request) -> None:
+def _check_origin(request: Request, scheme: str) -> None:
     """The browser says that the form stands on a page of this very site.
 
     A page that tells no referrer, as ours, has no origin to tell with a form either: then Sec-Fetch-Site counts.
@@ -125,7 +125,7 @@ def _check_origin(request: Request) -> None:
         Refused: it says otherwise, or does not say.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    own = f"{scheme}://{request.headers.get('host', '')}"
     if site not in {None, "same-origin"}:
         raise Refused
     if origin != own and (site is None or origin not in {None, "null"}):

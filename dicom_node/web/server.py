@@ -46,7 +46,7 @@ def run_web(
             access_log=False,
             server_header=False,
             proxy_headers=settings.web.behind_proxy,
-            forwarded_allow_ips="*" if settings.web.behind_proxy else "",
+            forwarded_allow_ips=list(settings.web.proxies) if settings.web.behind_proxy else "",
             timeout_graceful_shutdown=END_WITHIN_S,
             backlog=BACKLOG,
             ws="none",

@@ -18,7 +18,7 @@ from store_bench import PATIENT, Bench
 from tls_peers import Authority, client_context
 from web_client import PASSWORD, add_user
 from web_process import web_process
-from web_server import chromium
+from web_server import chromium, served
 
 from db import Store, UserRole
 
@@ -137,6 +137,22 @@ def test_over_tls_the_cookie_is_bound_to_it(bench: Bench, tmp_path: Path):
             httpx2.get(server.address)  # whose certificate nobody here vouches for
         assert _agrees_on(server.port, "-tls1_2")
         assert not _agrees_on(server.port, "-tls1_1")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address"), [(("127.0.0.1",), "10.1.1.1"), (("127.0.0.1", "10.1.1.0/24"), "6.6.6.6"), ((), "127.0.0.1")]
+)
+def test_who_asks_is_told_by_known_proxies_alone(bench: Bench, tmp_path: Path, proxies: tuple[str, ...], address: str):
+    """What a browser claims of itself in front of them counts for nothing in the audit trail."""
+    with served(bench.url, tmp_path, behind_proxy=True, proxies=proxies) as (worklist, _):
+        asking = {"x-forwarded-for": "6.6.6.6, 10.1.1.1", "origin": worklist.replace("http:", "https:")}
+        with httpx2.Client(base_url=worklist, headers=asking) as client:
+            page = client.get("/login")
+            token = page.text.partition('name="csrf" value="')[2].partition('"')[0]
+            kept = page.headers["set-cookie"].partition(";")[0]  # of HTTPS, which is the proxy's
+            client.post("/login", data={"csrf": token, "name": "anna", "password": "guess"}, headers={"cookie": kept})
+    (row,) = bench.store.audit.list(action="sign-in failed")
+    assert row.address == address
 
 
 def test_patient_is_named_nowhere_until_somebody_asks(bench: Bench, tmp_path: Path, page: Any):
