@@ -76,11 +76,11 @@ def pass_on(visit: Visit) -> Response:
 def undo(visit: Visit) -> Response:
     """Who decided takes it back, as long as that may be."""
     alert = _opened(visit)
-    visit.audit("undone", f"alert {alert.id}")
     try:
         visit.store.alerts.undo(alert.id, visit.who)
     except StaleState as error:
         raise Conflict(str(error)) from error
+    visit.audit("undone", f"alert {alert.id}")
     return _done(visit, alert.id, f"Alert {alert.id} is open again.")
 
 
@@ -140,11 +140,11 @@ def reveal(visit: Visit) -> Response:
 
 def _decide(visit: Visit, done: str, decide: Callable[..., StoredAlert], note: str, *, detail: str = "") -> Response:
     alert = _opened(visit)
-    visit.audit(done, f"alert {alert.id}", detail)
     try:
-        decide(alert.id, visit.who, note, seen=_seen(visit))
+        decide(alert.id, visit.who, note, seen=_seen(visit))  # an event of it is in the same transaction
     except StaleState as error:
         raise Conflict(_who_was_faster(visit, alert.id)) from error
+    visit.audit(done, f"alert {alert.id}", detail)
     return _done(visit, alert.id, f"Alert {alert.id} is {done}.")
 
 

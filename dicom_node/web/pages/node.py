@@ -87,9 +87,9 @@ def allow(visit: Visit) -> Response:
 def remove(visit: Visit) -> Response:
     """Refuse a peer from now on."""
     ae_title = visit.form.get("ae_title", "")
-    visit.audit("peer removed", ae_title)
     if not visit.store.peers.remove(ae_title, visit.who):
         raise NotThere("There is no such peer.")
+    visit.audit("peer removed", ae_title)
     return RedirectResponse("/node", 303)
 
 

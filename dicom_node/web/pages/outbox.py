@@ -69,11 +69,11 @@ def cancel(visit: Visit) -> Response:
 
 def _moved(visit: Visit, action: str, move: Callable[[int, str], object]) -> Response:
     number = visit.number("delivery")
-    visit.audit(action, f"delivery {number}")
     try:
-        move(number, visit.who)
+        move(number, visit.who)  # an event of it is in the same transaction
     except StaleState as error:
         raise Conflict(str(error)) from error
+    visit.audit(action, f"delivery {number}")
     return RedirectResponse("/node#dead", 303)
 
 

@@ -100,7 +100,7 @@ def test_only_who_opened_decides(browser: Browser, bench: Bench, alert: int):
 
 
 def test_of_two_readers_one_wins_and_the_other_is_told_who(browser: Browser, services: Services, alert: int):
-    """The second gets 409 with the name and the time of the first."""
+    """The second gets 409 with the name and the time of the first, and the audit trail names the first alone."""
     add_user(services.store, "ben", [UserRole.READER])
     other = browser_on(services)
     for one, name in ((browser, "rita"), (other, "ben")):
@@ -111,6 +111,7 @@ def test_of_two_readers_one_wins_and_the_other_is_told_who(browser: Browser, ser
     answer = other.post(f"/alerts/{alert}/take-up")
     assert answer.status_code == 409
     assert "rita was faster: taken up at 12:00:00" in answer.text
+    assert [one.who for one in services.store.audit.list(action="taken up")] == ["rita"]
 
 
 def test_dismissal_needs_a_reason(browser: Browser, bench: Bench, alert: int):
