@@ -79,6 +79,7 @@ def undo(visit: Visit) -> Response:
     try:
         visit.store.alerts.undo(alert.id, visit.who)
     except StaleState as error:
+        visit.audit("refused", f"alert {alert.id}", "undone")
         raise Conflict(str(error)) from error
     visit.audit("undone", f"alert {alert.id}")
     return _done(visit, alert.id, f"Alert {alert.id} is open again.")
@@ -109,6 +110,7 @@ def give_verdict(visit: Visit) -> Response:
             seen=_seen(visit),
         )
     except StaleState as error:
+        visit.audit("refused", f"alert {alert.id}", "judged")
         raise Conflict("A newer result stands for this case. Load it again.") from error
     visit.audit("judged", f"alert {alert.id}", verdict.value)
     return _done(visit, alert.id, "Your verdict is kept.")
@@ -143,6 +145,7 @@ def _decide(visit: Visit, done: str, decide: Callable[..., StoredAlert], note: s
     try:
         decide(alert.id, visit.who, note, seen=_seen(visit))  # an event of it is in the same transaction
     except StaleState as error:
+        visit.audit("refused", f"alert {alert.id}", done)
         raise Conflict(_who_was_faster(visit, alert.id)) from error
     visit.audit(done, f"alert {alert.id}", detail)
     return _done(visit, alert.id, f"Alert {alert.id} is {done}.")

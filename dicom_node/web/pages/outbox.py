@@ -72,6 +72,7 @@ def _moved(visit: Visit, action: str, move: Callable[[int, str], object]) -> Res
     try:
         move(number, visit.who)  # an event of it is in the same transaction
     except StaleState as error:
+        visit.audit("refused", f"delivery {number}", action)
         raise Conflict(str(error)) from error
     visit.audit(action, f"delivery {number}")
     return RedirectResponse("/node#dead", 303)

@@ -100,7 +100,7 @@ def test_only_who_opened_decides(browser: Browser, bench: Bench, alert: int):
 
 
 def test_of_two_readers_one_wins_and_the_other_is_told_who(browser: Browser, services: Services, alert: int):
-    """The second gets 409 with the name and the time of the first, and the audit trail names the first alone."""
+    """The second gets 409 with the name and the time of the first, and the audit trail tells of both as it was."""
     add_user(services.store, "ben", [UserRole.READER])
     other = browser_on(services)
     for one, name in ((browser, "rita"), (other, "ben")):
@@ -112,6 +112,7 @@ def test_of_two_readers_one_wins_and_the_other_is_told_who(browser: Browser, ser
     assert answer.status_code == 409
     assert "rita was faster: taken up at 12:00:00" in answer.text
     assert [one.who for one in services.store.audit.list(action="taken up")] == ["rita"]
+    assert [(one.who, one.detail) for one in services.store.audit.list(action="refused")] == [("ben", "taken up")]
 
 
 def test_dismissal_needs_a_reason(browser: Browser, bench: Bench, alert: int):
@@ -148,7 +149,7 @@ def test_passed_on_case_names_whom_and_is_taken_back(browser: Browser, bench: Be
     bench.clock.advance(11 * 60)
     assert browser.post(f"/alerts/{alert}/undo").status_code == 409
     told = [one.action for one in reversed(bench.store.audit.list()) if one.subject == f"alert {alert}"]
-    assert told == ["passed on", "undone", "undone", "taken up", "undone"]
+    assert told == ["passed on", "refused", "undone", "taken up", "refused"]
 
 
 def test_what_has_changed_since_the_page_was_made_is_not_decided(browser: Browser, bench: Bench, alert: int):

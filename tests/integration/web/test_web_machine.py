@@ -93,7 +93,7 @@ class Worklist(RuleBasedStateMachine):
         if who not in case.opened:
             assert status == 409
             return
-        case.audited.append((who, word))  # that it was tried is on the record, whoever was faster
+        case.audited.append((who, word if after else "refused"))  # that it was tried is on the record too
         if after is None:
             assert status == 409
             return
@@ -110,8 +110,9 @@ class Worklist(RuleBasedStateMachine):
         if who not in case.opened:
             assert status == 409
             return
-        case.audited.append((who, "undone"))
-        if case.decided_by != who or self.bench.clock() - case.decided_at > timedelta(minutes=10):
+        allowed = case.decided_by == who and self.bench.clock() - case.decided_at <= timedelta(minutes=10)
+        case.audited.append((who, "undone" if allowed else "refused"))
+        if not allowed:
             assert status == 409
             return
         assert status == 303
