@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from dicom_node.web.feed import EventFeed
 from dicom_node.web.gate import Gate, refusal
-from dicom_node.web.headers import SecurityHeaders
+from dicom_node.web.headers import SecurityHeaders, content_policy
 from dicom_node.web.routes import PAGES
 from dicom_node.web.services import Services
 from dicom_node.web.visit import Visit
@@ -41,4 +41,8 @@ def build_app(services: Services) -> Starlette:
 
 
 def _broken(_request: Request, _error: Exception) -> Response:
-    return PlainTextResponse("Something went wrong here. It is in the node's log.", 500)
+    told = {
+        "Content-Security-Policy": content_policy(()),
+        "Cache-Control": "no-store",
+    }  # outside the layer that adds them
+    return PlainTextResponse("Something went wrong here. It is in the node's log.", 500, headers=told)

@@ -15,7 +15,7 @@ from dicom_node.web.errors import NotThere, Refused, SignInFirst, TooLarge, WebE
 from dicom_node.web.secret import digest, same
 from dicom_node.web.services import Services
 from dicom_node.web.templating import render
-from dicom_node.web.visit import Visit
+from dicom_node.web.visit import Visit, whole_number
 
 __all__ = ["CSRF_FIELD", "CSRF_HEADER", "EVERYBODY", "PUBLIC", "Gate", "Handler", "Page"]
 
@@ -72,11 +72,11 @@ class Gate:
         if request.method != "POST":
             return {}
         _check_origin(request, "https" if self.services.encrypted else "http")
-        length = request.headers.get("content-length", "")
-        if not length.isdigit() or int(length) > MOST_FORM_BYTES:
+        length = whole_number(request.headers.get("content-length", ""))
+        if length is None or length > MOST_FORM_BYTES:
             raise TooLarge
         async with request.form(max_files=0, max_fields=64) as form:
-            return {name: value for name, value in form.items() if isinstance(value, str)}
+            return {name: value.replace("\0", "") for name, value in form.items() if isinstance(value, str)}
 
     def _session(self, request: Request) -> UserSession | None:
         token = cookies.held(request, self.services, cookies.SESSION)

@@ -10,7 +10,14 @@ from starlette.requests import Request
 from db import Store, UserRole, UserSession
 from dicom_node.web.services import Services
 
-__all__ = ["Visit"]
+__all__ = ["Visit", "whole_number"]
+
+_MOST_DIGITS = 15
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a browser sent, in ASCII digits and of a size that databases hold; None: it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from starlette.responses import Response, StreamingResponse
 
 from dicom_node.web.templating import render
-from dicom_node.web.visit import Visit
+from dicom_node.web.visit import Visit, whole_number
 
 __all__ = ["export", "page"]
 
@@ -19,9 +19,7 @@ def page(visit: Visit) -> Response:
     """The newest entries; who and what narrow them."""
     before = visit.query.get("before", "")
     who, action = visit.query.get("who", "").strip(), visit.query.get("action", "").strip()
-    entries = visit.store.audit.list(
-        who=who, action=action, before=int(before) if before.isdigit() else None, limit=_ROWS + 1
-    )
+    entries = visit.store.audit.list(who=who, action=action, before=whole_number(before), limit=_ROWS + 1)
     more = entries[_ROWS - 1].id if len(entries) > _ROWS else None
     return render(visit, "audit.html", entries=entries[:_ROWS], who=who, action=action, more=more)
 

@@ -21,7 +21,7 @@ from db import (
 )
 from dicom_node.web.errors import Conflict, NotThere, Unusable
 from dicom_node.web.identity import may_reveal
-from dicom_node.web.visit import Visit
+from dicom_node.web.visit import Visit, whole_number
 
 __all__ = [
     "colleagues",
@@ -154,9 +154,10 @@ def _decide(visit: Visit, done: str, decide: Callable[..., StoredAlert], note: s
 def _seen(visit: Visit) -> SeenAlert | None:
     """What the page showed when the reader decided: the alert's state, and the result."""
     state, _, result = visit.form.get("seen", "").partition(" ")
-    if state not in {one.value for one in AlertState} or not result.isdigit():
+    number = whole_number(result)
+    if state not in {one.value for one in AlertState} or number is None:
         return None
-    return SeenAlert(state=AlertState(state), result_id=int(result))
+    return SeenAlert(state=AlertState(state), result_id=number)
 
 
 def _who_was_faster(visit: Visit, alert_id: int) -> str:

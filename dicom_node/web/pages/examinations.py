@@ -9,19 +9,19 @@ from dicom_node.web.errors import Conflict, NotThere
 from dicom_node.web.identity import accession, may_find, patient
 from dicom_node.web.pages.search import FOUND, seal, searched
 from dicom_node.web.templating import render
-from dicom_node.web.visit import Visit
+from dicom_node.web.visit import Visit, whole_number
 
 __all__ = ["by_address", "page", "run_again", "series"]
 
 _PAGE = 50
+_MOST_PAGE = 9999
 
 
 def page(visit: Visit) -> Response:
     """The list, the last received first; without a filter those that failed stand above it."""
     state, text = visit.query.get("state", ""), searched(visit)
     states = {SeriesState(state)} if state in {one.value for one in SeriesState} else set[SeriesState]()
-    number = visit.query.get("page", "1")
-    at = max(1, int(number)) if number.isdigit() and len(number) < 5 else 1
+    at = min(max(1, whole_number(visit.query.get("page", "1")) or 1), _MOST_PAGE)
     found, total = visit.store.examinations.page(
         states=states, found=text, people=may_find(visit), offset=(at - 1) * _PAGE, limit=_PAGE
     )

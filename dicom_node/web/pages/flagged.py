@@ -16,7 +16,7 @@ from dicom_node.web.lines import lines_of
 from dicom_node.web.packs import pack_of
 from dicom_node.web.pages.search import FOUND, searched
 from dicom_node.web.templating import fragment, render
-from dicom_node.web.visit import Visit
+from dicom_node.web.visit import Visit, whole_number
 
 __all__ = ["Query", "page", "picture", "preview"]
 
@@ -54,6 +54,7 @@ _ORDERS: Mapping[WorklistSort, tuple[str, str]] = {
     WorklistSort.BURDEN: ("Largest share of opacity first", "Smallest share of opacity first"),
 }
 """Each order in words, and turned round."""
+_MOST_PAGE = 9999
 _PICTURES = frozenset({"preview.jpg", "first.jpg", *(f"thumb-{number}.jpg" for number in range(5))})
 
 
@@ -83,7 +84,7 @@ class Query:
     @property
     def number(self) -> int:
         """The page, from 1 on."""
-        return max(1, int(self.asked["page"])) if self.asked["page"].isdigit() and len(self.asked["page"]) < 5 else 1
+        return min(max(1, whole_number(self.asked["page"]) or 1), _MOST_PAGE)
 
     @property
     def sort(self) -> WorklistSort:

@@ -3,7 +3,7 @@
 from starlette.responses import Response, StreamingResponse
 
 from dicom_node.web.errors import SignInFirst
-from dicom_node.web.visit import Visit
+from dicom_node.web.visit import Visit, whole_number
 
 __all__ = ["stream"]
 
@@ -13,7 +13,7 @@ def stream(visit: Visit) -> Response:
     if visit.session is None:
         raise SignInFirst
     last = visit.request.headers.get("last-event-id", "") or visit.query.get("after", "")
-    after = int(last) if last.isdigit() and len(last) < 16 else None
+    after = whole_number(last)
     return StreamingResponse(
         visit.request.app.state.feed.frames(after, visit.session.key),
         media_type="text/event-stream",

@@ -21,7 +21,7 @@ class Figure:
     """Verdicts of one profile, model and scanner; ``ppv`` in percent with its interval, where there are enough."""
 
     profile: str
-    model_version: str
+    model: str
     calling_ae_title: str
     there: int
     not_there: int
@@ -59,7 +59,7 @@ def figures(visit: Visit) -> list[Figure]:
     """The verdicts, by profile, model and scanner, and all together first."""
     counts: dict[tuple[str, str, str], dict[Verdict, int]] = defaultdict(lambda: dict.fromkeys(Verdict, 0))
     for one in visit.store.feedback.counts():
-        counts[one.profile, one.model_version, one.calling_ae_title][one.verdict] += one.count
+        counts[one.profile, f"{one.model_name} {one.model_version}", one.calling_ae_title][one.verdict] += one.count
         counts["all", "", ""][one.verdict] += one.count
     ordered = sorted(counts, key=lambda key: (key[0] != "all", key))
     return [_figure(key, counts[key]) for key in ordered]
@@ -72,7 +72,7 @@ def export(visit: Visit) -> Response:
     lines = csv.writer(buffer)
     lines.writerow(("profile", "model", "scanner", "there", "not there", "unsure"))
     for one in figures(visit):
-        lines.writerow((one.profile, one.model_version, one.calling_ae_title, one.there, one.not_there, one.unsure))
+        lines.writerow((one.profile, one.model, one.calling_ae_title, one.there, one.not_there, one.unsure))
     return Response(
         buffer.getvalue(),
         media_type="text/csv",
@@ -85,7 +85,7 @@ def _figure(key: tuple[str, str, str], verdicts: dict[Verdict, int]) -> Figure:
     count = there + not_there
     return Figure(
         profile=key[0],
-        model_version=key[1],
+        model=key[1],
         calling_ae_title=key[2],
         there=there,
         not_there=not_there,

@@ -151,6 +151,18 @@ def test_links_from_elsewhere_lead_to_the_case(browser: Browser, bench: Bench):
     assert browser.get("/a/unknown").status_code == 404
 
 
+def test_what_is_no_number_is_none(browser: Browser, bench: Bench):
+    """Digits of other scripts, and numbers that no database holds, neither end a page nor are they taken for some."""
+    bench.analysed()
+    browser.sign_in("rita")
+    for path in ("/?page=²", "/?page=99999999999999999999", "/series?page=²", "/series?page=-1"):
+        assert browser.get(path).status_code == 200, path
+    browser.post("/logout")
+    browser.sign_in("aude")
+    for path in ("/audit?before=²", "/audit?before=99999999999999999999", "/audit?before=٣"):
+        assert browser.get(path).status_code == 200, path
+
+
 def test_link_opens_no_other_examination(browser: Browser, bench: Bench):
     """Neither one whose number or patient ID merely begins alike, nor one of two that share a number."""
     browser.sign_in("rita")
