@@ -9,6 +9,7 @@ import fcntl
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -164,7 +165,15 @@ class Indexer:
             _log.exception("index.failed", instances=len(rows))
             return rows
         milliseconds = round((time.perf_counter() - started) * 1000, 1)
-        _log.info("instances.indexed", instances=len(rows), milliseconds=milliseconds)
+        series = Counter((row.info.association_id, row.instance.series_instance_uid) for row in rows)
+        for (association_id, uid), instances in series.items():
+            _log.info(
+                "instances.indexed",
+                association_id=association_id,
+                series_instance_uid=uid,
+                instances=instances,
+                milliseconds=milliseconds,
+            )
         return []
 
     def _index_singly(self, rows: list[_Row]) -> list[_Row]:

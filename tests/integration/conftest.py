@@ -3,15 +3,17 @@
 import gc
 import json
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom.transport import AssociationSocket
 
 from db import ReceivedInstance, Store, upgrade
 from dicom_node.node import run_receiver
@@ -95,6 +97,21 @@ def keep(store: Store, archive: Archive) -> Keep:
         return file
 
     return keep_one
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sockets_are_closed() -> Iterator[None]:
+    """Pynetdicom leaves a socket open whose other end was quicker: a peer of a test closes it all the same."""
+
+    def close(self: AssociationSocket) -> None:
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationSocket, "_shutdown_socket", close)
+        yield
 
 
 @pytest.fixture(scope="session")

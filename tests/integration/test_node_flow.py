@@ -152,10 +152,10 @@ def test_the_log_tells_one_series_from_its_association_to_its_receipt(
             )
     events = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     of_series = [event for event in events if event.get("series_instance_uid") == uid]
-    (association,) = {event["association_id"] for event in of_series if event["event"] == "instance.stored"}
+    (association,) = {event["association_id"] for event in of_series if event["event"] == "instances.indexed"}
     assert association in {event["association_id"] for event in events if event["event"] == "association.accepted"}
     way = list(dict.fromkeys(event["event"] for event in of_series))
-    steps = ["instance.stored", "series.completed", "job.queued", "job.started", "series.analysed", "delivery.sent"]
+    steps = ["instances.indexed", "series.completed", "job.queued", "job.started", "series.analysed", "delivery.sent"]
     assert [step for step in way if step in steps] == steps
     (analysed,) = [event for event in of_series if event["event"] == "series.analysed"]
     assert analysed["job_id"]
