@@ -1,6 +1,7 @@
 """The audit trail: added to, read, and never changed."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,11 +9,13 @@ from sqlalchemy import ColumnElement, select
 
 from db.account import AuditEntry
 from db.account_rows import AuditRow
+from db.errors import StaleState
 from db.store.room import Room
 
 __all__ = ["Audit"]
 
 _PAGE = 500
+_REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,18 @@ class Audit(Room):
             session.add(row)
             session.flush()
             return row.id
+
+    @contextmanager
+    def recorded(
+        self, *, who: str, action: str, subject: str = "", address: str = "", detail: str = ""
+    ) -> Generator[None]:
+        """Write down what is done inside once it is done, or that the state of things refused it."""
+        try:
+            yield
+        except StaleState:
+            self.record(who=who, action=_REFUSED, subject=subject, address=address, detail=action)
+            raise
+        self.record(who=who, action=action, subject=subject, address=address, detail=detail)
 
     def list(
         self,

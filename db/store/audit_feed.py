@@ -117,7 +117,7 @@ def _study_of(session: Session, subject: str) -> StudyRow | None:
         return None if alert is None else session.get(StudyRow, alert.study_instance_uid)
     if kind == "series" and (series := session.get(SeriesRow, key)) is not None:
         return session.get(StudyRow, series.study_instance_uid)
-    return None
+    return session.get(StudyRow, key) if kind == "study" else None
 
 
 def _transfers(session: Session, last: int, before: datetime) -> tuple[tuple[AuditItem, ...], int]:

@@ -58,6 +58,10 @@ class Users(Room):
         with self.database.read() as session:
             return tuple(user_of(row) for row in session.scalars(select(UserRow).order_by(UserRow.name)))
 
+    def readers(self) -> tuple[str, ...]:
+        """Names of the readers who may sign in."""
+        return tuple(one.name for one in self.list() if one.disabled_at is None and UserRole.READER in one.roles)
+
     def named(self, name: str) -> User | None:
         """The user of this name."""
         with self.database.read() as session:

@@ -12,6 +12,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
 from dicom_node.cli.options import Json, Limit, chosen, moment, one_of, this_user
 from dicom_node.cli.output import number, plain, print_fields, print_json, print_table, say, text
+from dicom_node.cli.trail import recorded
 from dicom_node.cli.uids import shortened
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def feedback(
         if verdict is not None:
             said = one_of(Verdict, verdict, what="verdict")
             likeness = None if looks_like is None else by_word[looks_like.lower()]
-            store.feedback.give(alert_id, who or this_user(), said, looks_like=likeness, extent=seen)
+            with recorded(store, "judged", f"alert {alert_id}", said.value, who=who):
+                store.feedback.give(alert_id, who or this_user(), said, looks_like=likeness, extent=seen)
         given = store.feedback.of_alert(alert_id)
     if as_json:
         print_json({"alert": alert_id, "feedback": given})
@@ -215,7 +217,8 @@ def ack(
     invocation = Invocation.of(ctx)
     with invocation.store() as store:
         seen, tell = _get(store, alert_id).seen, invocation.settings().told("taken up")
-        store.alerts.acknowledge(alert_id, who or this_user(), note, seen=seen, tell=tell)
+        with recorded(store, "taken up", f"alert {alert_id}", who=who):
+            store.alerts.acknowledge(alert_id, who or this_user(), note, seen=seen, tell=tell)
     say(f"alert {alert_id} is acknowledged")
 
 
@@ -236,7 +239,8 @@ def dismiss(
     why = one_of(DismissalReason, reason, what="reason")
     with Invocation.of(ctx).store() as store:
         seen = _get(store, alert_id).seen
-        store.alerts.dismiss(alert_id, who or this_user(), note, reason=why, seen=seen)
+        with recorded(store, "dismissed", f"alert {alert_id}", who=who):
+            store.alerts.dismiss(alert_id, who or this_user(), note, reason=why, seen=seen)
     say(f"alert {alert_id} is dismissed")
 
 
@@ -256,7 +260,9 @@ def pass_on(
         raise UsageError("--to is a user's name: letters, digits and . _ @ + -, at most 64")
     with Invocation.of(ctx).store() as store:
         seen = _get(store, alert_id).seen
-        store.alerts.pass_on(alert_id, who or this_user(), note, to=to, seen=seen)
+        _know_reader(store, to)
+        with recorded(store, "passed on", f"alert {alert_id}", f"to {to}", who=who):
+            store.alerts.pass_on(alert_id, who or this_user(), note, to=to, seen=seen)
     say(f"alert {alert_id} is passed on to {to}")
 
 
@@ -265,8 +271,15 @@ def undo(ctx: typer.Context, alert_id: _Id, *, who: _Who = None) -> None:
     """Take back what you have decided in the last ten minutes; the alert is open again."""
     with Invocation.of(ctx).store() as store:
         _get(store, alert_id)
-        undone = store.alerts.undo(alert_id, who or this_user())
+        with recorded(store, "undone", f"alert {alert_id}", who=who):
+            undone = store.alerts.undo(alert_id, who or this_user())
     say(f"alert {alert_id} is {undone.state}")
+
+
+def _know_reader(store: Store, name: str) -> None:
+    readers = store.users.readers()
+    if readers and name not in readers:  # a node without readers of its own is read elsewhere, under names of there
+        raise UsageError(f"--to is a reader who may sign in: {', '.join(readers)}")
 
 
 def _get(store: Store, alert_id: int) -> StoredAlert:

@@ -12,6 +12,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json, Limit, chosen, this_user
 from dicom_node.cli.output import fields_of, print_fields, print_json, print_table, say, text
+from dicom_node.cli.trail import recorded
 from dicom_node.cli.uids import shortened
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def retry(
             dead = store.deliveries.list([DeliveryState.FAILED], destination=destination, limit=limit)
             delivery_ids = [one.id for one in dead]
         for delivery_id in delivery_ids or ():
-            store.deliveries.retry(delivery_id, this_user())
+            with recorded(store, "delivery retried", f"delivery {delivery_id}"):
+                store.deliveries.retry(delivery_id, this_user())
             say(f"delivery {delivery_id} is due")
     if not delivery_ids:
         say(f"no dead letter for {destination}")
@@ -113,7 +115,7 @@ def retry(
 )
 def cancel(ctx: typer.Context, delivery_id: _Id) -> None:
     """Withdraw a delivery that waits, or set a dead letter aside."""
-    with Invocation.of(ctx).store() as store:
+    with Invocation.of(ctx).store() as store, recorded(store, "delivery cancelled", f"delivery {delivery_id}"):
         store.deliveries.cancel(delivery_id, this_user())
     say(f"delivery {delivery_id} is cancelled")
 

@@ -12,6 +12,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json, this_user
 from dicom_node.cli.output import print_json, print_table, say, text
+from dicom_node.cli.trail import record, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +129,7 @@ def check(ctx: typer.Context, name: _Name, *, as_json: Json = False) -> None:
     _get(invocation, name)
     with invocation.store() as store:
         try:
+            record(store, "destination tested", name)
             answer = delivery_channels(settings, store)[name].check()
             store.destinations.forget_refused(name)
         except DeliveryError as error:
@@ -148,7 +150,7 @@ def pause(
     """Send nothing more to a destination until it is resumed; what comes for it waits, and loses no attempt."""
     invocation = Invocation.of(ctx)
     _get(invocation, name)
-    with invocation.store() as store:
+    with invocation.store() as store, recorded(store, "destination paused", name, reason or ""):
         begun = store.destinations.pause(name, this_user(), reason)
     say(f"{name} is paused; `lungsentry destinations resume {name}` goes on" if begun else f"{name} was paused already")
 
@@ -158,7 +160,7 @@ def resume(ctx: typer.Context, name: _Name) -> None:
     """Go on sending to a destination that was paused."""
     invocation = Invocation.of(ctx)
     _get(invocation, name)
-    with invocation.store() as store:
+    with invocation.store() as store, recorded(store, "destination resumed", name):
         ended = store.destinations.resume(name, this_user())
     say(f"what waits for {name} is sent" if ended else f"{name} was not paused")
 

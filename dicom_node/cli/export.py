@@ -15,8 +15,9 @@ import typer
 from dicom_node.cli.failures import UsageError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import RESEARCH_USE, ExitCode, epilog
-from dicom_node.cli.options import moment, this_user
+from dicom_node.cli.options import moment
 from dicom_node.cli.output import say
+from dicom_node.cli.trail import record
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -72,7 +73,7 @@ def export(
     start, end = moment(since) or datetime.min.replace(tzinfo=UTC), moment(before) or datetime.now(UTC)
     with Invocation.of(ctx).store() as store:
         kind = "de-identified" if deidentify else "with patient IDs"
-        store.audit.record(who=this_user(), action="findings exported", detail=f"{format_.value}, {kind}")
+        record(store, "findings exported", detail=f"{format_.value}, {kind}")
         if pseudonyms is None:
             chosen = store.exporting.results(start, end)
         else:

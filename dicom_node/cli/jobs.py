@@ -11,6 +11,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json, Limit, chosen, this_user
 from dicom_node.cli.output import fields_of, print_fields, print_json, print_table, say, text
+from dicom_node.cli.trail import recorded
 from dicom_node.cli.uids import shortened
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def cancel(ctx: typer.Context, job_id: _Id) -> None:
     """Cancel a job that waits or runs; `requeue` starts its series anew."""
     with Invocation.of(ctx).store() as store:
         _get(store, job_id)
-        store.jobs.cancel(job_id, this_user())
+        with recorded(store, "job cancelled", f"job {job_id}"):
+            store.jobs.cancel(job_id, this_user())
     say(f"job {job_id} is cancelled")
 
 

@@ -16,6 +16,7 @@ from dicom_node.cli.model_text import document, print_checks, print_list, print_
 from dicom_node.cli.options import Json, this_user
 from dicom_node.cli.output import print_json, print_note, say
 from dicom_node.cli.predictive import predictive_document, print_predictive
+from dicom_node.cli.trail import record
 
 if TYPE_CHECKING:
     from analysis.findings import Profile
@@ -141,6 +142,7 @@ def install(
         manifest = model.manifest
         if not model.shipped:
             store.models.record_installed(manifest.name, manifest.version, manifest.sha256, who or this_user())
+        record(store, "model installed", model.reference, who=who)
     say(f"{model.reference} is installed, SHA-256 {manifest.sha256}")
     say(f"`lungsentry models shadow {model.reference}` tries it beside the active one, `activate` puts it in use.")
 
@@ -171,6 +173,7 @@ def activate(ctx: typer.Context, model: _Model, *, profile: _For = _Profiles.BOT
     manifest, decided = found.manifest, who or this_user()
     with Invocation.of(ctx).store() as store:
         for one in _profiles(profile):
+            record(store, "model activated", found.reference, f"for {one.value}", who=who)
             if found.shipped:
                 store.models.release(one, ModelRole.ACTIVE, decided)
             else:
@@ -211,6 +214,7 @@ def shadow(
     if model == _NOTHING:
         with Invocation.of(ctx).store() as store:
             for one in _profiles(profile):
+                record(store, "shadow ended", detail=f"for {one.value}", who=who)
                 ended = store.models.release(one, ModelRole.SHADOW, decided)
                 say(f"{'no model runs' if ended else 'no model ran'} in shadow for {one.value}")
         return
@@ -224,6 +228,7 @@ def shadow(
             if active.get(one, shipped) == found.reference:
                 raise UsageError(f"{found.reference} is active for {one.value}: in shadow it would find the same")
         for one in _profiles(profile):
+            record(store, "model in shadow", found.reference, f"for {one.value}", who=who)
             store.models.assign(
                 one, ModelRole.SHADOW, name=manifest.name, version=manifest.version, sha256=manifest.sha256, who=decided
             )

@@ -14,6 +14,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json, this_user
 from dicom_node.cli.output import plain, print_json, print_table, say, text
+from dicom_node.cli.trail import recorded
 
 if TYPE_CHECKING:
     from db import RefusedAssociation
@@ -81,10 +82,10 @@ def allow(
         role=role,
     )
     invocation = Invocation.of(ctx)
-    with invocation.store() as store:
+    source = f"from {peer.cidr or 'any address'}"
+    with invocation.store() as store, recorded(store, "peer allowed", peer.ae_title, source):
         store.peers.allow(peer, this_user())
-    source = f" from {peer.cidr}" if peer.cidr else " from any address"
-    say(f"{peer.ae_title} may send to {peer.called_ae_title or invocation.settings().node.ae_title}{source}")
+    say(f"{peer.ae_title} may send to {peer.called_ae_title or invocation.settings().node.ae_title} {source}")
 
 
 @app.command(epilog=epilog("lungsentry peers remove CT1", codes={ExitCode.FAILED: "there is no such peer"}))
@@ -93,7 +94,8 @@ def remove(ctx: typer.Context, ae_title: _AeTitle) -> None:
     with Invocation.of(ctx).store() as store:
         if not any(peer.ae_title == ae_title for peer in store.peers.list()):
             raise CommandError(f"no peer {ae_title} is allowed; `lungsentry peers list` shows who is")
-        store.peers.remove(ae_title, this_user())
+        with recorded(store, "peer removed", ae_title):
+            store.peers.remove(ae_title, this_user())
     say(f"{ae_title} may no longer send")
 
 

@@ -11,6 +11,7 @@ from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
 from dicom_node.cli.options import Json, moment, this_user
 from dicom_node.cli.output import print_json, print_table, say
+from dicom_node.cli.trail import recorded
 from dicom_node.cli.uids import resolve_series, resolve_study, shortened
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def requeue(
         )
         accepted = [one for one in candidates if one.refusal is None]
         if accepted and not dry_run:
-            store.requeue.apply(accepted, this_user())
+            subject = f"series {accepted[0].series_instance_uid}" if len(accepted) == 1 else f"{len(accepted)} series"
+            with recorded(store, "run again", subject):
+                store.requeue.apply(accepted, this_user())
     if as_json:
         print_json(
             {

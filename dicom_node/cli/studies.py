@@ -12,6 +12,7 @@ from dicom_node.cli.manual import epilog
 from dicom_node.cli.options import Json, Limit, StudyUid, moment
 from dicom_node.cli.output import fields_of, plain, print_fields, print_json, print_table, text
 from dicom_node.cli.series import print_series
+from dicom_node.cli.trail import record
 from dicom_node.cli.uids import resolve_study, shortened, still_known
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def show(
     with Invocation.of(ctx).store() as store:
         uid = resolve_study(store, study)
         found = still_known(store.studies.get(uid), uid)
+        if show_patient:
+            record(store, "revealed", f"study {uid}")
         series = store.series.list(study=uid)
         results = [result for one in series if (result := store.results.latest(one.series_instance_uid))]
         earlier = {result.series_instance_uid: store.results.earlier(result.series_instance_uid) for result in results}

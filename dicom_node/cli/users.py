@@ -12,9 +12,10 @@ import typer
 from dicom_node.cli.failures import CommandError, UsageError
 from dicom_node.cli.invocation import Invocation
 from dicom_node.cli.manual import ExitCode, epilog
-from dicom_node.cli.options import Json, Limit, moment, this_user
+from dicom_node.cli.options import Json, Limit, moment
 from dicom_node.cli.output import iso_utc, print_json, print_table, say, text
 from dicom_node.cli.roles import worklist_address
+from dicom_node.cli.trail import record, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -64,8 +65,8 @@ def add(ctx: typer.Context, name: _Name, *, role: _Roles) -> None:
     roles = _roles(role)
     invocation = Invocation.of(ctx)
     with invocation.store() as store:
-        _record(store, "user added", name, ", ".join(sorted(roles)))
-        store.users.add(name, roles)
+        with recorded(store, "user added", name, ", ".join(sorted(roles))):
+            store.users.add(name, roles)
         say(_new_link(store, invocation.settings(), name))
 
 
@@ -74,25 +75,25 @@ def link(ctx: typer.Context, name: _Name) -> None:
     """Print a new link with which the user chooses another password; older links of the user work no more."""
     invocation = Invocation.of(ctx)
     with invocation.store() as store:
-        _record(store, "link made", name)
-        say(_new_link(store, invocation.settings(), name))
+        with recorded(store, "link made", name):
+            made = _new_link(store, invocation.settings(), name)
+        say(made)
 
 
 @app.command(epilog=epilog("lungsentry users roles rita --role reader --role auditor", codes=_REFUSED))
 def roles(ctx: typer.Context, name: _Name, *, role: _Roles) -> None:
     """Give a user these roles and no others."""
     wanted = _roles(role)
-    with Invocation.of(ctx).store() as store:
-        _record(store, "roles set", name, ", ".join(sorted(wanted)))
+    told = ", ".join(sorted(wanted))
+    with Invocation.of(ctx).store() as store, recorded(store, "roles set", name, told):
         store.users.set_roles(name, wanted)
-    say(f"{name}: {', '.join(sorted(wanted))}")
+    say(f"{name}: {told}")
 
 
 @app.command(epilog=epilog("lungsentry users disable rita", codes=_REFUSED))
 def disable(ctx: typer.Context, name: _Name) -> None:
     """Let a user sign in no more; what is open ends at once."""
-    with Invocation.of(ctx).store() as store:
-        _record(store, "user disabled", name)
+    with Invocation.of(ctx).store() as store, recorded(store, "user disabled", name):
         store.users.set_enabled(name, enabled=False)
     say(f"{name} cannot sign in any more")
 
@@ -100,8 +101,7 @@ def disable(ctx: typer.Context, name: _Name) -> None:
 @app.command(epilog=epilog("lungsentry users enable rita", codes=_REFUSED))
 def enable(ctx: typer.Context, name: _Name) -> None:
     """Let a user sign in again."""
-    with Invocation.of(ctx).store() as store:
-        _record(store, "user enabled", name)
+    with Invocation.of(ctx).store() as store, recorded(store, "user enabled", name):
         store.users.set_enabled(name, enabled=True)
     say(f"{name} can sign in")
 
@@ -138,8 +138,9 @@ def export_audit(
 ) -> None:
     """Write every entry to standard output as CSV, in order, times in UTC."""
     lines = csv.writer(sys.stdout)
-    lines.writerow(_COLUMNS)
     with Invocation.of(ctx).store() as store:
+        record(store, "audit exported")
+        lines.writerow(_COLUMNS)
         for one in store.audit.export(since=moment(since)):
             lines.writerow((one.id, iso_utc(one.at), one.who, one.action, one.subject, one.address, one.detail))
 
@@ -168,10 +169,6 @@ def _roles(given: Collection[str]) -> frozenset[UserRole]:
         if name not in known:
             raise UsageError(f"there is no role {name!r}; roles are {', '.join(known)}")
     return frozenset(UserRole(name) for name in given)
-
-
-def _record(store: Store, action: str, subject: str, detail: str = "") -> None:
-    store.audit.record(who=f"{this_user()} (command)", action=action, subject=subject, detail=detail)
 
 
 def _document(user: User) -> dict[str, object]:

@@ -1,13 +1,15 @@
 """One request of a browser, as a page sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
-from db import Store, UserRole, UserSession
+from db import StaleState, Store, UserRole, UserSession
+from dicom_node.web.errors import Conflict
 from dicom_node.web.services import Services
 
 __all__ = ["Visit", "whole_number"]
@@ -81,3 +83,20 @@ class Visit:
     def audit(self, action: str, subject: str = "", detail: str = "") -> None:
         """Write down what who asks is about to do."""
         self.store.audit.record(who=self.who, action=action, subject=subject, address=self.address, detail=detail)
+
+    @contextmanager
+    def deciding(
+        self, action: str, subject: str = "", detail: str = "", *, refusal: Callable[[], str] | None = None
+    ) -> Generator[None]:
+        """Write down what who asks does inside, once it is done, or that it was refused.
+
+        Raises:
+            Conflict: the state of things does not allow it, in the words of ``refusal`` where there are any.
+        """
+        try:
+            with self.store.audit.recorded(
+                who=self.who, action=action, subject=subject, address=self.address, detail=detail
+            ):
+                yield
+        except StaleState as error:
+            raise Conflict(str(error) if refusal is None else refusal()) from error

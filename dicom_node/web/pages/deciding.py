@@ -14,9 +14,7 @@ from db import (
     ReaderExtent,
     RequeueFilter,
     SeenAlert,
-    StaleState,
     StoredAlert,
-    UserRole,
     Verdict,
 )
 from dicom_node.web.errors import Conflict, NotThere, Unusable
@@ -36,6 +34,7 @@ __all__ = [
 ]
 
 _MOST_NOTE = 2000
+_NEWER = "A newer result stands for this case. Load it again."
 _DONE = {
     "acknowledged": "taken up",
     "passed_on": "passed on",
@@ -76,22 +75,14 @@ def pass_on(visit: Visit) -> Response:
 def undo(visit: Visit) -> Response:
     """Who decided takes it back, as long as that may be."""
     alert = _opened(visit)
-    try:
+    with visit.deciding("undone", f"alert {alert.id}"):
         visit.store.alerts.undo(alert.id, visit.who)
-    except StaleState as error:
-        visit.audit("refused", f"alert {alert.id}", "undone")
-        raise Conflict(str(error)) from error
-    visit.audit("undone", f"alert {alert.id}")
     return _done(visit, alert.id, f"Alert {alert.id} is open again.")
 
 
 def colleagues(visit: Visit) -> tuple[str, ...]:
     """The other readers who may sign in."""
-    return tuple(
-        one.name
-        for one in visit.store.users.list()
-        if one.disabled_at is None and UserRole.READER in one.roles and one.name != visit.who
-    )
+    return tuple(name for name in visit.store.users.readers() if name != visit.who)
 
 
 def give_verdict(visit: Visit) -> Response:
@@ -100,7 +91,7 @@ def give_verdict(visit: Visit) -> Response:
     verdict = _choice(Verdict, visit.form.get("verdict", ""))
     if verdict is None:
         raise Unusable("Say first whether it is there.")
-    try:
+    with visit.deciding("judged", f"alert {alert.id}", verdict.value, refusal=lambda: _NEWER):
         visit.store.feedback.give(
             alert.id,
             visit.who,
@@ -109,10 +100,6 @@ def give_verdict(visit: Visit) -> Response:
             extent=_choice(ReaderExtent, visit.form.get("extent", "")),
             seen=_seen(visit),
         )
-    except StaleState as error:
-        visit.audit("refused", f"alert {alert.id}", "judged")
-        raise Conflict("A newer result stands for this case. Load it again.") from error
-    visit.audit("judged", f"alert {alert.id}", verdict.value)
     return _done(visit, alert.id, "Your verdict is kept.")
 
 
@@ -123,11 +110,8 @@ def run_again(visit: Visit) -> Response:
     refusal = next((one.refusal for one in candidates if one.refusal), None)
     if refusal:
         raise Conflict(f"It cannot run again: {refusal}.")
-    visit.audit("run again", f"alert {alert.id}")
-    try:
+    with visit.deciding("run again", f"alert {alert.id}"):
         visit.store.requeue.apply(candidates, visit.who)
-    except StaleState as error:
-        raise Conflict(str(error)) from error
     return _done(visit, alert.id, "It will be analysed again; its result stands until then.")
 
 
@@ -142,12 +126,8 @@ def reveal(visit: Visit) -> Response:
 
 def _decide(visit: Visit, done: str, decide: Callable[..., StoredAlert], note: str, *, detail: str = "") -> Response:
     alert = _opened(visit)
-    try:
+    with visit.deciding(done, f"alert {alert.id}", detail, refusal=lambda: _who_was_faster(visit, alert.id)):
         decide(alert.id, visit.who, note, seen=_seen(visit))  # an event of it is in the same transaction
-    except StaleState as error:
-        visit.audit("refused", f"alert {alert.id}", done)
-        raise Conflict(_who_was_faster(visit, alert.id)) from error
-    visit.audit(done, f"alert {alert.id}", detail)
     return _done(visit, alert.id, f"Alert {alert.id} is {done}.")
 
 

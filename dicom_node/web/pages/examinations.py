@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
-from db import RequeueFilter, SeriesState, StaleState, UserRole
+from db import RequeueFilter, SeriesState, UserRole
 from dicom_node.web.errors import Conflict, NotThere
 from dicom_node.web.identity import accession, may_find, patient
 from dicom_node.web.pages.search import FOUND, seal, searched
@@ -81,11 +81,8 @@ def run_again(visit: Visit) -> Response:
         raise NotThere("There is no such series.")
     if candidates[0].refusal:
         raise Conflict(f"It cannot run again: {candidates[0].refusal}.")
-    visit.audit("run again", f"series {uid}")
-    try:
+    with visit.deciding("run again", f"series {uid}"):
         visit.store.requeue.apply(candidates, visit.who)
-    except StaleState as error:
-        raise Conflict(str(error)) from error
     return RedirectResponse(f"/series/{uid}", 303)
 
 

@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from alerts.delivery import DeliveryState
 from db import StaleState
 from dicom_node.delivery.errors import DeliveryError
-from dicom_node.web.errors import Conflict, NotThere
+from dicom_node.web.errors import NotThere
 from dicom_node.web.pages import node
 from dicom_node.web.visit import Visit
 
@@ -69,12 +69,8 @@ def cancel(visit: Visit) -> Response:
 
 def _moved(visit: Visit, action: str, move: Callable[[int, str], object]) -> Response:
     number = visit.number("delivery")
-    try:
+    with visit.deciding(action, f"delivery {number}"):
         move(number, visit.who)  # an event of it is in the same transaction
-    except StaleState as error:
-        visit.audit("refused", f"delivery {number}", action)
-        raise Conflict(str(error)) from error
-    visit.audit(action, f"delivery {number}")
     return RedirectResponse("/node#dead", 303)
 
 

@@ -1,10 +1,8 @@
 """Local users: who there is, with which roles; new ones get a link that works once."""
 
-from collections.abc import Callable
-
 from starlette.responses import RedirectResponse, Response
 
-from db import StaleState, UserRole, is_user_name
+from db import UserRole, is_user_name
 from dicom_node.web.errors import Conflict, NotThere, Unusable
 from dicom_node.web.pages.sign_in import LINK_LIFETIME
 from dicom_node.web.secret import digest, new_token
@@ -25,10 +23,10 @@ def add(visit: Visit) -> Response:
     if not is_user_name(name):
         return _page(visit, error="A name is made of letters, digits and . _ @ + -, at most 64 of them.", status=400)
     roles = _roles(visit)
-    visit.audit("user added", name, ", ".join(sorted(roles)))
     try:
-        visit.store.users.add(name, roles)
-    except StaleState as error:
+        with visit.deciding("user added", name, ", ".join(sorted(roles))):
+            visit.store.users.add(name, roles)
+    except Conflict as error:
         return _page(visit, error=str(error), status=409)
     return _link(visit, name)
 
@@ -36,15 +34,17 @@ def add(visit: Visit) -> Response:
 def set_roles(visit: Visit) -> Response:
     """These roles and no others."""
     name, roles = _local(visit), _roles(visit)
-    visit.audit("roles set", name, ", ".join(sorted(roles)))
-    return _done(visit, lambda: visit.store.users.set_roles(name, roles))
+    with visit.deciding("roles set", name, ", ".join(sorted(roles))):
+        visit.store.users.set_roles(name, roles)
+    return RedirectResponse("/users", 303)
 
 
 def set_enabled(visit: Visit) -> Response:
     """Let a user sign in, or not any more."""
     name, enabled = _name(visit), visit.form.get("enabled") == "yes"
-    visit.audit("user enabled" if enabled else "user disabled", name)
-    return _done(visit, lambda: visit.store.users.set_enabled(name, enabled=enabled))
+    with visit.deciding("user enabled" if enabled else "user disabled", name):
+        visit.store.users.set_enabled(name, enabled=enabled)
+    return RedirectResponse("/users", 303)
 
 
 def new_link(visit: Visit) -> Response:
@@ -63,14 +63,6 @@ def _link(visit: Visit, name: str) -> Response:
     token = new_token()
     visit.store.users.add_link(name, key=digest(token), lifetime=LINK_LIFETIME, asks_password=True)
     return _page(visit, link=f"{base_address(visit)}/join/{token}", link_of=name)
-
-
-def _done(_visit: Visit, change: Callable[[], object]) -> Response:
-    try:
-        change()
-    except StaleState as error:
-        raise Conflict(str(error)) from error
-    return RedirectResponse("/users", 303)
 
 
 def _name(visit: Visit) -> str:
