@@ -27,20 +27,13 @@ def show(ctx: typer.Context, *, as_json: Json = False) -> None:
     from dicom_node.work.publishing import alert_policy
 
     policy = alert_policy(Invocation.of(ctx).settings().policy)
-    lines = _lines(policy)
     if as_json:
         allowed = {category.value: minutes for category, minutes in policy.minutes_allowed.items()}
-        print_json({"thresholds": lines, "expected_words": policy.expected_words, "minutes_by_category": allowed})
+        print_json(
+            {"thresholds": _lines(policy), "expected_words": policy.expected_words, "minutes_by_category": allowed}
+        )
         return
-    print_table(
-        ("profile", "age", "burden %", "opacity mL"),
-        [
-            (str(one["profile"]), str(one["age"]), f"{one['burden_percent']:g}", f"{one['lesion_volume_ml']:g}")
-            for one in lines
-        ],
-        numeric=("burden %", "opacity mL"),
-        title="flagged at and above both, on images that can be analysed",
-    )
+    _print_thresholds(policy, "flagged at and above both, on images that can be analysed")
     say(f"expected where the request or a description names: {', '.join(policy.expected_words) or 'nothing'}")
     times = ", ".join(
         f"category {one.value} within {_span(minutes * 60)}" for one, minutes in policy.minutes_allowed.items()
@@ -62,7 +55,11 @@ def replay(
     *,
     other: Annotated[
         Path | None,
-        typer.Option("--with", metavar="FILE", help="A settings file whose [policy] is tried; without it the present."),
+        typer.Option(
+            "--with",
+            metavar="FILE",
+            help="A file whose [policy] is tried over the present one, which stands otherwise.",
+        ),
     ] = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="Results since: 2026-01-31, 12h, 7d.")] = "1d",
     before: Annotated[str | None, typer.Option(metavar="TIME", help="Results before; without it, now.")] = None,
@@ -72,11 +69,12 @@ def replay(
 
     Nothing is changed. Without --with it tells what was flagged under settings that hold no more.
     """
-    from dicom_node.settings import load
+    from dicom_node.settings import changed_policy
     from dicom_node.work.publishing import alert_policy
 
     invocation = Invocation.of(ctx)
-    policy = alert_policy((load(other) if other else invocation.settings()).policy)
+    present = invocation.settings().policy
+    policy = alert_policy(changed_policy(present, other) if other else present)
     start, end = moment(since), moment(before) or datetime.now(UTC)
     count, flagged, would = 0, 0, 0
     changes: list[dict[str, object]] = []
@@ -90,8 +88,9 @@ def replay(
                 changes.append(_document(result, change, decision))
     if as_json:
         span = {"since": start, "before": end, "results": count, "flagged": flagged, "would_be_flagged": would}
-        print_json({**span, "changes": changes})
+        print_json({**span, "thresholds": _lines(policy), "changes": changes})
         return
+    _print_thresholds(policy, "tried: flagged at and above both, on images that can be analysed")
     print_table(
         ("series", "would be", "burden %", "opacity mL", "profile", "recorded"),
         [
@@ -133,6 +132,18 @@ def _document(result: StoredResult, change: PolicyChange, decision: PolicyDecisi
         "recorded": result.created_at,
         "clauses": decision.clauses,
     }
+
+
+def _print_thresholds(policy: AlertPolicy, title: str) -> None:
+    print_table(
+        ("profile", "age", "burden %", "opacity mL"),
+        [
+            (str(one["profile"]), str(one["age"]), f"{one['burden_percent']:g}", f"{one['lesion_volume_ml']:g}")
+            for one in _lines(policy)
+        ],
+        numeric=("burden %", "opacity mL"),
+        title=title,
+    )
 
 
 def _lines(policy: AlertPolicy) -> list[dict[str, object]]:

@@ -32,7 +32,6 @@ def observation(entry: ExportedResult) -> dict[str, Any]:
         "status": "preliminary",
         "category": [_CATEGORY],
         "code": {"text": "Opacity of the lungs on CT, measured by software"},
-        "subject": {"identifier": {"value": entry.patient_id or "unknown"}},
         "issued": result.created_at.isoformat(),
         "bodySite": _LUNG,
         "device": {
@@ -46,6 +45,9 @@ def observation(entry: ExportedResult) -> dict[str, Any]:
         ],
         "note": [{"text": wording.RESEARCH_USE}],
     }
+    if entry.patient_id:  # two without one need not be one person
+        issuer = {"assigner": {"display": entry.issuer_of_patient_id}} if entry.issuer_of_patient_id else {}
+        measured["subject"] = {"identifier": {"value": entry.patient_id, **issuer}}
     if len(entry.study_date) == len("YYYYMMDD"):
         measured["effectiveDateTime"] = f"{entry.study_date[:4]}-{entry.study_date[4:6]}-{entry.study_date[6:]}"
     if not findings.reliable:

@@ -47,9 +47,11 @@ class Pseudonyms:
             ExportError: it cannot be read, or is too short.
         """
         try:
-            return cls(key=path.read_bytes().removesuffix(b"\n").removesuffix(b"\r"))
+            content = path.read_bytes()
         except OSError as error:
             raise ExportError(f"The key {path} cannot be read.") from error
+        end = next((end for end in (b"\r\n", b"\n") if content.endswith(end)), b"")
+        return cls(key=content.removesuffix(end))
 
     def of(self, entry: ExportedResult) -> ExportedResult:
         """The entry without what identifies: pseudonyms, moved days, no free text, no age over ninety."""

@@ -29,7 +29,7 @@ _FIGURES: Mapping[str, type] = {
 }
 _LOBE_FIGURES = ("lung_volume_ml", "ggo_volume_ml", "high_opacity_volume_ml", "burden_percent")
 COLUMNS: Mapping[str, type] = {
-    **dict.fromkeys(("patient_id", "patient_sex"), str),
+    **dict.fromkeys(("patient_id", "issuer_of_patient_id", "patient_sex"), str),
     "age_years": int,
     **dict.fromkeys(("accession_number", "study_instance_uid", "series_instance_uid"), str),
     **dict.fromkeys(("study_date", "study_description", "scanner", "profile"), str),
@@ -51,6 +51,7 @@ def line_of(entry: ExportedResult) -> dict[str, Value]:
     line: dict[str, Value] = dict.fromkeys(COLUMNS)
     line |= {
         "patient_id": entry.patient_id or None,
+        "issuer_of_patient_id": entry.issuer_of_patient_id or None,
         "patient_sex": entry.patient_sex or None,
         "age_years": None if result.request is None else result.request.age_years,
         "accession_number": entry.accession_number or None,

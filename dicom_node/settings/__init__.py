@@ -33,7 +33,7 @@ from dicom_node.settings.sections import (
     Tls,
     Worker,
 )
-from dicom_node.settings.sources import CONFIG_VARIABLE, SEARCH_PATH, find_file, load
+from dicom_node.settings.sources import CONFIG_VARIABLE, SEARCH_PATH, changed_policy, find_file, load
 from dicom_node.settings.web import Oidc, Web
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "Web",
     "WebhookDestination",
     "Worker",
+    "changed_policy",
     "document",
     "find_file",
     "load",

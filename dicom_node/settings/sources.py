@@ -2,8 +2,10 @@
 
 import os
 import tomllib
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
@@ -11,7 +13,7 @@ from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.section import SettingsError
-from dicom_node.settings.sections import Settings
+from dicom_node.settings.sections import Policy, Settings
 
 CONFIG_VARIABLE = "LUNGSENTRY_CONFIG"
 SEARCH_PATH = (Path("/etc/lungsentry/lungsentry.toml"), Path("lungsentry.toml"))
@@ -54,8 +56,37 @@ def load(path: Path | None = None) -> Settings:
     """
     file = find_file(path)
     _refuse_unknown_sections()
-    try:
+    with _explained(file, f"{file} and {_PREFIX} variables" if file else f"{_PREFIX} variables"):
         settings = Settings.model_validate(_reading(file)().model_dump())
+    _ = settings.database_url  # a url_file that cannot be read is told now, not at the first query
+    return settings
+
+
+def changed_policy(present: Policy, file: Path) -> Policy:
+    """The policy with what ``[policy]`` of a file says instead; what the file does not name stays as it is.
+
+    Raises:
+        SettingsError: names the field, its value and what would do.
+    """
+    with _explained(file, str(file)):
+        changes = tomllib.loads(file.read_text(encoding="utf-8")).get("policy")
+        if changes is None:
+            raise SettingsError(f"{file} has no [policy] to try")
+        return Settings.model_validate({"policy": _over(present.model_dump(), changes)}).policy
+
+
+def _over(present: Any, changes: Any) -> Any:
+    """Tables are gone into; any other value takes the place of the present one."""
+    if not (isinstance(present, dict) and isinstance(changes, dict)):
+        return changes
+    known = cast("dict[str, Any]", present)
+    return known | {name: _over(known.get(name), value) for name, value in cast("dict[str, Any]", changes).items()}
+
+
+@contextmanager
+def _explained(file: Path | None, source: str) -> Generator[None]:
+    try:
+        yield
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is not valid TOML: {error}") from error
     except UnparsableVariable as error:
@@ -65,9 +96,7 @@ def load(path: Path | None = None) -> Settings:
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise SettingsError(_explain(error, file)) from None  # the cause would hold the secret that is hidden here
-    _ = settings.database_url  # a url_file that cannot be read is told now, not at the first query
-    return settings
+        raise SettingsError(_explain(error, source)) from None  # the cause would hold the secret that is hidden here
 
 
 def _reading(file: Path | None) -> type[Settings]:
@@ -101,7 +130,7 @@ def _refuse_unknown_sections() -> None:
                 raise SettingsError(f"{name}: there is no section {section!r}; sections are {sections}")
 
 
-def _explain(error: ValidationError, file: Path | None) -> str:
+def _explain(error: ValidationError, source: str) -> str:
     """One line a field: its name, what it was, what would do."""
     lines: list[str] = []
     for problem in error.errors():
@@ -112,7 +141,6 @@ def _explain(error: ValidationError, file: Path | None) -> str:
             told = field not in _SECRET_FIELDS and isinstance(problem["input"], str | int | float | bool)
             value = f" = {problem['input']!r}" if told else ""
             lines.append(f"{field}{value}: {problem['msg']}")
-    source = f"{file} and {_PREFIX} variables" if file else f"{_PREFIX} variables"
     return f"the settings ({source}) cannot be used: " + "; ".join(lines)
 
 

@@ -15,7 +15,7 @@ from store_bench import DATABASES, ELIGIBLE, START, instance, opened
 from store_bench import STUDY as BENCH_STUDY
 
 from db.store import exporting
-from dicom_node.export import COLUMNS, ExportError, Pseudonyms, write_csv
+from dicom_node.export import COLUMNS, ExportError, Pseudonyms, line_of, observation, write_csv
 
 KEY = "0123456789abcdef" * 2
 EARLIER, EARLIER_STUDY = "1.2.3.300.31", "1.2.3.300"
@@ -83,6 +83,18 @@ def test_the_three_formats_tell_the_same(node: FilledNode, tmp_path: Path) -> No
         shares = [one for one in told["component"] if one["code"]["text"] == "Opacities as a share of the lungs"]
         assert [one["valueQuantity"]["value"] for one in shares] == [float(line["burden_percent"])]
         assert told["effectiveDateTime"].replace("-", "") == line["study_date"]
+
+
+def test_who_has_no_id_is_not_one_person(node: FilledNode) -> None:
+    """An ID stands beside who issued it; where there is none FHIR has no subject, and the table no patient."""
+    with node.store() as store:
+        (entry, _) = store.exporting.results(START - timedelta(days=9999), datetime.now(UTC))
+    issued = replace(entry, issuer_of_patient_id="WARD 1")
+    assert observation(issued)["subject"] == {"identifier": {"value": PATIENT, "assigner": {"display": "WARD 1"}}}
+    assert line_of(issued)["issuer_of_patient_id"] == "WARD 1"
+    nobody = replace(entry, patient_id="")
+    assert "subject" not in observation(nobody)
+    assert line_of(nobody)["patient_id"] is None
 
 
 @pytest.mark.parametrize("kind", ["csv", "fhir", "parquet"])

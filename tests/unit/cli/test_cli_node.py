@@ -331,10 +331,30 @@ def test_another_policy_is_tried_on_stored_results(node: FilledNode, tmp_path: P
         node.json("policy", "test", "--with", str(other), "--since", "2020-01-01", "--before", "2020-02-01")["results"]
         == 0
     )
-    assert "no longer flagged" in node.run("policy", "test", "--with", str(other)).stdout
+    told = node.run("policy", "test", "--with", str(other)).stdout
+    assert "no longer flagged" in told
+    assert "0 to under 18 years" in told
     assert node.json("alerts", "list", "--state", "open")["total"] == 1
     again = CliRunner().invoke(app, ["--config", str(other), "policy", "show", "--json"])
     assert [one["age"] for one in json.loads(again.stdout)["thresholds"]] == ["any", "0 to under 18 years", "other"]
+
+
+def test_what_a_tried_policy_does_not_name_stays_as_it_is(
+    node: FilledNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One threshold over the node's own: the others are the node's, not the defaults; no variable is above the file."""
+    monkeypatch.setenv("LUNGSENTRY_POLICY__CTAC__LESION_VOLUME_ML", "77")
+    monkeypatch.setenv("LUNGSENTRY_POLICY__CTAC__BURDEN_PERCENT", "9")
+    other = tmp_path / "other.toml"
+    other.write_text("[policy.ctac]\nburden_percent = 11\n")
+    (ctac,) = [
+        one for one in node.json("policy", "test", "--with", str(other))["thresholds"] if one["profile"] == "ctac"
+    ]
+    assert (ctac["burden_percent"], ctac["lesion_volume_ml"]) == (11, 77)
+    other.write_text("[policy.ctac]\nburden_percent = -1\n")
+    assert "policy.ctac.burden_percent = -1" in node.run("policy", "test", "--with", str(other), code=2).stderr
+    other.write_text("[node]\n")
+    assert "has no [policy]" in node.run("policy", "test", "--with", str(other), code=2).stderr
 
 
 def test_a_readers_verdict_is_kept_and_counted(node: FilledNode) -> None:
