@@ -139,7 +139,7 @@ class Provenance:
     """Which models, on what, made the result; enough to make it again.
 
     The first fields are those of the model that told the lesions. ``lungs`` and ``lobes`` are None in results of
-    versions that did not name them.
+    versions that did not name them; ``places`` is, unless it told where a lung lies that was not found.
     """
 
     model_name: str
@@ -151,17 +151,18 @@ class Provenance:
     software_version: str
     lungs: Algorithm | None = None
     lobes: Algorithm | None = None
+    places: Algorithm | None = None
 
     @property
     def algorithms(self) -> Mapping[str, Algorithm]:
-        """Every network that is named, by what it tells: ``lesions``, ``lungs``, ``lobes``."""
+        """Every network that is named, by what it tells: ``lesions``, ``lungs``, ``lobes``, ``places``."""
         lesions = Algorithm(
             name=self.model_name,
             version=self.model_version,
             weights_sha256=self.weights_sha256,
             runtime=self.runtime,
         )
-        named = {"lesions": lesions, "lungs": self.lungs, "lobes": self.lobes}
+        named = {"lesions": lesions, "lungs": self.lungs, "lobes": self.lobes, "places": self.places}
         return {part: algorithm for part, algorithm in named.items() if algorithm is not None}
 
 

@@ -1,4 +1,7 @@
-"""The models that an analysis is given: one that tells lesions, one that tells lungs, one that tells lobes."""
+"""The models that an analysis is given: one that tells lesions, one that tells lungs, one that tells lobes.
+
+A fourth tells the place of a lung that was not found.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from analysis.anatomy import LobeModel, LungModel
+from analysis.anatomy import LobeModel, LungModel, PlaceModel
 from analysis.findings import Profile, Provenance
 
 
@@ -38,6 +41,7 @@ class ModelSet:
     lesions: LesionModel
     lungs: LungModel
     lobes: LobeModel
+    places: PlaceModel
 
     @classmethod
     def load(cls, directory: Path | None = None, *, device: str = "auto", threads: int | None = None) -> "ModelSet":
@@ -53,9 +57,10 @@ class ModelSet:
             lesions=Segmenter.load(directory, device=device, threads=threads),
             lungs=LungModel.load(),
             lobes=LobeModel.load(),
+            places=PlaceModel.load(),
         )
 
-    def provenance(self, profile: Profile) -> Provenance:
-        """What a result of these models names."""
-        told = self.lesions.provenance(profile)
-        return replace(told, lungs=self.lungs.algorithm, lobes=self.lobes.algorithm)
+    def provenance(self, profile: Profile, *, hidden_lung: bool = False) -> Provenance:
+        """What a result of these models names; with ``hidden_lung`` also what told its place."""
+        told = replace(self.lesions.provenance(profile), lungs=self.lungs.algorithm, lobes=self.lobes.algorithm)
+        return replace(told, places=self.places.algorithm) if hidden_lung else told

@@ -15,6 +15,8 @@ from analysis.anatomy.lungs import Lungs, segment_lungs
 from analysis.errors import OutOfMemory
 from analysis.findings import Findings, Profile, Provenance
 from analysis.measure import QUALITY_LIMITS, Measurements, QualityLimits, ScanTags, assess_quality, measure
+from analysis.measure.hidden import with_hidden_lung
+from analysis.measure.regions import HIGH_OPACITY
 from analysis.models import ModelSet
 from analysis.series.acquisitions import slices_of
 from analysis.series.screening import none_eligible, screen_headers, screen_volume, volumes
@@ -32,7 +34,7 @@ class AnalysedSeries:
 
     ``series`` names, where several volumes share it, the ``part`` that was analysed, which may not be its first.
     ``labels`` is uint8 (slice, row, column) on the canonical axes of ``volume``: 0 background, 1 GGO, 2 high opacity;
-    it is 0 outside the lungs. ``seconds`` tells how long each step took.
+    it is 0 outside the lungs, and 2 in lung that is hidden. ``seconds`` tells how long each step took.
     """
 
     series: Series
@@ -102,6 +104,9 @@ def _analyse(
             volume.hu, mask, slice_spacing_mm=volume.slice_spacing_mm, profile=screening.profile
         )
         labels = np.where(mask, labels, 0).astype(np.uint8)
+        lungs = with_hidden_lung(volume, lungs, models.places)
+        if lungs.hidden is not None:
+            labels[lungs.hidden] = HIGH_OPACITY
     with steps("lobes"):
         lobes = estimate_lobes(volume, lungs, models.lobes)
     with steps("measures"):
@@ -126,7 +131,7 @@ def _analyse(
         slice_count=len(volume.hu),
         measurements=measurements,
         quality=quality,
-        provenance=models.provenance(screening.profile),
+        provenance=models.provenance(screening.profile, hidden_lung=lungs.hidden is not None),
     )
     return AnalysedSeries(
         series=series,

@@ -39,10 +39,12 @@ class Lungs:
     """Labels on the grid of a volume: uint8 (slice, row, column), 0 elsewhere, 1 right lung, 2 left lung.
 
     ``agreement`` is the Dice of the network's lungs and those of the classical method; None where neither found any.
+    ``hidden``, bool, marks the lung that neither found and that its place tells; None where there is none.
     """
 
     labels: npt.NDArray[np.uint8]
     agreement: float | None = None
+    hidden: npt.NDArray[np.bool_] | None = None
     box: Box | None = field(init=False)
     """Smallest box that holds both lungs; None where there is no lung."""
 
@@ -53,6 +55,13 @@ class Lungs:
     def mask(self) -> npt.NDArray[np.bool_]:
         """Both lungs as bool (slice, row, column)."""
         return self.labels > 0
+
+    @property
+    def seen(self) -> "Lungs":
+        """The lungs without what is hidden."""
+        if self.hidden is None:
+            return self
+        return Lungs(labels=np.where(self.hidden, np.uint8(0), self.labels), agreement=self.agreement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.anatomy import LobeModel, LungModel
+from analysis.anatomy import LobeModel, LungModel, PlaceModel
 from analysis.errors import UntrustedWeights
 from analysis.evaluation.cases import CaseFile, EvaluationSet
 from analysis.evaluation.errors import NoFold
@@ -125,7 +125,12 @@ class Models:
         directory = self.source.directory_for(case)
         if self._models is None or directory != self._directory:
             self._models = None  # before the next one is loaded
-            self._models = ModelSet(lesions=self.load(directory), lungs=LungModel.load(), lobes=LobeModel.load())
+            self._models = ModelSet(
+                lesions=self.load(directory),
+                lungs=LungModel.load(),
+                lobes=LobeModel.load(),
+                places=PlaceModel.load(),
+            )
             self._directory = directory
             told = self._models.provenance(profile)
             self.told[directory.name if directory and self.source.cross_validated else _ALL] = {

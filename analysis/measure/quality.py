@@ -92,15 +92,19 @@ def assess_quality(
 ) -> Quality:
     """Judge coverage, calibration, noise, kernel, spacing, motion, contrast and breath; a reason for each shortcoming.
 
-    ``lesions`` (slice, row, column) is not 0 where there is opacity. ``lung_agreement`` is the Dice of two methods that
-    looked for the lungs. A CTAC is limited by its nature: not an inspiration scan, and noisy. Time grows with some 16
-    slices, and with the box of the lungs at 4 mm.
+    ``lesions`` (slice, row, column) is not 0 where there is opacity. Lung that is hidden says nothing of the images.
+    ``lung_agreement`` is the Dice of two methods that looked for the lungs. A CTAC is limited by its nature: not an
+    inspiration scan, and noisy. Time grows with some 16 slices, and with the box of the lungs at 4 mm.
     """
-    coverage, noise = measure_coverage(volume, lungs), measure_noise(volume)
-    air, lung = measure_air_hu(volume), measure_lung(volume, lungs, lesions)
-    blood, jump = measure_blood_hu(volume, lungs), measure_motion_mm(volume, lungs)
+    seen = lungs.seen
+    coverage, noise = measure_coverage(volume, seen), measure_noise(volume)
+    air, lung = measure_air_hu(volume), measure_lung(volume, seen, lesions)
+    blood, jump = measure_blood_hu(volume, seen), measure_motion_mm(volume, seen)
     verdict = _Verdict()
     _judge_coverage(coverage, limits, verdict)
+    if lungs.hidden is not None:
+        hidden_ml = float(lungs.hidden.sum(axis=(1, 2)) @ volume.voxel_volumes_ml())
+        verdict.add(f"Soft tissue where it belongs counts as high opacity, its border guessed: {hidden_ml:.0f} mL.")
     _judge_scale(air, lung, limits, verdict)
     _judge_lungs(lung, lung_agreement, profile, limits, verdict)
     _judge_noise(noise, volume, tags or ScanTags(), limits, verdict)

@@ -54,7 +54,8 @@ _LIMITS = """
   heart; tumours and atelectasis are opacities too. No label tells pleural effusion from consolidation.
 - An even, soft-edged opacity, as phantoms have, may be missed or taken for less than it is, wherever it lies: its
   border is called, its inside left out.
-- Opacity outside the lung mask is not counted: where the mask misses lung, so does the result.
+- Opacity outside the lung mask is not counted: where the mask misses lung, so does the result. Of one lung that was not
+  found as a whole, soft tissue where it belongs counts as high opacity: consolidation, fluid, or what took its place.
 - HU of covid20 are known to about 50 HU; those of medseg are estimated from soft tissue and aerated lung.
 - Slices less than {nearest:g} mm or more than {farthest:g} mm apart were not trained on; beyond that the neighbours are
   taken farther away, or the slice stands in for them.
@@ -127,12 +128,13 @@ def model_card(
     lesion_threshold: Mapping[str, Any] | None = None,
     lungs: Mapping[str, Any] | None = None,
     lobes: Mapping[str, Any] | None = None,
+    places: Mapping[str, Any] | None = None,
 ) -> str:
     """The card as Markdown; the highest burden is that of the training scans.
 
     ``cases`` are those of the recipe's own cross-validation, ``evaluations`` documents of ``lungsentry evaluate``,
     ``cross_validations`` those of every recipe that is shown beside it; ``lesion_threshold`` what
-    :mod:`.thresholds` wrote; ``lungs`` and ``lobes`` what the cross-validation of their networks left.
+    :mod:`.thresholds` wrote; ``lungs``, ``lobes`` and ``places`` what the judgement of these models left.
     """
     status = (
         "**Interim: exported before its training ended, so that the software can be run from end to end. "
@@ -154,7 +156,7 @@ def model_card(
         evaluations_section(evaluations) if evaluations else "",
         _figures(cases) if cases else "",
         comparison_section(cross_validations),
-        anatomy_section(lungs or {}, lobes or {}),
+        anatomy_section(lungs or {}, lobes or {}, places or {}),
         _use(manifest),
         lesion_threshold_section(lesion_threshold or {}),
         thresholds_section(evaluations) if evaluations else "",
@@ -293,6 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lesion_threshold=found.lesion_threshold,
         lungs=anatomy_figures("lungs"),
         lobes=anatomy_figures("lobes"),
+        places=anatomy_figures("places"),
     )
     out = arguments.out or arguments.model / CARD_NAME
     out.write_text(card, encoding="utf-8")

@@ -64,8 +64,11 @@ def comparison_section(cross_validations: Sequence[Document]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def anatomy_section(lungs: Document, lobes: Document) -> str:
-    """Lungs and lobes on scans and maps that their networks did not see; each as its own cross-validation left it."""
+def anatomy_section(lungs: Document, lobes: Document, places: Document) -> str:
+    """Lungs and lobes on scans and maps that their networks did not see; each as its own cross-validation left it.
+
+    ``places`` is how much of a lung that was painted opaque is found where it belongs.
+    """
     lines: list[str] = []
     for key, value in lungs.items():
         if isinstance(value, Mapping) and {"mean", "worst"} <= set(value):
@@ -76,6 +79,14 @@ def anatomy_section(lungs: Document, lobes: Document) -> str:
     if lobes.get("mean_dice") is not None:
         by_lobe = ", ".join(f"{lobe} {dice:{_SHARE}}" for lobe, dice in lobes["mean_dice_by_lobe"].items())
         lines.append(f"- Lobes of {lobes['maps']} maps: mean Dice {lobes['mean_dice']:{_SHARE}} ({by_lobe}).")
+    for part, told in places.get("painted", {}).items():
+        lines.append(
+            f"- A lung painted opaque ({part}, {told['cases']} lungs of scans that were not learnt from): "
+            f"{told['found_share']:{_SHARE}} of it is found where it belongs, the burden told within a fifth in "
+            f"{told['within_a_fifth']}, {told['worst_error_percent']:.1f} % off at most."
+        )
+    if plain := places.get("as_they_come"):
+        lines.append(f"- Of {plain['scans']} scans as they come {plain['gaining']} gain lung that way.")
     if not lines:
         return ""
     head = [

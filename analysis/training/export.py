@@ -187,6 +187,7 @@ def export(
         cross_validations=cross_validations,
         lungs=anatomy_figures("lungs"),
         lobes=anatomy_figures("lobes"),
+        places=anatomy_figures("places"),
     )
     (out / CARD_NAME).write_text(card, encoding="utf-8")
     return manifest

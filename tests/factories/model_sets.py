@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from analysis.anatomy import LobeModel, LungModel
+from analysis.anatomy import LobeModel, LungModel, PlaceModel
 from analysis.models import LesionModel, ModelSet
 
 
@@ -18,6 +18,12 @@ def lobe_model() -> LobeModel:
     return LobeModel.load()
 
 
+@cache
+def place_model() -> PlaceModel:
+    """The package's places."""
+    return PlaceModel.load()
+
+
 def models_with(lesions: LesionModel) -> ModelSet:
-    """These lesions, with the package's lungs and lobes."""
-    return ModelSet(lesions=lesions, lungs=lung_model(), lobes=lobe_model())
+    """These lesions, with the package's lungs, lobes and places."""
+    return ModelSet(lesions=lesions, lungs=lung_model(), lobes=lobe_model(), places=place_model())

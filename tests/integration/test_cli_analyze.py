@@ -16,10 +16,11 @@ from sr_reports import texts_of
 from threshold_segmenter import ThresholdSegmenter
 from typer.testing import CliRunner
 
+from analysis import pipeline
 from analysis.errors import OutOfMemory
 from dicom_node.cli import app, local_analysis
 from dicom_node.cli.phantoms import Kind, WrittenPhantom, write_phantom
-from dicom_node.simulator import PhantomSpec, Variant, build_phantom, write_series, write_variant
+from dicom_node.simulator import Phantom, PhantomSpec, Variant, build_phantom, write_series, write_variant
 
 FINDINGS = {
     *("lung_volume_ml", "ggo_volume_ml", "high_opacity_volume_ml", "burden_percent", "po_percent", "pho_percent"),
@@ -106,6 +107,35 @@ def test_the_table_is_captioned_for_research(chest: _Chest) -> None:
     assert "Phantom" not in done.stdout
 
 
+def _opaque_left(share: float) -> tuple[Phantom, float]:
+    """A chest whose left lung is opaque, as a whole or its lower part; the share of both lungs that is, in percent."""
+    sound = build_phantom(PhantomSpec.normal(matrix=128))
+    left = sound.lungs == 2
+    held = np.flatnonzero(left.any(axis=(1, 2)))
+    part = left & (np.arange(len(left))[:, None, None] < held[0] + share * len(held))
+    grain = np.random.default_rng(0).normal(20, 40, left.shape)
+    hu = np.where(part & (sound.hu > -930), grain, sound.hu).astype(np.int16)  # the air of the bronchi stays
+    return replace(sound, hu=hu), 100 * np.count_nonzero(part) / np.count_nonzero(sound.lungs)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_an_opaque_lung_counts_where_it_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float) -> None:
+    """Though the model sees no opacity, the burden is within a fifth of the truth, flagged, and said to be guessed."""
+    monkeypatch.setattr(ThresholdSegmenter, "segment", lambda _self, hu, _mask, **_: np.zeros(hu.shape, np.uint8))
+    sick, true_percent = _opaque_left(share)
+    write_series(sick, tmp_path / "opaque")
+    code, document, _ = _analyze(tmp_path / "opaque")
+    assert code == 0
+    (series,) = document["series"]
+    findings = series["findings"]
+    assert findings["burden_percent"] == pytest.approx(true_percent, rel=0.2)
+    assert findings["right_burden_percent"] == 0
+    assert (findings["quality"], findings["lacking_lungs"]) == ("limited", ["left"])
+    assert any("counts as high opacity, its border guessed" in text for text in findings["quality_reasons"])
+    assert findings["algorithms"]["places"]["name"] == "place of a lung beside the other"
+    assert series["alert"] is not None
+
+
 @pytest.mark.parametrize(
     ("share", "reason"),
     [
@@ -118,16 +148,12 @@ def test_a_lung_that_is_not_found_is_no_clean_negative(
 ) -> None:
     """A left lung that is opaque, as a whole or its lower half, to a model that sees no opacity in what is left.
 
-    It is said, quality is limited, and the presence of opacity undetermined.
+    Where its place cannot be told it is said, quality is limited, and the presence of opacity undetermined.
     """
     monkeypatch.setattr(ThresholdSegmenter, "segment", lambda _self, hu, _mask, **_: np.zeros(hu.shape, np.uint8))
-    sound = build_phantom(PhantomSpec.normal(matrix=128))
-    left = sound.lungs == 2
-    held = np.flatnonzero(left.any(axis=(1, 2)))
-    part = left & (np.arange(len(left))[:, None, None] < held[0] + share * len(held))
-    grain = np.random.default_rng(0).normal(20, 40, left.shape)
-    hu = np.where(part & (sound.hu > -930), grain, sound.hu).astype(np.int16)  # the air of the bronchi stays
-    write_series(replace(sound, hu=hu), tmp_path / "opaque")
+    monkeypatch.setattr(pipeline, "with_hidden_lung", lambda _volume, lungs, _model: lungs)
+    sick, _ = _opaque_left(share)
+    write_series(sick, tmp_path / "opaque")
     code, document, _ = _analyze(tmp_path / "opaque", "--out", tmp_path / "out")
     assert code == 0
     (series,) = document["series"]

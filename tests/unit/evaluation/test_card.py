@@ -128,6 +128,8 @@ def test_every_figure_stands_in_the_json(evaluations, cross_validation):
     """Each number of the card's figures is one of the JSON, rounded as it is shown; changing the JSON changes it."""
     lungs = {"what": "held out", "lctsc_dice": {"scans": 7, "mean": 0.9761, "worst": 0.9613}, "scans": {}}
     lobes = {"mean_dice": 0.8913, "mean_dice_by_lobe": {"RUL": 0.9017, "RML": 0.7433}, "maps": 41}
+    painted = {"cases": 14, "found_share": 0.7613, "within_a_fifth": 13, "worst_error_percent": 21.37}
+    places = {"painted": {"whole": painted}, "as_they_come": {"scans": 19, "gaining": 3}}
     card = evaluations_section(evaluations) + comparison_section([cross_validation]) + thresholds_section(evaluations)
     lesion_threshold = {
         "threshold": 0.35,
@@ -144,9 +146,9 @@ def test_every_figure_stands_in_the_json(evaluations, cross_validation):
         ],
         "cases": [{"lesion_dice": [0.77]}, {"lesion_dice": [0.71]}, {"lesion_dice": None}],
     }
-    card += anatomy_section(lungs, lobes) + lesion_threshold_section(lesion_threshold)
+    card += anatomy_section(lungs, lobes, places) + lesion_threshold_section(lesion_threshold)
     counts = [len(one["cases"]) for one in evaluations]
-    known = [*_numbers([evaluations, cross_validation, lungs, lobes, lesion_threshold]), *counts]
+    known = [*_numbers([evaluations, cross_validation, lungs, lobes, places, lesion_threshold]), *counts]
     shown = [found for found in FIGURE.findall(re.sub(r"`[^`]*`", "", card)) if found not in CONSTANTS]
     assert len(shown) > 100
     for text in shown:

@@ -10,10 +10,11 @@ from analysis.anatomy.lobe_shape import LobeShape
 from analysis.anatomy.lung_field import Border, tell_lungs
 from analysis.anatomy.lung_network import lung_network
 from analysis.anatomy.lungs import LungModel, draw_lungs, working_grid
+from analysis.anatomy.place_frame import PlaceFrame
 from analysis.anatomy.weights import write_weights
 from analysis.errors import UntrustedWeights
 from analysis.series import NativeGrid, Volume
-from analysis.training import lobes, lungs
+from analysis.training import lobes, lungs, places
 from analysis.training.datasets import Source
 from analysis.training.fitting import Fitting, fit
 from analysis.training.lobe_maps import example as lobe_example
@@ -278,3 +279,22 @@ def test_the_report_names_the_worst_scan():
     assert found["lctsc_dice"] == {"scans": 1, "mean": 0.98, "worst": 0.98}
     assert found["covid20_lesion_inside"] == {"scans": 2, "mean": 0.97, "worst": 0.95}
     assert "lctsc_lesion_inside" not in found
+
+
+def test_places_are_learnt_and_lungs_painted_opaque(blocks, scan):
+    """The left block lies beside the right one where the map has it; each lung is filled as a whole and in parts."""
+    learnt = places.learn([blocks])
+    assert set(learnt) == {"right", "left"}
+    axes_mm = tuple(np.arange(count) * blocks.spacing_mm for count in blocks.lobes.shape)
+    right, left = (blocks.lobes > 0) & (blocks.lobes < 4), blocks.lobes > 3
+    laid = PlaceFrame.beside(right, axes_mm, towards=1).laid(learnt["left"], axes_mm) > 0.5
+    assert 2 * np.count_nonzero(laid & left) / (laid.sum() + left.sum()) > 0.9
+    columns = np.arange(scan.lung.shape[2])
+    sides = np.where(scan.lung, np.where(columns < 50, 1, 2), 0).astype(np.uint8)
+    painted = {name: (side, filled, volume) for name, side, filled, volume in places.opaque(scan, sides)}
+    assert len(painted) == 6
+    for name, (side, filled, volume) in painted.items():
+        whole = np.count_nonzero(sides == side)
+        assert np.count_nonzero(filled) == pytest.approx(whole if "whole" in name else whole / 2, rel=0.1)
+        assert volume.hu[filled].min() > -300
+        assert np.array_equal(volume.hu[~filled], scan.volume.hu[~filled])
