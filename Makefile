@@ -12,7 +12,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := "uv>=0.13,<1"
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header --no-annotate
 
-.PHONY: demo pictures test check bench gpu fuzz life image format lock sbom audit lowest newest peers clean
+.PHONY: demo pictures test check bench gpu fuzz life fleet-demo image format lock sbom audit lowest newest peers clean
 
 # torch is installed first and alone, so that its CPU build is taken where one is at hand.
 $(READY): pyproject.toml
@@ -54,6 +54,9 @@ fuzz: $(READY)  ## hostile PDUs, commands, data sets and numbers, many more than
 
 life: $(READY)  ## the life of an alert on both databases, a thousand steps in any order
 	LUNGSENTRY_ALERT_STEPS=$${LUNGSENTRY_ALERT_STEPS:-1000} $(BIN)/python -m pytest tests/integration/test_alert_machine.py --timeout=0
+
+fleet-demo: $(READY)  ## several of each role on one PostgreSQL, killed at random while scanners send; ends in a table
+	$(BIN)/python -m tests.fleet
 
 image: $(READY)  ## the container's image without an engine: the Dockerfile's steps in a chroot, and the node in it (root, debootstrap)
 	$(BIN)/python -m tests.image

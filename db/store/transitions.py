@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, insert, update
+from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from alerts.alert import ALERT_TRANSITIONS
@@ -29,6 +29,8 @@ _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
 }
 COUNTED = frozenset({"series", "job", "alert", "delivery", "commitment"})
 """The kinds whose states are counted as they change, so that nobody counts the rows."""
+_NEW_EVENT, _NEW_COUNT = insert(EventRow.__table__), insert(StateCountRow.__table__)
+"""Of tables and not of mapped classes: nobody reads what was written, and so the session need not know of it."""
 _Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow, CommitmentRow, PerformedStepRow)
 
 
@@ -61,13 +63,10 @@ def transition(session: Session, row: _Row, happened: StrEnum, note: Note, /, **
         statement = statement.where(SeriesRow.revision == row.revision)
     elif isinstance(row, JobRow | DeliveryRow | CommitmentRow):
         statement = statement.where(getattr(table, "attempt") == row.attempt)  # noqa: B009 - only these have it
-    values = {"state": after.value, **changes}
-    result = cast(
-        "CursorResult[Any]", session.execute(statement.values(**values).execution_options(synchronize_session=False))
-    )
-    if result.rowcount != 1:
+    statement = statement.values(state=after.value, **changes).returning(table)
+    moved = session.scalar(statement, execution_options={"synchronize_session": False, "populate_existing": True})
+    if moved is None:
         raise StaleState(f"{kind.capitalize()} {identity} is no longer {before}.")
-    session.refresh(row)
     series = None if isinstance(row, CommitmentRow | PerformedStepRow) else row.series_instance_uid
     record_event(session, kind, identity, happened.value, note, series=series, moved=(before, after.value))
 
@@ -83,20 +82,19 @@ def record_event(
     moved: tuple[str | None, str | None] = (None, None),
 ) -> None:
     """Write down what happened, in the transaction that made it so."""
-    session.execute(
-        insert(EventRow).values(
-            at=note.at,
-            subject_kind=kind,
-            subject_id=str(identity),
-            series_instance_uid=series,
-            event=event,
-            from_state=moved[0],
-            to_state=moved[1],
-            actor_kind=note.actor.kind,
-            actor_name=note.actor.name,
-            detail=note.detail,
-        )
-    )
+    happened = {
+        "at": note.at,
+        "subject_kind": kind,
+        "subject_id": str(identity),
+        "series_instance_uid": series,
+        "event": event,
+        "from_state": moved[0],
+        "to_state": moved[1],
+        "actor_kind": note.actor.kind,
+        "actor_name": note.actor.name,
+        "detail": note.detail,
+    }
+    session.connection().execute(_NEW_EVENT, happened)
     before, after = moved
     if kind in COUNTED and before != after:
         count_states(session, kind, {before or "": -1, after or "": 1})
@@ -106,4 +104,4 @@ def count_states(session: Session, kind: str, changes: Mapping[str, int]) -> Non
     """So many more, or fewer, of a kind stand in these states from this transaction on."""
     rows = [{"kind": kind, "state": state, "count": change} for state, change in changes.items() if state and change]
     if rows:
-        session.execute(insert(StateCountRow), rows)
+        session.connection().execute(_NEW_COUNT, rows)

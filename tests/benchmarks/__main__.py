@@ -7,11 +7,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.benchmarks import alert_latency, measuring, receive, result_objects, start_up, store, unit_costs, worklist
+from tests.benchmarks import (
+    alert_latency,
+    measuring,
+    queue,
+    receive,
+    result_objects,
+    start_up,
+    store,
+    unit_costs,
+    worklist,
+)
 
 BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "alert-latency": alert_latency.main,
     "measuring": measuring.main,
+    "queue": queue.main,
     "receive": receive.main,
     "result-objects": result_objects.main,
     "start-up": start_up.main,

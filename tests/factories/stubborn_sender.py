@@ -16,15 +16,16 @@ from pynetdicom.association import Association
 PATIENCE_S = 3.0
 
 
-def _associate(host: str, port: int) -> Association:
+def associate(host: str, port: int) -> Association:
+    """An association, or one that was not established."""
     entity = AE(ae_title="SCANNER")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = PATIENCE_S
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     return entity.associate(host, port, ae_title="LUNGSENTRY")
 
 
-def _send(association: Association, paths: list[str], acknowledged: Path) -> list[str]:
-    """Send until something fails; what is left."""
+def send_until_failure(association: Association, paths: list[str], acknowledged: Path | None = None) -> list[str]:
+    """Send until something fails; what is left. Each that was acknowledged becomes a line of the file."""
     with held_reactor(association):
         for number, path in enumerate(paths):
             try:
@@ -33,17 +34,18 @@ def _send(association: Association, paths: list[str], acknowledged: Path) -> lis
                 return paths[number:]
             if status != 0:
                 return paths[number:]
-            with acknowledged.open("a") as file:
-                file.write(f"{path}\n")
+            if acknowledged is not None:
+                with acknowledged.open("a") as file:
+                    file.write(f"{path}\n")
     return []
 
 
 def main(host: str, port: int, acknowledged: Path, left: list[str]) -> None:
     """Send until everything is acknowledged."""
     while left:
-        association = _associate(host, port)
+        association = associate(host, port)
         if association.is_established:
-            left = _send(association, left, acknowledged)
+            left = send_until_failure(association, left, acknowledged)
         if association.is_established and not left:
             association.release()
         elif association.is_established:

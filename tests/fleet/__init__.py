@@ -1,0 +1,1 @@
+"""A fleet on one machine: several of each role on one PostgreSQL, killed at random while scanners send, and judged."""
