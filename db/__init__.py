@@ -10,7 +10,15 @@ from db.commitment import (
     StoredCommitment,
 )
 from db.engine import backup, current_revision, upgrade
-from db.errors import BackupRefused, DatabaseUnavailable, DecidedAlready, SchemaOutOfDate, StaleState, StoreError
+from db.errors import (
+    BackupRefused,
+    DatabaseUnavailable,
+    DecidedAlready,
+    SchemaOutOfDate,
+    SchemaTooNew,
+    StaleState,
+    StoreError,
+)
 from db.feedback import (
     LEAST_VERDICTS,
     DismissalReason,
@@ -113,6 +121,7 @@ __all__ = [
     "RequeueFilter",
     "ResentVersion",
     "SchemaOutOfDate",
+    "SchemaTooNew",
     "SeenAlert",
     "SeriesEvent",
     "SeriesEvidence",

@@ -26,12 +26,12 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm import Session
 
-from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, StoreError
+from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, SchemaTooNew, StoreError
 
 __all__ = ["HEAD", "Database", "backup", "current_revision", "open_engine", "translated", "upgrade"]
 
-HEAD = "0020"
-"""The schema's version that this code works with: Alembic's head."""
+HEAD = "0021"
+"""The schema's version that this code was made for: Alembic's head. Versions are compared as texts."""
 
 BUSY_TIMEOUT_S = 30
 CACHED_STATEMENTS = 32
@@ -200,19 +200,32 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def check_schema(engine: Engine) -> None:
-    """Nothing, where the schema is this version's.
+    """Nothing, where this code works with the schema: its own, or a newer one that only added to it.
 
     Raises:
-        SchemaOutOfDate: it is older, newer, or there is none.
+        SchemaOutOfDate: it is older, or there is none.
+        SchemaTooNew: it is newer, and older processes do not work with it.
         DatabaseUnavailable: the database cannot be reached.
     """
     found = _revision(engine)
-    if found != HEAD:
+    if found is None or found < HEAD:
         raise SchemaOutOfDate(f"It is {found or 'empty'}, this version needs {HEAD}.")
+    if found > HEAD and (floor := oldest_at_work(engine)) > HEAD:
+        raise SchemaTooNew(f"It is {found}, for {floor} and later; this version is made for {HEAD}.")
 
 
-def upgrade(url: str) -> None:
-    """Bring the schema to this version, in one transaction; several processes at once do it once."""
+def oldest_at_work(engine: Engine) -> str:
+    """The oldest version of the schema whose code works with the present one."""
+    with translated(), engine.connect() as connection:
+        return str(connection.scalar(text("SELECT revision FROM schema_floor")))
+
+
+def upgrade(url: str) -> bool:
+    """Bring the schema to this version, in one transaction; several processes at once do it once.
+
+    Whether processes that were made for the schema as it was go on with it as it is: a migration that does more than
+    add what they need not know raises the floor.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -223,9 +236,11 @@ def upgrade(url: str) -> None:
         with translated(), engine.execution_options(**{_IMMEDIATE: True}).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-            if revision_of(connection) != HEAD:
+            found = revision_of(connection)
+            if found is None or found < HEAD:  # a newer one stays
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+        return found is None or oldest_at_work(engine) <= found
     finally:
         engine.dispose()
 

@@ -4,7 +4,15 @@ from typing import ClassVar
 
 from analysis.errors import ReasonedError
 
-__all__ = ["BackupRefused", "DatabaseUnavailable", "DecidedAlready", "SchemaOutOfDate", "StaleState", "StoreError"]
+__all__ = [
+    "BackupRefused",
+    "DatabaseUnavailable",
+    "DecidedAlready",
+    "SchemaOutOfDate",
+    "SchemaTooNew",
+    "StaleState",
+    "StoreError",
+]
 
 
 class StoreError(ReasonedError):
@@ -15,6 +23,10 @@ class StoreError(ReasonedError):
 
 class SchemaOutOfDate(StoreError):
     """The database's schema is not this version's."""
+
+
+class SchemaTooNew(StoreError):
+    """The database's schema is of a newer version, with which this one does not work. Install the newer one here."""
 
 
 class DatabaseUnavailable(StoreError):

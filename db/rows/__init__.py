@@ -2,7 +2,16 @@
 
 from db.rows.analysed import ArtefactRow, JobRow, ModelAssignmentRow, ResultRow, ShadowResultRow
 from db.rows.base import Row, UtcDateTime, clean
-from db.rows.node import AuditForwardRow, EventRow, FailingUnitRow, HeartbeatRow, PeerRow, RefusalRow, StateCountRow
+from db.rows.node import (
+    AuditForwardRow,
+    EventRow,
+    FailingUnitRow,
+    HeartbeatRow,
+    PeerRow,
+    RefusalRow,
+    SchemaFloorRow,
+    StateCountRow,
+)
 from db.rows.outbound import AlertRow, CommitmentRow, DeliveryRow, PausedDestinationRow, RefusedClassRow
 from db.rows.received import (
     AssociationRow,
@@ -38,6 +47,7 @@ __all__ = [
     "ResentVersionRow",
     "ResultRow",
     "Row",
+    "SchemaFloorRow",
     "SeriesRow",
     "ShadowResultRow",
     "StateCountRow",

