@@ -16,7 +16,17 @@ from db.commitment import COMMITMENT_TRANSITIONS
 from db.errors import StaleState
 from db.job import JOB_TRANSITIONS
 from db.performed_step import STEP_TRANSITIONS
-from db.rows import AlertRow, CommitmentRow, DeliveryRow, EventRow, JobRow, PerformedStepRow, SeriesRow, StateCountRow
+from db.rows import (
+    AlertRow,
+    CommitmentRow,
+    DeliveryRow,
+    EventRow,
+    JobRow,
+    PerformedStepRow,
+    Row,
+    SeriesRow,
+    StateCountRow,
+)
 from db.series_state import SERIES_TRANSITIONS
 
 _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
@@ -29,7 +39,7 @@ _TABLES: Mapping[type[Any], tuple[str, str, Mapping[Any, Any]]] = {
 }
 COUNTED = frozenset({"series", "job", "alert", "delivery", "commitment"})
 """The kinds whose states are counted as they change, so that nobody counts the rows."""
-_NEW_EVENT, _NEW_COUNT = insert(EventRow.__table__), insert(StateCountRow.__table__)
+_NEW_EVENT, _NEW_COUNT = (insert(Row.metadata.tables[one.__tablename__]) for one in (EventRow, StateCountRow))
 """Of tables and not of mapped classes: nobody reads what was written, and so the session need not know of it."""
 _Row = TypeVar("_Row", SeriesRow, JobRow, AlertRow, DeliveryRow, CommitmentRow, PerformedStepRow)
 
