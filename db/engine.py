@@ -30,7 +30,7 @@ from db.errors import BackupRefused, DatabaseUnavailable, SchemaOutOfDate, Schem
 
 __all__ = ["HEAD", "Database", "backup", "current_revision", "open_engine", "translated", "upgrade"]
 
-HEAD = "0021"
+HEAD = "0022"
 """The schema's version that this code was made for: Alembic's head. Versions are compared as texts."""
 
 BUSY_TIMEOUT_S = 30

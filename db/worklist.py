@@ -21,6 +21,8 @@ class WorklistSort(StrEnum):
 
     PRESSING = "pressing"
     """What is overdue, then the most pressing ACR category, and of it what was received first."""
+    DUE = "due"
+    """What is to be looked at first."""
     RAISED = "raised"
     """The newest alert."""
     RECEIVED = "received"
@@ -33,7 +35,8 @@ class WorklistSort(StrEnum):
 class WorklistFilter:
     """What is given narrows; of several values of one kind any will do.
 
-    ``found`` is the beginning of an accession number or patient ID, or either end of a Study or Series Instance UID.
+    ``found`` is the beginning of an accession number or patient ID, or either end of a Study or Series Instance UID;
+    after ``=`` a whole one. Without ``people`` it is looked for in UIDs alone.
     ``received_since`` is included, ``received_before`` is not.
     """
 
@@ -46,6 +49,7 @@ class WorklistFilter:
     received_since: datetime | None = None
     received_before: datetime | None = None
     found: str | None = field(default=None, repr=False)
+    people: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

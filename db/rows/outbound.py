@@ -30,6 +30,10 @@ class AlertRow(Row):
         Index("ix_alerts_pressing", "category", "received_at", "id"),
         Index("ix_alerts_received", "received_at", "id"),
         Index("ix_alerts_burden", "burden_percent", "id"),
+        Index("ix_alerts_state_by_due", "state", "due_at", "id"),
+        Index("ix_alerts_by_due", "due_at", "id"),
+        Index("ix_alerts_scanner", "calling_ae_title"),
+        Index("ix_alerts_state_decided", "state", "decided_at"),
     )
 
     id: Mapped[int] = mapped_column(BIG, primary_key=True)

@@ -36,7 +36,7 @@ class Drift(Room):
                 _FLAGGED,
             )
             .where(ResultRow.superseded_at.is_(None))
-            .order_by(ResultRow.id.desc())
+            .order_by(ResultRow.created_at.desc(), ResultRow.id.desc())
             .limit(MOST_RESULTS)
         )
         this_week = _monday(self.clock().date())

@@ -3,13 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import CompoundSelect, func, select, union
+from sqlalchemy.orm import Session
 
 from db.rows import AlertRow, ResultRow, SeriesRow, StudyRow
 from db.series_state import SeriesState
 from db.store.conversion import series_of
-from db.store.lookup import begins_with, ends_with
 from db.store.room import Room
+from db.store.searching import of_series, of_study
 from db.values import SeriesRecord
 
 __all__ = ["Examination", "Examinations"]
@@ -46,26 +47,14 @@ class Examinations(Room):
     ) -> tuple[tuple[Examination, ...], int]:
         """Series in these states (none given: in all), the last received first; and how many, up to ten thousand.
 
-        ``found`` is the beginning of an accession number or patient ID, or either end of a UID; without ``people``
-        of a UID alone.
+        ``found`` and ``people`` are those of `WorklistFilter`.
         """
         with self.database.read() as session:
-            wanted = select(SeriesRow.series_instance_uid).join(
-                StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid
-            )
+            wanted = select(SeriesRow.series_instance_uid)
             if states:
                 wanted = wanted.where(SeriesRow.state.in_(sorted(states)))
             if found:
-                told = (StudyRow.accession_number, StudyRow.patient_id) if people else ()
-                wanted = wanted.where(
-                    or_(
-                        *(begins_with(session, column, found) for column in told),
-                        begins_with(session, StudyRow.study_instance_uid, found),
-                        ends_with(session, StudyRow.reversed_uid, found),
-                        begins_with(session, SeriesRow.series_instance_uid, found),
-                        ends_with(session, SeriesRow.reversed_uid, found),
-                    )
-                )
+                wanted = wanted.where(SeriesRow.series_instance_uid.in_(_found(session, found, people=people)))
             order = (SeriesRow.last_received_at.desc(), SeriesRow.series_instance_uid)
             chosen = wanted.order_by(*order).offset(offset).limit(limit).subquery()
             rows = session.execute(
@@ -128,3 +117,13 @@ class Examinations(Room):
             return ()
         with self.database.read() as session:
             return tuple(session.scalars(statement))
+
+
+def _found(session: Session, text: str, *, people: bool) -> CompoundSelect[str]:
+    """The UIDs of series that have the text, or whose study has it."""
+    own = select(SeriesRow.series_instance_uid)
+    joined = own.join(StudyRow, StudyRow.study_instance_uid == SeriesRow.study_instance_uid)
+    return union(
+        *(joined.where(condition) for condition in of_study(session, text, people=people)),
+        *(own.where(condition) for condition in of_series(session, text)),
+    )

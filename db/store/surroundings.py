@@ -13,6 +13,7 @@ from analysis.findings import QualityLevel
 from db.outbound import MESSAGE
 from db.rows import AlertRow, ArtefactRow, DeliveryRow, ResultRow, SeriesRow
 from db.series_state import SeriesState
+from db.store.counts import counts_of
 from db.store.demographics import contradict, of_patients
 from db.store.lookup import overdue
 from db.store.room import Room
@@ -59,20 +60,15 @@ class Surroundings(Room):
         """How many alerts are in each state, and how many undecided ones should have been looked at by now."""
         late = select(func.count()).where(overdue(self.clock()))
         with self.database.read() as session:
-            counted = session.execute(select(AlertRow.state, func.count()).group_by(AlertRow.state))
-            found = {state: count for state, count in counted}  # noqa: C416 - a row is no pair to the type checker
+            counts = counts_of(session)
             waiting = session.scalar(late)
-        return {state: found.get(state.value, 0) for state in AlertState}, waiting or 0
+        return {state: counts.get(("alert", state.value), 0) for state in AlertState}, waiting or 0
 
     def day_counts(self, since: datetime) -> DayCounts:
         """What became of the series received since then, and when the last one came."""
         with self.database.read() as session:
-            counted = session.execute(
-                select(SeriesRow.state, func.count())
-                .where(SeriesRow.last_received_at >= since)
-                .group_by(SeriesRow.state)
-            )
-            states = {state: count for state, count in counted}  # noqa: C416 - as above
+            received = select(func.count()).where(SeriesRow.last_received_at >= since)
+            states = {one: session.scalar(received.where(SeriesRow.state == one.value)) or 0 for one in SeriesState}
             flagged = session.scalar(select(func.count()).select_from(AlertRow).where(AlertRow.received_at >= since))
             last = session.scalar(select(func.max(SeriesRow.last_received_at)))
             decided = session.scalar(
@@ -82,20 +78,24 @@ class Surroundings(Room):
             )
         return DayCounts(
             series=sum(states.values()),
-            analysed=states.get(SeriesState.ANALYSED.value, 0),
-            excluded=states.get(SeriesState.EXCLUDED.value, 0),
-            failed=states.get(SeriesState.FAILED.value, 0),
+            analysed=states[SeriesState.ANALYSED],
+            excluded=states[SeriesState.EXCLUDED],
+            failed=states[SeriesState.FAILED],
             flagged=flagged or 0,
             taken_up=decided or 0,
             last_received_at=last,
         )
 
     def scanners(self) -> tuple[str, ...]:
-        """The AE titles that flagged examinations came from."""
+        """The AE titles that flagged examinations came from: a look into the index for each, whatever their alerts."""
+        titles: list[str] = []
         with self.database.read() as session:
-            return tuple(
-                session.scalars(select(AlertRow.calling_ae_title).distinct().order_by(AlertRow.calling_ae_title))
-            )
+            following = select(func.min(AlertRow.calling_ae_title))
+            title = session.scalar(following)
+            while title is not None:
+                titles.append(title)
+                title = session.scalar(following.where(AlertRow.calling_ae_title > title))
+        return tuple(titles)
 
 
 def _before(session: Session, series: Sequence[str]) -> dict[str, Then]:

@@ -10,14 +10,16 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from analysis.findings import Findings
 from db.rows import AlertRow, ResultRow, SeriesRow, StudyRow
 from db.store.conversion import alert_of, from_json, series_of
-from db.store.lookup import begins_with, ends_with, overdue
+from db.store.lookup import overdue
 from db.store.room import Room
+from db.store.searching import of_series, of_study
 from db.worklist import COUNTED, PAGE, WorklistEntry, WorklistFilter, WorklistPage, WorklistSort
 
 __all__ = ["Worklist"]
 
 _ORDERS: dict[WorklistSort, tuple[tuple[InstrumentedAttribute[Any], ...], bool]] = {
     WorklistSort.PRESSING: ((AlertRow.category, AlertRow.received_at, AlertRow.id), False),
+    WorklistSort.DUE: ((AlertRow.due_at, AlertRow.id), False),
     WorklistSort.RAISED: ((AlertRow.id,), True),
     WorklistSort.RECEIVED: ((AlertRow.received_at, AlertRow.id), True),
     WorklistSort.BURDEN: ((AlertRow.burden_percent, AlertRow.id), True),
@@ -107,26 +109,14 @@ def _conditions(session: Session, chosen: WorklistFilter) -> list[ColumnElement[
     if chosen.received_before is not None:
         conditions.append(AlertRow.received_at < chosen.received_before)
     if chosen.found:
-        conditions.append(_found(session, chosen.found))
+        conditions.append(_found(session, chosen.found, people=chosen.people))
     return conditions
 
 
-def _found(session: Session, text: str) -> ColumnElement[bool]:
-    """Of a study or series that has the text where people begin or end to type it; each look is one of an index."""
-    of_study = [
-        select(StudyRow.study_instance_uid).where(condition)
-        for condition in (
-            begins_with(session, StudyRow.accession_number, text),
-            begins_with(session, StudyRow.patient_id, text),
-            begins_with(session, StudyRow.study_instance_uid, text),
-            ends_with(session, StudyRow.reversed_uid, text),
-        )
+def _found(session: Session, text: str, *, people: bool) -> ColumnElement[bool]:
+    """Of a study or series that has the text."""
+    studies = [
+        select(StudyRow.study_instance_uid).where(condition) for condition in of_study(session, text, people=people)
     ]
-    of_series = [
-        select(SeriesRow.study_instance_uid).where(condition)
-        for condition in (
-            begins_with(session, SeriesRow.series_instance_uid, text),
-            ends_with(session, SeriesRow.reversed_uid, text),
-        )
-    ]
-    return AlertRow.study_instance_uid.in_(union(*of_study, *of_series))
+    series = [select(SeriesRow.study_instance_uid).where(condition) for condition in of_series(session, text)]
+    return AlertRow.study_instance_uid.in_(union(*studies, *series))

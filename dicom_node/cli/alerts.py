@@ -58,7 +58,7 @@ def list_(
         typer.Option(metavar="TEXT", help="Beginning of an accession number or patient ID, or either end of a UID."),
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="What comes first: raised (the newest alert), pressing, received, burden.")
+        str, typer.Option(help="What comes first: raised (the newest alert), pressing, due, received, burden.")
     ] = "raised",
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many at the beginning.")] = 0,
     limit: Limit = 50,

@@ -137,12 +137,15 @@ def export_audit(
     since: Annotated[str | None, typer.Option(help="Since a time, or so long ago (12h, 7d).")] = None,
 ) -> None:
     """Write every entry to standard output as CSV, in order, times in UTC."""
+    from dicom_node.export.cells import cells
+
     lines = csv.writer(sys.stdout)
     with Invocation.of(ctx).store() as store:
         record(store, "audit exported")
         lines.writerow(_COLUMNS)
         for one in store.audit.export(since=moment(since)):
-            lines.writerow((one.id, iso_utc(one.at), one.who, one.action, one.subject, one.address, one.detail))
+            told = (one.id, iso_utc(one.at), one.who, one.action, one.subject, one.address, one.detail)
+            lines.writerow(cells(told))
 
 
 def new_link(store: Store, name: str, address: str, *, asks_password: bool = True) -> str:

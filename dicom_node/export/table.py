@@ -9,13 +9,13 @@ from typing import IO
 
 from analysis.findings import Lobe
 from db.exporting import ExportedResult
+from dicom_node.export.cells import cells
 from dicom_node.export.errors import ExportError
 
 __all__ = ["COLUMNS", "line_of", "write_csv", "write_parquet"]
 
 Value = str | float | int | bool | datetime | None
 _AT_ONCE = 500
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _FIGURES: Mapping[str, type] = {
     **dict.fromkeys(("lung_volume_ml", "ggo_volume_ml", "high_opacity_volume_ml", "burden_percent"), float),
     **dict.fromkeys(("ggo_percent", "pho_percent", "pho_hu_percent"), float),
@@ -75,15 +75,12 @@ def line_of(entry: ExportedResult) -> dict[str, Value]:
 
 
 def write_csv(entries: Iterable[ExportedResult], file: IO[str]) -> int:
-    """A table of comma-separated values; how many lines it has.
-
-    Text that a spreadsheet would take for a formula is led by an apostrophe: headers are anybody's.
-    """
+    """A table of comma-separated values; how many lines it has."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     count = 0
     for entry in entries:
-        writer.writerow([_cell(value) for value in line_of(entry).values()])
+        writer.writerow(cells(line_of(entry).values()))
         count += 1
     return count
 
@@ -119,12 +116,3 @@ def _batches(entries: Iterable[ExportedResult]) -> Iterator[list[dict[str, Value
     lines = (line_of(entry) for entry in entries)
     while batch := list(islice(lines, _AT_ONCE)):
         yield batch
-
-
-def _cell(value: Value) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text

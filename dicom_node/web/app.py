@@ -5,12 +5,13 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from dicom_node.web.errors import NotThere
 from dicom_node.web.feed import EventFeed
-from dicom_node.web.gate import Gate, refusal
+from dicom_node.web.gate import PUBLIC, Gate, Page
 from dicom_node.web.headers import SecurityHeaders, content_policy
 from dicom_node.web.routes import PAGES
 from dicom_node.web.services import Services
@@ -19,6 +20,8 @@ from dicom_node.web.visit import Visit
 __all__ = ["build_app"]
 
 _STATIC = Path(__file__).parent / "static"
+_BROKEN = (Path(__file__).parent / "templates" / "broken.html").read_text(encoding="utf-8")
+"""Made of nothing, since anything may have failed."""
 
 
 def build_app(services: Services) -> Starlette:
@@ -28,8 +31,10 @@ def build_app(services: Services) -> Starlette:
     ]
     routes.append(Mount("/static", StaticFiles(directory=_STATIC)))
 
-    def missing(request: Request, _error: Exception) -> Response:
-        return refusal(Visit(request=request, services=services, session=None), 404, "There is no such page.")
+    nothing = Gate(page=Page(path="", handler=_nothing, roles=PUBLIC), services=services)
+
+    async def missing(request: Request, _error: Exception) -> Response:
+        return await nothing.answer(request)
 
     app = Starlette(
         routes=routes,
@@ -40,9 +45,13 @@ def build_app(services: Services) -> Starlette:
     return app
 
 
+def _nothing(_visit: Visit) -> Response:
+    raise NotThere
+
+
 def _broken(_request: Request, _error: Exception) -> Response:
     told = {
         "Content-Security-Policy": content_policy(()),
         "Cache-Control": "no-store",
     }  # outside the layer that adds them
-    return PlainTextResponse("Something went wrong here. It is in the node's log.", 500, headers=told)
+    return HTMLResponse(_BROKEN, 500, headers=told)

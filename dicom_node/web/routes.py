@@ -73,6 +73,7 @@ PAGES: tuple[Page, ...] = (
     Page(path="/help", handler=help_page.page, roles=EVERYBODY),
     Page(path="/logout", handler=sign_in.leave, roles=EVERYBODY, method="POST"),
     Page(path="/me", handler=account.page, roles=EVERYBODY),
+    Page(path="/me/here", handler=account.here, roles=EVERYBODY),
     Page(path="/me/preferences", handler=account.prefer, roles=EVERYBODY, method="POST"),
     Page(path="/me/theme", handler=account.switch_theme, roles=EVERYBODY, method="POST"),
     Page(path="/me/password", handler=account.change_password, roles=EVERYBODY, method="POST"),

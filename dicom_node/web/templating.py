@@ -32,7 +32,7 @@ _NAVIGATION = (
 
 def render(visit: Visit, template: str, *, status: int = 200, **context: object) -> Response:
     """A page for this visit."""
-    return HTMLResponse(fragment(visit, template, **context), status)
+    return HTMLResponse(fragment(visit, template, status=status, **context), status)
 
 
 def fragment(visit: Visit, template: str, **context: object) -> str:

@@ -18,6 +18,7 @@ SMALL = {
     "failing_units",
     "heartbeats",
     "state_counts",
+    "schema_floor",
     "users",
     "sign_in_links",
     "resent_versions",

@@ -12,10 +12,11 @@ from query_plans import recorded, scans
 from stand_in_servers import Servers
 from store_bench import DATABASES, NO_LUNG, STUDY, Bench, instance, opened
 from typer.testing import CliRunner
+from web_client import add_user, browser_on, services_for
 
 from analysis.pipeline import ExcludedSeries
 from analysis.series import Series
-from db import CommitmentRequest
+from db import CommitmentRequest, UserRole
 from dicom_node.cli import app
 from dicom_node.composition import node_sweeps, worker_with
 from dicom_node.metrics.standing import Standing
@@ -62,6 +63,30 @@ COMMANDS = (
     "requeue --since 1d --dry-run",
     "requeue --patient PAT-4711 --dry-run",
     f"requeue --study {STUDY} --dry-run",
+)
+PAGES = (
+    "/",
+    "/?state=all&sort=burden&turned=yes&page=2",
+    "/?state=all&sort=due",
+    "/?sort=due",
+    "/?sort=raised",
+    "/?sort=received",
+    "/?state=taken&kind=ctac&category=1&incidental=yes&quality=limited&days=7&scanner=CT1",
+    "/alerts/1",
+    "/alerts/1/preview",
+    "/patients/1",
+    "/series",
+    "/series?state=analysed",
+    f"/series/{ANALYSED}",
+    f"/s/{STUDY}",
+    "/a/ACC-1",
+    "/node",
+    "/models",
+    "/models.csv",
+    "/users",
+    "/me",
+    "/audit",
+    "/audit?who=anna&action=signed+in&before=99",
 )
 
 
@@ -169,6 +194,22 @@ def test_no_command_scans_a_growing_table(node: Node) -> None:
         assert statements, (command, done.output)
         found[command] = scans(node.bench.url, statements)
     assert {command: read for command, read in found.items() if read} == {}
+
+
+def test_no_page_scans_a_growing_table(node: Node, tmp_path: Path) -> None:
+    """What stands in a browser, with each filter and a search for each kind of text."""
+    add_user(node.bench.store, "anna", list(UserRole))
+    browser = browser_on(services_for(node.bench.store, tmp_path))
+    browser.sign_in("anna")
+    asked = [{"list": to, "q": text, "state": ""} for to in ("/", "/series") for text in ("PAT", "=ACC", STUDY, "0.1")]
+    searches = [browser.post("/search", one).headers["location"] for one in asked]
+    found: dict[str, list[str]] = {}
+    for address in (*PAGES, *searches):
+        with recorded() as statements:
+            assert browser.get(address).status_code in {200, 303, 404}, address
+        assert statements, address
+        found[address] = scans(node.bench.url, statements)
+    assert {address: read for address, read in found.items() if read} == {}
 
 
 def test_no_scrape_scans_a_growing_table(node: Node) -> None:

@@ -10,7 +10,7 @@ from dicom_node.web.secret import hash_password, is_password
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
-__all__ = ["change_password", "end_other_sessions", "page", "prefer", "switch_theme"]
+__all__ = ["change_password", "end_other_sessions", "here", "page", "prefer", "switch_theme"]
 
 _SWITCHES = ("overlay_off", "keys_off")
 _WRONG = "The present password is wrong."
@@ -19,6 +19,11 @@ _WRONG = "The present password is wrong."
 def page(visit: Visit) -> Response:
     """Everything that a user may set."""
     return _page(visit, error="")
+
+
+def here(_visit: Visit) -> Response:
+    """Somebody works on a page that asks nothing else: the gate has noted it."""
+    return Response(status_code=204)
 
 
 def prefer(visit: Visit) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from starlette.responses import Response, StreamingResponse
 
+from dicom_node.export.cells import cells
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit, whole_number
 
@@ -39,7 +40,6 @@ def export(visit: Visit) -> Response:
 
 
 def _line(values: tuple[str, ...]) -> str:
-    """A line of CSV; a value that a spreadsheet would take for a formula is quoted away."""
     buffer = io.StringIO()
-    csv.writer(buffer).writerow([f"'{value}" if value[:1] in {"=", "+", "-", "@"} else value for value in values])
+    csv.writer(buffer).writerow(cells(values))
     return buffer.getvalue()

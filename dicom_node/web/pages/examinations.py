@@ -97,7 +97,7 @@ def by_address(visit: Visit) -> Response:
     if not series:
         raise NotThere("This examination has not come here.")
     if len({one for _, one in series}) > 1:  # one accession number of several studies: who asked knows which
-        return RedirectResponse(f"/series?{urlencode({FOUND: seal(visit, number)})}", 303)
+        return RedirectResponse(f"/series?{urlencode({FOUND: seal(visit, f'={number}')})}", 303)
     uid, only = series[0]
     alerts = visit.store.examinations.alerts_of(study=only)
     return RedirectResponse(f"/alerts/{alerts[0]}" if alerts else f"/series/{uid}", 303)

@@ -12,6 +12,7 @@ from alerts.alert import UNDECIDED, AlertState, Category
 from analysis.findings import Profile, QualityLevel
 from db import WorklistEntry, WorklistFilter, WorklistSort
 from dicom_node.web.errors import NotThere
+from dicom_node.web.identity import may_find
 from dicom_node.web.lines import lines_of
 from dicom_node.web.packs import pack_of
 from dicom_node.web.pages.search import FOUND, searched
@@ -49,6 +50,7 @@ _ORDERS: Mapping[WorklistSort, tuple[str, str]] = {
         "Most pressing first: overdue, then ACR category, then the earliest received",
         "Least pressing first: the reverse of overdue, ACR category, the earliest received",
     ),
+    WorklistSort.DUE: ("Due first", "Due last"),
     WorklistSort.RAISED: ("Newest alert first", "Oldest alert first"),
     WorklistSort.RECEIVED: ("Last received first", "First received first"),
     WorklistSort.BURDEN: ("Largest share of opacity first", "Smallest share of opacity first"),
@@ -60,10 +62,14 @@ _PICTURES = frozenset({"preview.jpg", "first.jpg", *(f"thumb-{number}.jpg" for n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What the address asks for; what it cannot mean counts as not asked. ``text`` is what is searched for."""
+    """What the address asks for; what it cannot mean counts as not asked.
+
+    ``text`` is what is searched for, ``people`` whether who asks may look for patients.
+    """
 
     asked: Mapping[str, str]
     text: str = field(repr=False)
+    people: bool
 
     @classmethod
     def of(cls, visit: Visit) -> "Query":
@@ -79,7 +85,7 @@ class Query:
             asked["sort"] = WorklistSort.PRESSING.value
         if not text:
             asked[FOUND] = ""
-        return cls(asked=asked, text=text)
+        return cls(asked=asked, text=text, people=may_find(visit))
 
     @property
     def number(self) -> int:
@@ -120,6 +126,7 @@ class Query:
             calling_ae_title=asked["scanner"] or None,
             received_since=now - int(asked["days"]) * _DAY if asked["days"] else None,
             found=self.text or None,
+            people=self.people,
         )
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from analysis.findings import Profile
 from db import LEAST_VERDICTS, ModelRole, Verdict
 from db.feedback import wilson
+from dicom_node.export.cells import cells
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 
@@ -72,7 +73,7 @@ def export(visit: Visit) -> Response:
     lines = csv.writer(buffer)
     lines.writerow(("profile", "model", "scanner", "there", "not there", "unsure"))
     for one in figures(visit):
-        lines.writerow((one.profile, one.model, one.calling_ae_title, one.there, one.not_there, one.unsure))
+        lines.writerow(cells((one.profile, one.model, one.calling_ae_title, one.there, one.not_there, one.unsure)))
     return Response(
         buffer.getvalue(),
         media_type="text/csv",

@@ -1,6 +1,17 @@
 // Keys of one letter: off while somebody types, and for who has switched them off.
 const typing = new Set(["INPUT", "SELECT", "TEXTAREA"]);
 
+// Who works on a page is there, though the page need ask nothing: told once a minute at most, so that only who is idle is signed out.
+const EVERY = 60_000;
+let told = Date.now();
+for (const kind of ["keydown", "pointerdown", "wheel"]) {
+  document.addEventListener(kind, () => {
+    if (Date.now() - told < EVERY) return;
+    told = Date.now();
+    fetch("/me/here").catch(() => {}); // the next press tells it again
+  }, { capture: true, passive: true });
+}
+
 export function bindKeys(bindings) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;

@@ -1,8 +1,10 @@
 """Who may ask for what: every address against a table, and texts of headers that would be code."""
 
+from pathlib import Path
+
 import pytest
 from store_bench import ELIGIBLE, PATIENT, SERIES, Bench, instance
-from web_client import Browser, browser_on
+from web_client import Browser, browser_on, services_for
 
 from dicom_node.web import Services
 from dicom_node.web.routes import PAGES
@@ -47,6 +49,7 @@ ALLOWED = {
     ("GET", "/help"): R + A + S + U,
     ("POST", "/logout"): R + A + S + U,
     ("GET", "/me"): R + A + S + U,
+    ("GET", "/me/here"): R + A + S + U,
     ("POST", "/me/preferences"): R + A + S + U,
     ("POST", "/me/theme"): R + A + S + U,
     ("POST", "/me/password"): R + A + S + U,
@@ -201,3 +204,47 @@ def test_refused_peer_is_allowed_from_where_it_called(browser: Browser, bench: B
     assert browser.post("/node/peers/allow", {"ae_title": "CT9", "address": "10.1.2.18"}).status_code == 303
     assert [(one.ae_title, one.cidr) for one in bench.store.peers.list()] == [("CT9", "10.1.2.18/32")]
     assert [one.subject for one in bench.store.audit.list(action="peer allowed")] == ["CT9"]
+
+
+def test_several_examinations_of_one_number_are_listed_and_no_other(browser: Browser, bench: Bench):
+    """A link by an accession number that belongs to two studies lists these, and none whose number begins alike."""
+    browser.sign_in("rita")
+    for number, accession in ((1, "88"), (2, "88"), (3, "889")):
+        header = {"slice_position_mm": 5.0, "accession_number": accession}
+        uid = f"1.7.{number}"
+        bench.store.intake.record_instance(instance(series=f"{uid}.1", study_instance_uid=uid, header=header))
+    listed = browser.get(browser.get("/a/88").headers["location"]).text
+    assert [f"1.7.{number}.1" in listed for number in (1, 2, 3)] == [True, True, False]
+
+
+@pytest.mark.usefixtures("services")
+def test_where_no_id_is_shown_none_finds_a_case(bench: Bench, tmp_path: Path):
+    """With ``patient_data`` none a reader finds a flagged case by its UID, and not by the beginning of an ID."""
+    bench.analysed()
+    for shown, finds in (("none", False), ("masked", True)):
+        browser = browser_on(services_for(bench.store, tmp_path, patient_data=shown))
+        browser.sign_in("rita")
+        for text, found in ((PATIENT[:3], finds), ("ACC", finds), ("1.2.3", True)):
+            asked = browser.post("/search", {"list": "/", "q": text}).headers["location"]
+            assert ('href="/alerts/1"' in browser.get(asked).text) is found, (shown, text)
+
+
+def test_who_works_on_a_page_stays_signed_in(browser: Browser, bench: Bench):
+    """A page's own questions keep nobody signed in; that somebody presses keys or scrolls does."""
+    for asks, signed_in in ((False, 303), (True, 200)):
+        browser.sign_in("rita")
+        for _ in range(4):
+            bench.clock.advance(10 * 60)
+            browser.get("/", headers={"x-quiet": "1"})
+            if asks:
+                assert browser.get("/me/here").status_code == 204
+        assert browser.get("/").status_code == signed_in
+
+
+def test_what_is_not_shown_says_what_to_do(browser: Browser):
+    """An address that is none, before and after signing in, with the way on that who asks has."""
+    assert 'href="/login"' in browser.get("/nowhere").text
+    browser.sign_in("aude")
+    answer = browser.get("/nowhere")
+    assert (answer.status_code, 'href="/audit"' in answer.text) == (404, True)
+    assert browser.get("/").status_code == 404
