@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,6 +20,8 @@ from dicom_node.web.visit import Visit
 
 __all__ = ["build_app"]
 
+HASHES_AT_ONCE = 2
+"""Each takes 64 MiB: a crowd of guesses must not take the memory, nor the threads of those who work."""
 _STATIC = Path(__file__).parent / "static"
 _BROKEN = (Path(__file__).parent / "templates" / "broken.html").read_text(encoding="utf-8")
 """Made of nothing, since anything may have failed."""
@@ -26,12 +29,15 @@ _BROKEN = (Path(__file__).parent / "templates" / "broken.html").read_text(encodi
 
 def build_app(services: Services) -> Starlette:
     """The worklist on these services."""
-    routes: list[BaseRoute] = [
-        Route(page.path, Gate(page=page, services=services).answer, methods=[page.method]) for page in PAGES
-    ]
+    hashing = CapacityLimiter(HASHES_AT_ONCE)
+
+    def gate(page: Page) -> Gate:
+        return Gate(page=page, services=services, hashing=hashing)
+
+    routes: list[BaseRoute] = [Route(page.path, gate(page).answer, methods=[page.method]) for page in PAGES]
     routes.append(Mount("/static", StaticFiles(directory=_STATIC)))
 
-    nothing = Gate(page=Page(path="", handler=_nothing, roles=PUBLIC), services=services)
+    nothing = gate(Page(path="", handler=_nothing, roles=PUBLIC))
 
     async def missing(request: Request, _error: Exception) -> Response:
         return await nothing.answer(request)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -39,14 +40,17 @@ class Page:
     handler: Handler
     roles: frozenset[UserRole]
     method: str = "GET"
+    hashes: bool = False
+    """Whether it takes the hash of a password: 64 MiB and some tenths of a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """Stands before one page."""
+    """Stands before one page. ``hashing`` are the threads of those that take hashes: they hold up one another alone."""
 
     page: Page
     services: Services
+    hashing: CapacityLimiter
 
     async def answer(self, request: Request) -> Response:
         """The page, or why it is not shown."""
@@ -57,7 +61,9 @@ class Gate:
             visit = Visit(request=request, services=self.services, session=session, form=form)
             self._check_role(session)
             self._check_token(visit)
-            return await run_in_threadpool(self.page.handler, visit)
+            return await to_thread.run_sync(
+                self.page.handler, visit, limiter=self.hashing if self.page.hashes else None
+            )
         except SignInFirst as error:
             if request.method == "GET" and not visit.wants_json and not _is_stream(request):
                 return _to_sign_in(request)

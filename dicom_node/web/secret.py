@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import secrets
-import threading
 from functools import cache
 
 from argon2 import PasswordHasher
@@ -15,8 +14,6 @@ __all__ = ["LEAST_PASSWORD", "digest", "hash_password", "is_password", "new_toke
 
 LEAST_PASSWORD = 12
 MOST_PASSWORD = 256
-_AT_ONCE = threading.BoundedSemaphore(2)
-"""Each check takes 64 MiB: a crowd of guesses must not take the memory."""
 _HASHER = PasswordHasher()  # argon2id with the parameters of RFC 9106 for machines without memory to spare
 
 
@@ -60,17 +57,15 @@ def hash_password(password: str) -> str:
     """
     if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
         raise ValueError(f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} characters")
-    with _AT_ONCE:
-        return _HASHER.hash(password)
+    return _HASHER.hash(password)
 
 
 def is_password(password: str, password_hash: str | None) -> bool:
     """Whether the password is the one of the hash; as slow where there is no hash, so that time tells nothing."""
-    with _AT_ONCE:
-        try:
-            return _HASHER.verify(password_hash or _nobody(), password[:MOST_PASSWORD]) and password_hash is not None
-        except (VerificationError, InvalidHashError):
-            return False
+    try:
+        return _HASHER.verify(password_hash or _nobody(), password[:MOST_PASSWORD]) and password_hash is not None
+    except (VerificationError, InvalidHashError):
+        return False
 
 
 @cache

@@ -1,11 +1,15 @@
 """The worklist as a process: killed and started again, told to stop with pages open, over TLS, and what it logs."""
 
 import json
+import re
 import signal
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,12 @@ from web_process import web_process
 from web_server import chromium, served
 
 from db import Store, UserRole
+from dicom_node.web.app import HASHES_AT_ONCE
 
 LIVE_AGAIN_MS = 20_000
 STOP_S = 5
+THREADS, CROWD = 40, 50
+"""Pages have forty threads."""
 
 
 @pytest.fixture
@@ -194,3 +201,29 @@ def test_patient_is_named_nowhere_until_somebody_asks(bench: Bench, tmp_path: Pa
     assert "worklist.stopped" in log
     assert PATIENT not in log
     assert "1.2.3" not in log
+
+
+def test_a_crowd_that_signs_in_holds_up_nobody_else(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """While more passwords are checked than there are threads for pages, a page answers who asks for it."""
+    held, checks = threading.Event(), threading.Semaphore(0)
+
+    def check(*_: object) -> bool:
+        checks.release()
+        return held.wait(60)
+
+    monkeypatch.setattr("dicom_node.web.pages.sign_in.is_password", check)
+    with served(bench.url, tmp_path) as (address, _), ThreadPoolExecutor(CROWD) as crowd, ExitStack() as stack:
+        clients = [stack.enter_context(httpx2.Client(base_url=address, timeout=60)) for _ in range(CROWD)]
+        tokens = [re.findall(r'name="csrf" value="([^"]+)"', one.get("/login").text)[0] for one in clients]
+        origin = {"origin": address, "sec-fetch-site": "same-origin"}
+        signing_in = [
+            crowd.submit(
+                client.post, "/login", data={"csrf": token, "name": "anna", "password": PASSWORD}, headers=origin
+            )
+            for client, token in zip(clients, tokens, strict=True)
+        ]
+        begun = len(list(takewhile(bool, (checks.acquire(timeout=2) for _ in range(THREADS)))))
+        assert begun == HASHES_AT_ONCE
+        assert httpx2.get(f"{address}/login", timeout=20).status_code == 200
+        held.set()
+        assert {one.result().status_code for one in signing_in} == {303}
