@@ -24,9 +24,13 @@ from analysis.training.card_figures import (
     lesion_threshold_section,
     thresholds_section,
 )
+from analysis.training.card_networks import networks_section
 from analysis.training.datasets import Source
 from analysis.training.evaluation import summarise
 from analysis.training.recipes import DEFAULT_RECIPE, Recipe, load_recipe
+
+NETWORKS_NAME = "networks.json"
+"""Beside the shipped model: its network's cost and figures beside those of the papers."""
 
 _TITLE = """# {name} {version}
 
@@ -129,12 +133,14 @@ def model_card(
     lungs: Mapping[str, Any] | None = None,
     lobes: Mapping[str, Any] | None = None,
     places: Mapping[str, Any] | None = None,
+    networks: Mapping[str, Any] | None = None,
 ) -> str:
     """The card as Markdown; the highest burden is that of the training scans.
 
     ``cases`` are those of the recipe's own cross-validation, ``evaluations`` documents of ``lungsentry evaluate``,
     ``cross_validations`` those of every recipe that is shown beside it; ``lesion_threshold`` what
-    :mod:`.thresholds` wrote; ``lungs``, ``lobes`` and ``places`` what the judgement of these models left.
+    :mod:`.thresholds` wrote; ``lungs``, ``lobes`` and ``places`` what the judgement of these models left,
+    ``networks`` what ``analysis.evaluation.side_by_side`` wrote.
     """
     status = (
         "**Interim: exported before its training ended, so that the software can be run from end to end. "
@@ -155,6 +161,7 @@ def model_card(
         data_section(manifest, recipe, device=device),
         evaluations_section(evaluations) if evaluations else "",
         _figures(cases) if cases else "",
+        networks_section(networks or {}),
         comparison_section(cross_validations),
         anatomy_section(lungs or {}, lobes or {}, places or {}),
         _use(manifest),
@@ -266,6 +273,12 @@ def anatomy_figures(network: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def networks_beside() -> dict[str, Any]:
+    """What the comparison with the papers' networks left; empty where there is none."""
+    path = default_directory() / NETWORKS_NAME
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -296,6 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lungs=anatomy_figures("lungs"),
         lobes=anatomy_figures("lobes"),
         places=anatomy_figures("places"),
+        networks=networks_beside(),
     )
     out = arguments.out or arguments.model / CARD_NAME
     out.write_text(card, encoding="utf-8")

@@ -33,6 +33,7 @@ _DEFAULT_MINUTES = 60.0
 _DEFAULT_RECIPE = "killekar2022"  # of analysis.training.recipes, known before anything heavy is imported
 _RECIPES = (
     "convlstm",
+    "convlstm_crop96",
     "denseunet3d",
     "grodecki2021",
     "killekar2022",

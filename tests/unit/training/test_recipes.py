@@ -149,6 +149,7 @@ def test_a_recipe_says_what_it_is_for(name):
         ("unet3d", "lungsentry"),
         ("convlstm", "lungsentry"),
         ("unet2d_crop96", "lungsentry_crop96"),
+        ("convlstm_crop96", "lungsentry_crop96"),
     ],
 )
 def test_baselines_are_trained_alike(name, beside):
