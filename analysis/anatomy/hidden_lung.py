@@ -35,7 +35,7 @@ _DRAWN_OVER_MM = 20.0
 """The other lung ends up to 8 mm beyond the middle of the bones in controls; further, the mediastinum is drawn over."""
 _SECTORS, _RAY_STEP_MM, _RAY_MM, _FIRST_BONE_MM = 180, 2.0, 220.0, 20.0
 _BETWEEN_RIBS_MM = 12.0
-_LEAST_ML = 20.0
+_LEAST_ML, _LEAST_SHARE = 20.0, 0.1
 _HALF = 0.5
 
 
@@ -156,8 +156,8 @@ def _largest_piece(mask: Mask) -> Mask:
 
 
 def _without_crumbs(mask: Mask, voxel_ml: float) -> Mask:
-    """The pieces of at least 20 mL."""
+    """The pieces of at least 20 mL, and of a tenth of the largest: what lies apart is muscle of the shoulder."""
     pieces = cc3d.connected_components(mask, connectivity=6)
-    large = np.bincount(pieces.reshape(-1)) * voxel_ml >= _LEAST_ML
-    large[0] = False
-    return large[pieces]
+    voxels = np.bincount(pieces.reshape(-1))
+    voxels[0] = 0
+    return (voxels >= max(_LEAST_ML / voxel_ml, _LEAST_SHARE * voxels.max()))[pieces]
