@@ -27,6 +27,7 @@ from db.store.jobs import Jobs
 from db.store.lateness import LatenessRoom
 from db.store.leadership import Leadership
 from db.store.models import Models
+from db.store.outbox import Outbox
 from db.store.peers import Peers
 from db.store.performed_steps import PerformedSteps
 from db.store.pruning import Pruning
@@ -65,6 +66,7 @@ class Store:
         self.alerts = Alerts(database=database, clock=clock)
         self.worklist = Worklist(database=database, clock=clock)
         self.deliveries = Deliveries(database=database, clock=clock)
+        self.outbox = Outbox(database=database, clock=clock)
         self.destinations = Destinations(database=database, clock=clock)
         self.failing_units = FailingUnits(database=database, clock=clock)
         self.heartbeats = Heartbeats(database=database, clock=clock)

@@ -85,7 +85,7 @@ def _standings(store: Store, destinations: Sequence[Destination]) -> list[_Stand
         if not isinstance(one, MessageDestination):
             return None
         pace = pace_of(one)
-        return pace.held_because(store.deliveries.told_since(one.name, now - HOUR, pace.most_per_hour), now)
+        return pace.held_because(store.outbox.told_since(one.name, now - HOUR, pace.most_per_hour), now)
 
     paused = {one.name: one for one in store.destinations.paused()}
     return [

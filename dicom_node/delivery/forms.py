@@ -56,8 +56,8 @@ def _variant(
     parcel: Parcel, own_class: str, sop_class: str, *, delivery: StoredDelivery, store: Store
 ) -> "NamedObject | None":
     """What goes in place of the object: in this form, and referring to what is at the destination; None: itself."""
-    others = store.deliveries.sent_as(delivery) if own_class == KeyObjectSelectionDocumentStorage else {}
-    absent = store.deliveries.absent_segmentations(delivery) if own_class in REPORT_CLASSES else ()
+    others = store.outbox.sent_as(delivery) if own_class == KeyObjectSelectionDocumentStorage else {}
+    absent = store.outbox.absent_segmentations(delivery) if own_class in REPORT_CLASSES else ()
     if own_class == sop_class and not others and not absent:
         return None
     from alerts.reports.variants import report_variant, selection_variant  # what makes reports takes a second to load

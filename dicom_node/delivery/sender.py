@@ -53,7 +53,7 @@ class Sender:
 
     def units(self) -> Iterator[Unit]:
         """One unit for each destination that something waits for: its lane, which takes up one delivery at a time."""
-        for destination in self._store.deliveries.destinations():
+        for destination in self._store.outbox.destinations():
             yield Unit(identity=destination, run=partial(self._send_next, destination))
 
     def _send_next(self, destination: str) -> bool:
@@ -83,14 +83,14 @@ class Sender:
             self._failed(together, cause_of(error), transient=True)
             raise
         else:
-            sent = self._store.deliveries.all_sent(together, receipt.answer, sent_as=receipt.sent_as)
+            sent = self._store.outbox.all_sent(together, receipt.answer, sent_as=receipt.sent_as)
             log = _LOG.warning if receipt.warning else _LOG.info
             for one in sent:
                 log("delivery.sent", answer=receipt.answer, **_facts(one))
 
     def _claim(self, destination: str, now: datetime) -> tuple[StoredDelivery, ...]:
         """What goes now: a delivery, or messages that go in one letter, as the pace of the destination allows."""
-        outbox, lease_s, attempts = self._store.deliveries, self._settings.lease_s, self._settings.max_attempts
+        outbox, lease_s, attempts = self._store.outbox, self._settings.lease_s, self._settings.max_attempts
         pace = self._paces.get(destination)
         if pace is not None and pace.is_spent(self._told(destination, pace, now), now):
             return ()
@@ -105,7 +105,7 @@ class Sender:
         return (first, *outbox.gather(first, now, lease_s, most, attempts=attempts))
 
     def _told(self, destination: str, pace: Pace, now: datetime) -> Sequence[datetime]:
-        return self._store.deliveries.told_since(destination, now - HOUR, pace.most_per_hour)
+        return self._store.outbox.told_since(destination, now - HOUR, pace.most_per_hour)
 
     def _deliver(self, delivery: StoredDelivery, artefact: Artefact | None) -> Receipt:
         channel = self._channel(delivery)
@@ -147,7 +147,7 @@ class Sender:
         for one in together:
             delay_s = retry_delay_s(one.attempt, self._settings.retry_base_s)
             try:
-                self._store.deliveries.failed(one, cause, transient=transient, retry_delay_s=delay_s)
+                self._store.outbox.failed(one, cause, transient=transient, retry_delay_s=delay_s)
             except StaleState:  # somebody else sends it now; the others of the letter are still to be written down
                 _LOG.warning("delivery.lost", **_facts(one))
             else:
@@ -164,7 +164,7 @@ class Sender:
             while held and not over.wait(lease_s / BEATS_A_LEASE):
                 for one in tuple(held):
                     try:
-                        self._store.deliveries.renew(one, lease_s)
+                        self._store.outbox.renew(one, lease_s)
                     except StaleState:
                         held.remove(one)  # how its attempt ends is told to whoever ends it
                     except StoreError as error:

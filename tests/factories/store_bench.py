@@ -214,10 +214,10 @@ class Bench:
 
     def told(self, destination: str, answer: str = "250") -> int | None:
         """The destination takes the next message for it; the alert that it tells of, None where no message waits."""
-        taken = self.store.deliveries.claim(destination, self.clock.now, 600)
+        taken = self.store.outbox.claim(destination, self.clock.now, 600)
         if taken is None:
             return None
-        self.store.deliveries.sent(taken, answer)
+        self.store.outbox.sent(taken, answer)
         return taken.alert_id
 
     def analysed(self, series: str = SERIES, *, alert: bool = True, version: str = "1.0") -> RecordedResult:

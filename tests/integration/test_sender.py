@@ -173,8 +173,8 @@ def test_deliveries_of_a_result_go_in_their_order(node: _Node) -> None:
 
 
 def _taken(node: _Node, now: datetime) -> Iterator[StoredDelivery]:
-    while (taken := node.store.deliveries.claim("P", now, 60)) is not None:
-        yield node.store.deliveries.sent(taken)
+    while (taken := node.store.outbox.claim("P", now, 60)) is not None:
+        yield node.store.outbox.sent(taken)
 
 
 def test_file_of_the_artefact_goes_and_the_answer_is_kept(node: _Node) -> None:
@@ -286,11 +286,11 @@ def test_lease_is_renewed_while_a_delivery_is_under_way(node: _Node) -> None:
     node.settings = node.settings.model_copy(update={"delivery": Delivery(lease_s=0.3)})
     _results(node, 1)
     renewed = threading.Event()
-    renew = node.store.deliveries.renew
+    renew = node.store.outbox.renew
 
     def channel(_destination: str, _parcel: Parcel) -> Receipt:
         assert renewed.wait(60)
-        assert node.store.deliveries.claim("P", datetime.now(UTC), 60) is None
+        assert node.store.outbox.claim("P", datetime.now(UTC), 60) is None
         return TAKEN
 
     def watched(delivery: StoredDelivery, _lease_s: float) -> None:

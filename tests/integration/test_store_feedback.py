@@ -101,6 +101,6 @@ def test_percentiles_are_times_that_were_seen() -> None:
 
 
 def _deliver(bench: Bench) -> None:
-    due = bench.store.deliveries.claim("P", bench.clock.now, 60)
+    due = bench.store.outbox.claim("P", bench.clock.now, 60)
     assert due is not None
-    bench.store.deliveries.sent(due)
+    bench.store.outbox.sent(due)

@@ -177,14 +177,14 @@ class Node:
     def deliver(self, ends: list[str]) -> None:
         """The PACS is sent what is due, one after the other: it confirms, is busy, or the sender falls silent."""
         for end in ends:
-            delivery = self.store.deliveries.claim("P", self.clock.advance(600), 60)
+            delivery = self.store.outbox.claim("P", self.clock.advance(600), 60)
             if delivery is None:
                 return
             if end == "confirmed":
-                self.store.deliveries.sent(delivery, "0x0000")
+                self.store.outbox.sent(delivery, "0x0000")
                 self.confirmed[str(delivery.artefact.sop_instance_uid)] += 1
             elif end == "busy":
-                self.store.deliveries.failed(delivery, "busy", transient=True, retry_delay_s=1)
+                self.store.outbox.failed(delivery, "busy", transient=True, retry_delay_s=1)
 
     def requeue(self, uid: str, fate: str | None = None) -> None:
         """An administrator has it run again."""

@@ -26,7 +26,7 @@ def _messages(bench: Bench) -> list[tuple[str, Occasion | None, DeliveryState, i
 
 
 def _claim(bench: Bench, destination: str = "MAIL", **terms: object) -> StoredDelivery | None:
-    return bench.store.deliveries.claim(destination, bench.clock.now, 600, **terms)  # type: ignore[arg-type]
+    return bench.store.outbox.claim(destination, bench.clock.now, 600, **terms)  # type: ignore[arg-type]
 
 
 def _flagged(bench: Bench, series: str = "1.2.3.1", **other: object) -> RecordedResult:
@@ -40,13 +40,13 @@ def test_a_flagged_result_tells_each_destination_once_in_its_transaction(bench: 
         ("MAIL", Occasion.FLAGGED, DeliveryState.PENDING, first.result_id),
         ("HOOK", Occasion.FLAGGED, DeliveryState.PENDING, first.result_id),
     ]
-    sent = bench.store.deliveries.claim("P", bench.clock.now, 600)
+    sent = bench.store.outbox.claim("P", bench.clock.now, 600)
     assert sent is not None
-    bench.store.deliveries.sent(sent)
+    bench.store.outbox.sent(sent)
     taken = _claim(bench)
     assert taken is not None
     assert (taken.artefact, taken.alert_id, taken.what) == (None, first.alert_id, "message")
-    bench.store.deliveries.sent(taken)
+    bench.store.outbox.sent(taken)
     second = bench.record(bench.again(), tell=("MAIL", "HOOK"))
     assert _messages(bench) == [
         ("MAIL", Occasion.FLAGGED, DeliveryState.SENT, first.result_id),
@@ -94,7 +94,7 @@ def test_no_message_goes_before_the_report_is_confirmed(bench: Bench) -> None:
     assert report is not None
     assert _claim(bench) is None
     assert bench.store.deliveries.confirmed(first.result_id) is False
-    bench.store.deliveries.sent(report)
+    bench.store.outbox.sent(report)
     assert bench.store.deliveries.confirmed(first.result_id) is True
     assert _claim(bench) is not None
     late = _flagged(bench, "1.2.3.2")
@@ -136,7 +136,7 @@ def test_a_dead_letter_about_a_standing_alert_goes_over_to_its_newer_result(benc
     _flagged(bench, destinations="")
     taken = _claim(bench)
     assert taken is not None
-    bench.store.deliveries.failed(taken, "refused", transient=False)
+    bench.store.outbox.failed(taken, "refused", transient=False)
     second = bench.record(bench.again(), destinations="", tell=("MAIL",))
     assert _messages(bench) == [("MAIL", Occasion.FLAGGED, DeliveryState.FAILED, second.result_id)]
     assert bench.store.deliveries.retry(taken.id, "ann").state is DeliveryState.PENDING
@@ -164,27 +164,27 @@ def test_messages_are_gathered_held_back_and_counted(bench: Bench) -> None:
     assert _claim(bench, told_before=bench.clock.now - timedelta(minutes=5)) is None
     first = _claim(bench, told_before=bench.clock.now - timedelta(minutes=4))
     assert first is not None
-    others = bench.store.deliveries.gather(first, bench.clock.now, 600, 2)
+    others = bench.store.outbox.gather(first, bench.clock.now, 600, 2)
     assert [one.id for one in others] == [first.id + 1, first.id + 2]
-    assert bench.store.deliveries.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == ()
-    bench.store.deliveries.all_sent((first, *others), "250")
-    assert bench.store.deliveries.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == (bench.clock.now,)
+    assert bench.store.outbox.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == ()
+    bench.store.outbox.all_sent((first, *others), "250")
+    assert bench.store.outbox.told_since("MAIL", bench.clock.now - timedelta(hours=1), 10) == (bench.clock.now,)
     with pytest.raises(StaleState):
-        bench.store.deliveries.all_sent((first,))
+        bench.store.outbox.all_sent((first,))
 
 
 def test_of_a_letter_what_is_still_held_is_confirmed(bench: Bench) -> None:
     """One message of two was taken up by somebody else meanwhile: the other one is on record as sent, and its alert."""
     for number in (1, 2):
         _flagged(bench, f"1.2.3.{number}", destinations="")
-    lost = bench.store.deliveries.claim("MAIL", bench.clock.now, 60)
+    lost = bench.store.outbox.claim("MAIL", bench.clock.now, 60)
     assert lost is not None
-    (held,) = bench.store.deliveries.gather(lost, bench.clock.now, 600, 1)
+    (held,) = bench.store.outbox.gather(lost, bench.clock.now, 600, 1)
     bench.clock.advance(61)
     taken = _claim(bench)
     assert taken is not None
     assert (taken.id, taken.attempt) == (lost.id, 2)
-    assert [one.id for one in bench.store.deliveries.all_sent((lost, held), "250")] == [held.id]
+    assert [one.id for one in bench.store.outbox.all_sent((lost, held), "250")] == [held.id]
     assert [state for _, _, state, _ in _messages(bench)] == [DeliveryState.SENDING, DeliveryState.SENT]
     assert held.alert_id is not None
     told = bench.store.alerts.get(held.alert_id)
@@ -237,9 +237,9 @@ def test_what_was_on_its_way_when_it_was_withdrawn_is_taken_back_if_it_arrives(b
     assert taken is not None
     bench.store.alerts.dismiss(alert_id, "dr", reason=DismissalReason.KNOWN)
     if arrives:
-        bench.store.deliveries.sent(taken)
+        bench.store.outbox.sent(taken)
     else:
-        bench.store.deliveries.failed(taken, "451", transient=True)
+        bench.store.outbox.failed(taken, "451", transient=True)
     assert _withdrawn(bench, alert_id) == ([("MAIL", DeliveryState.PENDING)] if arrives else [])
     assert bench.told("MAIL") == (alert_id if arrives else None)
 
@@ -273,5 +273,5 @@ def test_the_cap_of_attempts_is_that_of_the_settings_whatever_the_occasion(bench
     taken = _claim(bench, "WARD", attempts=1)
     assert taken is not None
     assert taken.max_attempts == 1
-    failed = bench.store.deliveries.failed(taken, "451", transient=True)
+    failed = bench.store.outbox.failed(taken, "451", transient=True)
     assert failed.state is DeliveryState.FAILED

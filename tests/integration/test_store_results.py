@@ -237,7 +237,7 @@ def test_patient_id_stands_in_the_study_and_nowhere_else(bench: Bench) -> None:
 
 
 def _claim(bench: Bench, destination: str) -> StoredDelivery | None:
-    return bench.store.deliveries.claim(destination, bench.clock.now, 600)
+    return bench.store.outbox.claim(destination, bench.clock.now, 600)
 
 
 def test_delivery_is_taken_once_retried_and_ends(bench: Bench) -> None:
@@ -280,7 +280,7 @@ def test_delivery_under_way_when_its_result_is_superseded_is_not_tried_again(ben
     sending = _claim(bench, "P")
     assert sending is not None
     newer = bench.record(bench.again())
-    bench.store.deliveries.failed(sending, "no answer", transient=True)
+    bench.store.outbox.failed(sending, "no answer", transient=True)
     bench.clock.advance(1)
     due = _claim(bench, "P")
     assert due is not None
@@ -300,7 +300,7 @@ def test_what_a_destination_has_confirmed_is_not_queued_again(bench: Bench) -> N
         taken = _claim(bench, destination)
         assert taken is not None
         if destination == "P":
-            bench.store.deliveries.sent(taken)
+            bench.store.outbox.sent(taken)
     second = bench.record(bench.again(), destinations="PQR", content="1.9")
     assert _states(bench) == [
         ("P", DeliveryState.SENT, first.result_id),
@@ -308,7 +308,7 @@ def test_what_a_destination_has_confirmed_is_not_queued_again(bench: Bench) -> N
         ("R", DeliveryState.PENDING, second.result_id),
     ]
     assert len(second.delivery_ids) == 2
-    assert bench.store.deliveries.sent(taken).state is DeliveryState.SENT
+    assert bench.store.outbox.sent(taken).state is DeliveryState.SENT
 
 
 def test_a_dead_letter_is_tried_anew_with_the_next_result(bench: Bench) -> None:
@@ -316,7 +316,7 @@ def test_a_dead_letter_is_tried_anew_with_the_next_result(bench: Bench) -> None:
     first = bench.record(bench.running(), content="1.9")
     taken = _claim(bench, "P")
     assert taken is not None
-    bench.store.deliveries.failed(taken, "refused", transient=False)
+    bench.store.outbox.failed(taken, "refused", transient=False)
     second = bench.record(bench.again(), content="1.9")
     assert _states(bench) == [
         ("P", DeliveryState.CANCELLED, first.result_id),
@@ -329,6 +329,6 @@ def test_another_content_goes_to_every_destination(bench: Bench) -> None:
     bench.record(bench.running(), content="1.9")
     taken = _claim(bench, "P")
     assert taken is not None
-    bench.store.deliveries.sent(taken)
+    bench.store.outbox.sent(taken)
     second = bench.record(bench.again(), content="1.10")
     assert _states(bench)[-1] == ("P", DeliveryState.PENDING, second.result_id)

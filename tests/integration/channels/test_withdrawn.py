@@ -33,15 +33,15 @@ def test_every_channel_says_that_it_holds_no_longer_and_why(by: str, why: str, t
     with message_node(tmp_path, _HL7) as node:
         recorded = node.flag()
         assert recorded.alert_id is not None
-        flagged = node.store.deliveries.claim("HIS", datetime.now(UTC), 60)
+        flagged = node.store.outbox.claim("HIS", datetime.now(UTC), 60)
         assert flagged is not None
-        node.store.deliveries.sent(flagged)
+        node.store.outbox.sent(flagged)
         if by == "reader":
             alerts, reason = node.store.alerts, DismissalReason.ARTEFACT
             alerts.dismiss(recorded.alert_id, "dr", "Mr Phantom coughs", reason=reason)
         else:
             node.bench.record(node.bench.again(flagged.series_instance_uid), alert=False, destinations="")
-        taken = node.store.deliveries.claim("HIS", datetime.now(UTC), 60)
+        taken = node.store.outbox.claim("HIS", datetime.now(UTC), 60)
         assert taken is not None
         letters = Letters(store=node.store, results_dir=node.settings.results_dir, worklist_url=None)
         message = letters.message(taken, Identify.NONE)

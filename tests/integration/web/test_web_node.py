@@ -51,9 +51,9 @@ def _administrator(services: Services, bench: Bench, port: int) -> Browser:
 
 def _dead_letter(bench: Bench) -> StoredDelivery:
     bench.record(bench.running(), destinations="P", alert=False)
-    delivery = bench.store.deliveries.claim("P", bench.clock(), 60)
+    delivery = bench.store.outbox.claim("P", bench.clock(), 60)
     assert delivery is not None
-    return bench.store.deliveries.failed(delivery, "PACS replied 0xA900", transient=False)
+    return bench.store.outbox.failed(delivery, "PACS replied 0xA900", transient=False)
 
 
 def test_destination_is_tested_by_the_way_that_results_go(services: Services, bench: Bench):
@@ -112,9 +112,9 @@ def test_all_dead_letters_of_a_destination_are_tried_again(services: Services, b
     """After an outage one press makes them due, but not what a newer result has taken out of force."""
     for number, series in enumerate(("1.2.3.1", "1.2.3.2")):
         bench.record(bench.running(series), destinations=("Archive",), alert=False)
-        delivery = bench.store.deliveries.claim("Archive", bench.clock(), 60)
+        delivery = bench.store.outbox.claim("Archive", bench.clock(), 60)
         assert delivery is not None
-        bench.store.deliveries.failed(delivery, f"cause {number}", transient=False)
+        bench.store.outbox.failed(delivery, f"cause {number}", transient=False)
     bench.record(bench.again("1.2.3.2"), destinations="", alert=False, content="2.25.7")
     browser = _administrator(services, bench, 104)
     assert browser.post("/node/destinations/retry", {"name": "Archive"}).status_code == 303

@@ -512,10 +512,10 @@ def test_a_message_is_told_from_an_object_with_each_of_its_attempts(node: Filled
         store.alerts.acknowledge(1, "anna", tell=["Ward"])
         for transient in (True, False):
             later = datetime.now(UTC) + ALONE_AFTER
-            taken = store.deliveries.claim("Ward", later, 60)
+            taken = store.outbox.claim("Ward", later, 60)
             assert taken is not None
             number = taken.id
-            store.deliveries.failed(taken, f"451 {transient}", transient=transient)
+            store.outbox.failed(taken, f"451 {transient}", transient=transient)
     (listed,) = node.json("deliveries", "list", "--destination", "Ward")["deliveries"]
     assert (listed["artefact"], listed["alert_id"], listed["occasion"]) == (None, 1, "taken up")
     assert "message, taken up" in " ".join(node.run("deliveries", "list", "--destination", "Ward").stdout.split())
