@@ -1,6 +1,7 @@
-"""The models of a node: the one that comes with the package, and those installed beside it, a folder each.
+"""The models of a node: those that come with the package, and those installed beside them, a folder each.
 
-Which of them is in use is not said here: the node's database holds that, with who decided it and when.
+The package's own, called ``shipped``, is in use unless another is activated; what comes beside it is there to be
+compared with. Which of them is in use is not said here: the node's database holds that, with who decided it and when.
 """
 
 import os
@@ -18,6 +19,7 @@ from analysis.model.weights import (
     SEAL_NAME,
     Manifest,
     default_directory,
+    packaged_directories,
     read_manifest,
     read_weights,
     seal,
@@ -39,11 +41,15 @@ class ModelRefused(AnalysisError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledModel:
-    """A model folder whose manifest can be read; its weights are checked when they are loaded or verified."""
+    """A model folder whose manifest can be read; its weights are checked when they are loaded or verified.
+
+    ``packaged`` says that it comes with the software, ``shipped`` that it is the software's own.
+    """
 
     directory: Path
     manifest: Manifest
     shipped: bool = False
+    packaged: bool = False
 
     @property
     def reference(self) -> str:
@@ -61,7 +67,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """The models in ``directory``, which need not exist, and the shipped one."""
+    """The models in ``directory``, which need not exist, and those of the package."""
 
     directory: Path
 
@@ -69,14 +75,18 @@ class Registry:
         """Every model, and every folder that should hold one and does not."""
         models: list[InstalledModel] = []
         unreadable: list[tuple[Path, str]] = []
-        for folder in (default_directory(), *self._folders()):
+        package = packaged_directories()
+        for folder in (*package, *self._folders()):
+            packaged = folder in package
             shipped = folder == default_directory()
             try:
-                model = InstalledModel(directory=folder, manifest=read_manifest(folder), shipped=shipped)
+                model = InstalledModel(
+                    directory=folder, manifest=read_manifest(folder), shipped=shipped, packaged=packaged
+                )
             except UntrustedWeights as error:
                 unreadable.append((folder, str(error)))
                 continue
-            if shipped or folder.name == model.reference:
+            if packaged or folder.name == model.reference:
                 models.append(model)
             else:
                 unreadable.append((folder, f"its manifest is that of {model.reference}; was the folder renamed?"))

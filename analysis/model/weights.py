@@ -121,6 +121,12 @@ def default_directory() -> Path:
     return Path(analysis.__path__[0]) / "weights"
 
 
+def packaged_directories() -> tuple[Path, ...]:
+    """The folders of the models that come with the package, that which is used by default first."""
+    own = default_directory()
+    return own, *sorted(path.parent for path in own.glob(f"*/{WEIGHTS_NAME}"))
+
+
 def read_manifest(directory: Path) -> Manifest:
     """What a model folder says of its weights, which are not looked at.
 

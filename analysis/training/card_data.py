@@ -17,6 +17,8 @@ _ROWS = {
     Source.HOSPITAL: "| hospital: own series with opacities | DICOM SEG or NIfTI masks | whoever gave them |",
     Source.HOSPITAL_CONTROL: "| hospital_control: own series without any | marked as such | whoever gave them |",
 }
+_OFTEN = 20
+"""Passes over the slices under which a run that began anew is called short."""
 _IMAGENET = "| ImageNet's weights of EfficientNet-Lite0, with which the trunk began | | Apache 2.0 |"
 _VGG = "| VGG16's features, for the perceptual loss | | CC BY 4.0 |"
 _OPEN_CLASS = (
@@ -45,6 +47,7 @@ def _lines(manifest: Manifest, recipe: Recipe, device: str | None) -> Iterator[s
         f"Trained on {left_out} (slices: {', '.join(training.data)}), recipe `{training.recipe}`, {training.steps} steps "
         f"in {training.seconds / 60:.0f} minutes{f' on {device}' if device else ''}.{begun}{kept} Folds are by patient."
     )
+    yield from _budget(training, recipe)
     yield "\n```"
     yield from _commands(training)
     yield "```\n"
@@ -57,6 +60,18 @@ def _lines(manifest: Manifest, recipe: Recipe, device: str | None) -> Iterator[s
         yield _VGG
     yield f"\n**{manifest.terms}**\n"
     yield _OPEN_CLASS.format(split_hu=recipe.loss.split_hu, split_weight=recipe.loss.split_weight)
+
+
+def _budget(training: TrainingSummary, recipe: Recipe) -> Iterator[str]:
+    """How short a run was that began anew; nothing of one that saw its slices often, or went on from another."""
+    slices = sum(int(told.rpartition("(")[2].rstrip(")")) for told in training.data)
+    windows = training.steps * recipe.data.batch
+    if training.started_from is None and windows < _OFTEN * slices:
+        yield (
+            f"\n**A small budget: {windows:,} windows of {recipe.data.crop} pixels, {windows / slices:.1f} passes over its "
+            "slices, where the paper trains until the loss falls no more. The figures are of this budget, not of what the "
+            "network can do; it is here to be compared with, and is not used unless it is activated.**"
+        )
 
 
 def _commands(training: TrainingSummary) -> Iterator[str]:

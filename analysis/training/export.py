@@ -124,7 +124,8 @@ def export(
 
     ``started_from`` is the model folder that the run went on from, ``thresholds`` are the lesion probabilities by
     profile (without one: 0.5), ``evaluations`` and ``cross_validations`` what the card shows beside the run's own
-    figures (:func:`.card.model_card`).
+    figures (:func:`.card.model_card`). A run on every case has no figures of its own: without ``evaluation`` those of
+    ``evaluations``, on cases of other data, are all there are.
     """
     fold = None if run.fold == EVERYTHING else int(run.fold)
     mean_hu, sd_hu = normalisation_of(run.recipe, cache, cache.training(fold))
@@ -132,11 +133,13 @@ def export(
         cases = list(evaluation["cases"])
         if not cases:
             raise ValueError("the evaluation holds no case: that of the five folds is meant, not that of this run")
+    elif fold is None and evaluations:
+        cases = []
     else:
         store = SliceStore(cache, torch.device("cpu"))
         held_out = cache.held_out(fold)
         if not held_out:
-            raise ValueError("a run on every case has no held-out ones: --evaluation of its cross-validation is needed")
+            raise ValueError("no case was held out: --evaluation of its folds is needed, or --measured on others")
         network = network_of(run)
         cases = evaluate_cases(
             network,

@@ -140,7 +140,7 @@ def install(
     with Invocation.of(ctx).store() as store:
         model = _registry(ctx).install(folder)
         manifest = model.manifest
-        if not model.shipped:
+        if not model.packaged:
             store.models.record_installed(manifest.name, manifest.version, manifest.sha256, who or this_user())
         record(store, "model installed", model.reference, who=who)
     say(f"{model.reference} is installed, SHA-256 {manifest.sha256}")

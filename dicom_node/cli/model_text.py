@@ -62,7 +62,7 @@ def print_list(models: Sequence[InstalledModel], assignments: Sequence[ModelAssi
                 one.manifest.training.recipe,
                 text(_profiles(one, assignments, "active")),
                 text(_profiles(one, assignments, "shadow")),
-                "shipped" if one.shipped else str(one.directory),
+                "shipped" if one.shipped else "package" if one.packaged else str(one.directory),
             )
             for one in models
         ],

@@ -117,6 +117,25 @@ def test_figures_of_cases_that_were_seen_are_refused(workplace, tmp_path, capsys
     assert not (tmp_path / "none").exists()
 
 
+def test_a_run_on_every_case_shows_figures_of_other_data(workplace, tmp_path, capsys):
+    """It has none of its own: without figures of the folds those of other data are needed, and are all there are."""
+    whole = torch.load(workplace / "small-0.pt", weights_only=True) | {"fold": "all"}
+    torch.save(whole, tmp_path / "small-all.pt")
+    with pytest.raises(SystemExit):
+        _export(workplace, tmp_path / "small-all.pt", fold="all")
+    assert "--measured" in capsys.readouterr().err
+    case = {"case": "series1", "burden_percent": 1.25, "quality": "diagnostic"}
+    document = {"set": "dicom", "profile": "chest_ct", "model": "small", "cross_validated": False, "cases": [case]}
+    document |= {"failed": [], "mean": {}, "statistics": {"distribution": {}}}
+    (tmp_path / "dicom.json").write_text(json.dumps(document))
+    more = ("--measured", str(tmp_path / "dicom.json"), "--out", str(tmp_path / "model"))
+    assert _export(workplace, tmp_path / "small-all.pt", *more, fold="all") == 0
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "series1" in card
+    assert "A small budget: 6 windows of 32 pixels, 1.5 passes over its slices" in card
+    assert json.loads((tmp_path / "model" / "evaluation.json").read_text())["cases"] == []
+
+
 def test_a_run_is_mixed_with_the_model_that_it_went_on_from(workplace, tmp_path):
     """A quarter of the earlier weights and three of the run's; the card says so, and names the whole chain."""
     earlier = tmp_path / "earlier"

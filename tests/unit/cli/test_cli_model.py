@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from analysis.findings import Profile
 from db import ModelRole, RequeueFilter
 from dicom_node.cli import app
+from dicom_node.settings import Worker
+from dicom_node.work.models import ModelBench
 
 STUB = "stub@1.2.3"
 
@@ -31,12 +33,26 @@ def _models(node: FilledNode) -> dict[str, dict[str, object]]:
 
 
 def test_the_shipped_model_is_active_where_nobody_decided(node: FilledNode) -> None:
-    """One model, active for both profiles, none in shadow."""
-    (only,) = _models(node).values()
-    assert only["shipped"] is True
-    assert only["active_for"] == ["chest_ct", "ctac"]
-    assert only["shadow_for"] == []
-    assert str(only["model"]) in node.run("model", "list").stdout
+    """The package's own, active for both profiles, none in shadow; the paper's stands beside it, unused."""
+    own, *beside = _models(node).values()
+    assert own["shipped"] is True
+    assert own["active_for"] == ["chest_ct", "ctac"]
+    assert own["shadow_for"] == []
+    assert str(own["model"]) in node.run("model", "list").stdout
+    assert [(one["name"], one["shipped"], one["active_for"]) for one in beside] == [("killekar2022", False, [])]
+
+
+def test_the_papers_network_is_put_in_use_by_its_name(node: FilledNode) -> None:
+    """It needs no installing; a worker of this node then loads it, and `shipped` returns to the package's own."""
+    node.run("model", "activate", "killekar2022", "--profile", "ctac")
+    (reference,) = [name for name, one in _models(node).items() if one["name"] == "killekar2022"]
+    assert _models(node)[reference]["active_for"] == ["ctac"]
+    with node.store() as store:
+        bench = ModelBench(Worker(device="cpu"), node.config.parent / "data" / "models", store)
+        assert bench.active(Profile.CTAC).provenance(Profile.CTAC).model_name == "killekar2022"
+        assert bench.active(Profile.CHEST_CT).provenance(Profile.CHEST_CT).model_name != "killekar2022"
+    node.run("model", "activate", "shipped")
+    assert _models(node)[reference]["active_for"] == []
 
 
 def test_models_can_be_looked_at_without_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

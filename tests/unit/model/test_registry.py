@@ -10,10 +10,19 @@ import torch
 from model_folders import SHAPE, write_model
 
 from analysis.errors import UntrustedWeights
-from analysis.model.network import ConvLstmNetwork
+from analysis.model.network import ConvLstmNetwork, NetworkShape
 from analysis.model.registry import SHIPPED, ModelRefused, Registry, UnknownModel
+from analysis.model.segmenter import Segmenter
 from analysis.model.self_check import SelfCheck, phantom, self_check
-from analysis.model.weights import SEAL_NAME, Manifest, default_directory, pack_weights, read_manifest, write_weights
+from analysis.model.weights import (
+    SEAL_NAME,
+    Manifest,
+    default_directory,
+    pack_weights,
+    read_manifest,
+    read_weights,
+    write_weights,
+)
 
 
 @pytest.fixture
@@ -35,10 +44,42 @@ def _references(registry):
 
 def test_the_shipped_model_is_always_there(registry):
     """Without a folder of models there is the package's own, under its name and as 'shipped'."""
-    (only,) = registry.list().models
-    assert only.shipped
-    assert registry.find(SHIPPED) == registry.find(only.reference) == only
-    assert only.directory == default_directory()
+    own, *beside = registry.list().models
+    assert own.shipped
+    assert registry.find(SHIPPED) == registry.find(own.reference) == own
+    assert own.directory == default_directory()
+    assert all(one.packaged and not one.shipped for one in beside)
+
+
+def test_the_papers_network_comes_with_the_package(registry):
+    """It is listed, found by its name, and not what is used by default; its card says on how little it was trained."""
+    model = registry.find("killekar2022")
+    assert (model.packaged, model.shipped, model.manifest.network) == (True, False, NetworkShape())
+    assert self_check(model.directory).manifest.sha256 == model.manifest.sha256
+    card = (model.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "788,683 parameters" in card
+    assert "A small budget" in card
+
+
+def test_a_packaged_model_is_not_installed_twice(registry, tmp_path):
+    """What was exported of it is the same model, and no folder is made for it."""
+    model = registry.find("killekar2022")
+    assert registry.install(registry.export(model, tmp_path)) == model
+    assert not registry.directory.exists()
+
+
+def test_the_papers_network_labels_as_its_reference_does(registry):
+    """Restructured, folded and in channels last it gives the labels of the network as the paper writes it."""
+    folder = registry.find("killekar2022").directory
+    manifest, state = read_weights(folder)
+    reference = ConvLstmNetwork(manifest.network)
+    reference.load_state_dict(state)
+    hu, lung, _ = phantom()
+    expected = Segmenter(reference, manifest, device=torch.device("cpu")).segment(hu, lung, slice_spacing_mm=3.0)
+    found = Segmenter.load(folder, device="cpu").segment(hu, lung, slice_spacing_mm=3.0)
+    assert not reference.restructured
+    assert found.any()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_models_stand_side_by_side(registry, given, tmp_path):
@@ -161,12 +202,13 @@ def test_a_manifest_of_brackets_is_malformed(given):
 
 def test_thresholds_that_were_edited_after_installing_are_noticed(registry, given):
     """The manifest is sealed with the weights: neither found, verified nor loaded once it was changed."""
+    packaged = _references(registry)
     model = registry.install(given)
     path = model.directory / "manifest.json"
     content = json.loads(path.read_text())
     content["thresholds"] = {profile: {"lesion_probability": 0.999} for profile in content["thresholds"]}
     path.write_text(json.dumps(content))
-    assert _references(registry) == [registry.find(SHIPPED).reference]
+    assert _references(registry) == packaged
     for refuse in (lambda: registry.find(model.reference), lambda: self_check(model.directory)):
         with pytest.raises(UntrustedWeights, match="changed since"):
             refuse()
