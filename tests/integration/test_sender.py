@@ -297,7 +297,7 @@ def test_lease_is_renewed_while_a_delivery_is_under_way(node: _Node) -> None:
         renew(delivery, 60)
         renewed.set()
 
-    object.__setattr__(node.store, "deliveries", _Watched(node.store.deliveries, watched))
+    object.__setattr__(node.store, "outbox", _Watched(node.store.outbox, watched))
     node.channel = channel
     node.tick()
     assert node.states() == [DeliveryState.SENT]
