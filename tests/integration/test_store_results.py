@@ -243,7 +243,7 @@ def _claim(bench: Bench, destination: str) -> StoredDelivery | None:
 def test_delivery_is_taken_once_retried_and_ends(bench: Bench) -> None:
     """Due once; a transient failure waits; a silent sender's is due again; confirmed or hopeless, it is over."""
     recorded = bench.record(bench.running(), destinations="PQ")
-    outbox = bench.store.deliveries
+    outbox = bench.store.outbox
     assert outbox.destinations() == ("P", "Q")
     first, second = _claim(bench, "P"), _claim(bench, "Q")
     assert first is not None
