@@ -30,7 +30,7 @@ from db.feedback import (
     VerdictCount,
     predictive_value,
 )
-from db.job import ACTIVE_JOB_STATES, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
+from db.job import ACTIVE_JOB_STATES, IMPORTED, JOB_TRANSITIONS, Job, JobEvent, JobPriority, JobState
 from db.model_use import ModelAssignment, ModelRole, ShadowResult, StoredShadowResult
 from db.outbound import PausedDestination, RefusedClass, StoredDelivery
 from db.peer import Peer, RefusedAssociation
@@ -72,6 +72,7 @@ from db.worklist import WorklistEntry, WorklistFilter, WorklistPage, WorklistSor
 __all__ = [
     "ACTIVE_JOB_STATES",
     "COMMITMENT_TRANSITIONS",
+    "IMPORTED",
     "JOB_TRANSITIONS",
     "LEAST_VERDICTS",
     "PRUNED_AT_ONCE",

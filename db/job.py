@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-__all__ = ["ACTIVE_JOB_STATES", "JOB_TRANSITIONS", "Job", "JobEvent", "JobPriority", "JobState"]
+__all__ = ["ACTIVE_JOB_STATES", "IMPORTED", "JOB_TRANSITIONS", "Job", "JobEvent", "JobPriority", "JobState"]
+
+IMPORTED = "(import)"
+"""Stands for the AE title of who sent a series that was read from files."""
 
 
 class JobState(StrEnum):
@@ -36,6 +39,8 @@ class JobPriority(IntEnum):
     """An examination that nobody has a result of yet, or that changed."""
     RERUN = 1
     """One that was asked for again."""
+    ARCHIVE = 2
+    """One of an archive that was imported: whenever nothing else waits."""
 
 
 JOB_TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {

@@ -17,6 +17,7 @@ from db.account import is_user_name
 from db.actor import Actor
 from db.errors import DecidedAlready, StaleState
 from db.feedback import DismissalReason
+from db.job import IMPORTED
 from db.rows import AlertRow
 from db.rows.outbound import UNSEEN
 from db.store.conversion import alert_of
@@ -124,7 +125,8 @@ class Alerts(Room):
     def overdue(self, limit: int) -> tuple[int, ...]:
         """The alerts that nobody has looked at in the time that their category allows, the longest overdue first."""
         with self.database.read() as session:
-            late = select(AlertRow.id).where(text(UNSEEN), AlertRow.due_at < self.clock())
+            unseen = (text(UNSEEN), AlertRow.due_at < self.clock(), AlertRow.calling_ae_title != IMPORTED)
+            late = select(AlertRow.id).where(*unseen)
             return tuple(session.scalars(late.order_by(AlertRow.due_at).limit(limit)))
 
     def escalate(self, alert_id: int, *, tell: Collection[str] = ()) -> StoredAlert | None:

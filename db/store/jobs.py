@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from analysis.series.verdicts import Screening
 from db.actor import Actor
 from db.errors import StaleState
-from db.job import Job, JobEvent, JobPriority, JobState
+from db.job import IMPORTED, Job, JobEvent, JobPriority, JobState
 from db.rows import JobRow, SeriesRow
 from db.series_state import SeriesEvent, SeriesState
 from db.store.conversion import job_of, to_json
@@ -208,7 +208,9 @@ class Jobs(Room):
 
 
 def queue_job(session: Session, series: SeriesRow, priority: JobPriority, max_attempts: int, note: Note) -> Job:
-    """Write the next job of the series' revision; the series is QUEUED already."""
+    """Write the next job of the series' revision; the series is QUEUED already. What was imported comes last."""
+    if series.calling_ae_title == IMPORTED:
+        priority = JobPriority.ARCHIVE
     last_run = session.scalar(
         select(func.max(JobRow.run)).where(
             JobRow.series_instance_uid == series.series_instance_uid, JobRow.revision == series.revision

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from alerts.alert import UNDECIDED
+from db.job import IMPORTED
 from db.rows import AlertRow
 
 __all__ = ["begins_with", "ends_with", "first_of_states", "found_uids", "overdue"]
@@ -30,7 +31,8 @@ def begins_with(session: Session, column: InstrumentedAttribute[str], beginning:
 
 def overdue(now: datetime) -> ColumnElement[bool]:
     """The alert still waits for a decision, and should have been looked at by now."""
-    return AlertRow.state.in_([state.value for state in sorted(UNDECIDED)]) & (AlertRow.due_at < now)
+    waits = AlertRow.state.in_([state.value for state in sorted(UNDECIDED)])
+    return waits & (AlertRow.due_at < now) & (AlertRow.calling_ae_title != IMPORTED)
 
 
 def ends_with(session: Session, reversed_column: InstrumentedAttribute[str], end: str) -> ColumnElement[bool]:

@@ -21,6 +21,7 @@ from dicom_node.cli import (
     evaluate,
     export,
     fetch,
+    importing,
     jobs,
     model,
     network,
@@ -111,6 +112,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(peers.app, name="peers")
 network.register(app)
 fetch.register(app)
+importing.register(app)
 simulate.register(app)
 analyze.register(app)
 evaluate.register(app)

@@ -1,10 +1,10 @@
-"""What C-GET brings goes the receiver's way: checked, durable, indexed, and only then confirmed."""
+"""What C-GET brings, or an import reads, goes the receiver's way: checked, durable, indexed, only then confirmed."""
 
 import secrets
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from itertools import count
 
 from db import Store
 from dicom_node.network.protocol import AssociationInfo, StoreCommand
@@ -15,13 +15,14 @@ from dicom_node.storage.service import StorageService
 
 __all__ = ["Taker", "archiving"]
 
-Taker = Callable[[Any], int]
-"""Takes the event of a C-STORE; its status is 0x0000 when the instance is durable and indexed."""
+Taker = Callable[[StoreCommand, bytes], int]
+"""Takes an instance's data set; its status is 0x0000 when it is durable, and is or will be indexed."""
+_SETTLED_EVERY = 256
 
 
 @contextmanager
 def archiving(settings: Receiver, node_ae_title: str, store: Store, archive: Archive, peer: Remote) -> Generator[Taker]:
-    """A handler of C-STORE that archives as the receiver does, for the length of one association.
+    """What archives as the receiver does, for the length of one association with ``peer``.
 
     Raises:
         OSError: the archive cannot be written.
@@ -41,17 +42,13 @@ def archiving(settings: Receiver, node_ae_title: str, store: Store, archive: Arc
         address=peer.host,
     )
 
-    def take(event: Any) -> int:
-        reception = storage.begin(
-            info,
-            StoreCommand(
-                sop_class_uid=str(event.request.AffectedSOPClassUID or ""),
-                sop_instance_uid=str(event.request.AffectedSOPInstanceUID or ""),
-                context_sop_class_uid=str(event.context.abstract_syntax),
-                transfer_syntax_uid=str(event.context.transfer_syntax),
-            ),
-        )
-        reception.write([memoryview(event.request.DataSet.getvalue() if event.request.DataSet else b"")])
+    taken = count(1)
+
+    def take(command: StoreCommand, encoded: bytes) -> int:
+        if next(taken) % _SETTLED_EVERY == 0:
+            storage.settle(info)  # whoever reads files is faster than the index
+        reception = storage.begin(info, command)
+        reception.write([memoryview(encoded)])
         status = reception.finish()
         reception.conclude()
         return status

@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
+from typing import Any
 
 import structlog
 from pydicom.dataset import Dataset
@@ -14,6 +16,7 @@ from pynetdicom.association import Association
 
 from db import Store
 from dicom_node.network.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
+from dicom_node.network.protocol import StoreCommand
 from dicom_node.peers.errors import PeerError, Unreachable
 from dicom_node.peers.remote import Remote
 from dicom_node.peers.scu import associate, requests, status_of
@@ -184,11 +187,21 @@ def _getting(peer: Remote, archiving: Archiving, max_instance_bytes: int) -> Gen
             contexts,
             needed=STUDY_ROOT_GET,
             roles=roles,
-            handlers=[(evt.EVT_C_STORE, take)],
+            handlers=[(evt.EVT_C_STORE, partial(_take, take))],
             max_message_bytes=max_instance_bytes + _SLACK_BYTES,
         ) as association,
     ):
         yield association
+
+
+def _take(take: Taker, event: Any) -> int:
+    command = StoreCommand(
+        sop_class_uid=str(event.request.AffectedSOPClassUID or ""),
+        sop_instance_uid=str(event.request.AffectedSOPInstanceUID or ""),
+        context_sop_class_uid=str(event.context.abstract_syntax),
+        transfer_syntax_uid=str(event.context.transfer_syntax),
+    )
+    return take(command, event.request.DataSet.getvalue() if event.request.DataSet else b"")
 
 
 @contextmanager

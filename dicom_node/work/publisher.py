@@ -8,7 +8,7 @@ import structlog
 
 from analysis.pipeline import AnalysedSeries
 from analysis.series import Screening
-from db import Job, Store
+from db import IMPORTED, Job, Store
 from dicom_node.settings import Destination, Policy
 from dicom_node.storage.artefacts import ArtefactFolder
 from dicom_node.work.publishing import deliveries_of, kinds_of, publish
@@ -37,6 +37,7 @@ class Publisher:
             StaleState: the job is not this worker's any more; nothing is recorded.
         """
         results, folder = self.store.results, ArtefactFolder(self.results_dir)
+        imported = job.site == IMPORTED  # nobody is told of what has been in an archive for years
         standing = results.latest(job.series_instance_uid)
         published = publish(
             analysed,
@@ -54,9 +55,9 @@ class Publisher:
             screening=screening,
             decision=published.decision,
             artefacts=[folder.put(draft) for draft in published.drafts],
-            deliveries=deliveries_of(published.drafts, self.destinations),
+            deliveries=() if imported else deliveries_of(published.drafts, self.destinations),
             delivery_attempts=self.delivery_attempts,
-            tell=self.tell,
+            tell=() if imported else self.tell,
             seconds=analysed.seconds,
         )
         _LOG.info(

@@ -33,6 +33,7 @@ EXPECTED = {
         "echo",
         "send",
         "fetch",
+        "import",
         "simulate",
     ),
     *(
