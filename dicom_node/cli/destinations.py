@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,9 +14,7 @@ from dicom_node.cli.output import print_json, print_table, say, text
 from dicom_node.cli.trail import record, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from db import PausedDestination, RefusedClass, Store
+    from dicom_node.delivery.standing import Standing
     from dicom_node.settings import Destination
 
 app = typer.Typer(no_args_is_help=True, help="Where results go: the destinations of the settings, and how they stand.")
@@ -26,27 +23,16 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="The destination's na
 _NO_SUCH = {ExitCode.FAILED: "the settings name no such destination"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Standing:
-    """A destination of the settings, and how it stands."""
-
-    destination: Destination
-    waiting: int
-    dead_letters: int
-    paused: PausedDestination | None
-    held: str | None
-    refuses: tuple[RefusedClass, ...]
-
-
 @app.command("list", epilog=epilog("lungsentry destinations list --json"))
 def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
     """List the destinations: how each is reached, what it gets, what waits for it and what it could not be given."""
+    from dicom_node.delivery.standing import standings
     from dicom_node.settings import shown
 
     invocation = Invocation.of(ctx)
     settings = invocation.settings()
     with invocation.store() as store:
-        found = _standings(store, settings.destinations)
+        found = standings(store, settings.destinations)
     if as_json:
         print_json(
             {
@@ -72,36 +58,7 @@ def list_(ctx: typer.Context, *, as_json: Json = False) -> None:
     )
 
 
-def _standings(store: Store, destinations: Sequence[Destination]) -> list[_Standing]:
-    from datetime import UTC, datetime
-
-    from alerts import DeliveryState
-    from dicom_node.delivery.pace import HOUR, pace_of
-    from dicom_node.settings import MessageDestination
-
-    now = datetime.now(UTC)
-
-    def held(one: Destination) -> str | None:
-        if not isinstance(one, MessageDestination):
-            return None
-        pace = pace_of(one)
-        return pace.held_because(store.outbox.told_since(one.name, now - HOUR, pace.most_per_hour), now)
-
-    paused = {one.name: one for one in store.destinations.paused()}
-    return [
-        _Standing(
-            destination=one,
-            waiting=store.deliveries.count(one.name, DeliveryState.PENDING),
-            dead_letters=store.deliveries.count(one.name, DeliveryState.FAILED),
-            paused=paused.get(one.name),
-            held=held(one),
-            refuses=store.destinations.refused(one.name),
-        )
-        for one in destinations
-    ]
-
-
-def _row(standing: _Standing) -> tuple[str, ...]:
+def _row(standing: Standing) -> tuple[str, ...]:
     one, paused = standing.destination, standing.paused
     return (
         one.name,

@@ -150,7 +150,7 @@ def export_audit(
 
 def new_link(store: Store, name: str, address: str, *, asks_password: bool = True) -> str:
     """A link to the worklist at this address that works once."""
-    from dicom_node.web.secret import digest, new_token
+    from dicom_node.secret import digest, new_token
 
     token = new_token()
     store.users.add_link(name, key=digest(token), lifetime=LINK_LIFETIME, asks_password=asks_password)

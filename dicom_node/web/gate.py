@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db import DatabaseUnavailable, UserRole, UserSession
 from dicom_node.logs import cause_of
+from dicom_node.secret import digest, same
 from dicom_node.web import cookies
 from dicom_node.web.errors import NotThere, Refused, SignInFirst, TooLarge, WebError
-from dicom_node.web.secret import digest, same
 from dicom_node.web.services import Services
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit, whole_number

@@ -10,9 +10,9 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from db import Store, UserRole
+from dicom_node.secret import hash_password
 from dicom_node.settings import Web
 from dicom_node.web import Services, build_app
-from dicom_node.web.secret import hash_password
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of users that a test makes
 ORIGIN = "http://testserver"

@@ -4,9 +4,9 @@ from zoneinfo import available_timezones
 
 from starlette.responses import RedirectResponse, Response
 
+from dicom_node.secret import hash_password, is_password
 from dicom_node.web.errors import NotThere, Unusable
 from dicom_node.web.pages.sign_in import SHORT, UNLIKE
-from dicom_node.web.secret import hash_password, is_password
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from starlette.responses import RedirectResponse, Response
 
 from alerts.delivery import DeliveryState
-from db import JobState, PausedDestination, Peer, RefusedClass
+from db import JobState, Peer
+from dicom_node.delivery.standing import standings
 from dicom_node.network.tls import CertificateFolder, TlsError
-from dicom_node.settings import Destination
 from dicom_node.web.errors import NotThere, Unusable
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
@@ -26,17 +26,6 @@ class _Disk:
     free: int
     total: int
     watermark: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Standing:
-    """A destination of the settings, what waits for it, what it could not be given or refuses, and if it is paused."""
-
-    destination: Destination
-    waiting: int
-    dead_letters: int
-    paused: PausedDestination | None
-    refuses: tuple[RefusedClass, ...]
 
 
 def page(visit: Visit) -> Response:
@@ -61,7 +50,7 @@ def shown(visit: Visit, *, told: str = "", failed: bool = False) -> Response:
         peers=store.peers.list(),
         refusals=store.peers.refusals(_MOST),
         certificates=_certificates(visit),
-        destinations=_standings(visit),
+        destinations=standings(visit.store, visit.services.destinations),
         dead_jobs=jobs,
         dead_deliveries=store.deliveries.list({DeliveryState.FAILED}, limit=_MOST),
     )
@@ -110,19 +99,3 @@ def _certificates(visit: Visit) -> list[tuple[str, datetime]]:
         return [(one.name, one.not_after) for one in folder.certificates()]
     except TlsError:
         return []
-
-
-def _standings(visit: Visit) -> list[_Standing]:
-    deliveries = visit.store.deliveries
-    paused = {one.name: one for one in visit.store.destinations.paused()}
-    return [
-        _Standing(
-            destination=one,
-            waiting=deliveries.count(one.name, DeliveryState.PENDING)
-            + deliveries.count(one.name, DeliveryState.SENDING),
-            dead_letters=deliveries.count(one.name, DeliveryState.FAILED),
-            paused=paused.get(one.name),
-            refuses=visit.store.destinations.refused(one.name),
-        )
-        for one in visit.services.destinations
-    ]

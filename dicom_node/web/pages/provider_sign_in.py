@@ -6,12 +6,12 @@ from urllib.parse import parse_qs
 from starlette.responses import RedirectResponse, Response
 
 from db import StaleState, User, is_user_name
+from dicom_node.secret import digest, same
 from dicom_node.web import cookies
 from dicom_node.web.errors import NotThere, Refused
 from dicom_node.web.pages.sign_in import enter, own_path
 from dicom_node.web.pages.users import base_address
 from dicom_node.web.provider import Attempt, Person, Provider, ProviderRefused
-from dicom_node.web.secret import digest, same
 from dicom_node.web.visit import Visit
 
 __all__ = ["begin", "finish"]

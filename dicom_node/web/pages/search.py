@@ -5,9 +5,9 @@ from urllib.parse import urlencode
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db import UserRole
+from dicom_node.secret import sealed, unsealed
 from dicom_node.web import cookies
 from dicom_node.web.errors import NotThere
-from dicom_node.web.secret import sealed, unsealed
 from dicom_node.web.visit import Visit
 
 __all__ = ["FOUND", "page", "seal", "searched"]

@@ -6,9 +6,9 @@ from datetime import timedelta
 from starlette.responses import RedirectResponse, Response
 
 from db import User, UserRole
+from dicom_node.secret import digest, hash_password, is_password, new_token
 from dicom_node.web import cookies
 from dicom_node.web.errors import LinkUsed
-from dicom_node.web.secret import digest, hash_password, is_password, new_token
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 

@@ -3,9 +3,9 @@
 from starlette.responses import RedirectResponse, Response
 
 from db import UserRole, is_user_name
+from dicom_node.secret import digest, new_token
 from dicom_node.web.errors import Conflict, NotThere, Unusable
 from dicom_node.web.pages.sign_in import LINK_LIFETIME
-from dicom_node.web.secret import digest, new_token
 from dicom_node.web.templating import render
 from dicom_node.web.visit import Visit
 

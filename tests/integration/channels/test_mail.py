@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import node_harness as harness
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from message_node import IDENTIFIED, WORKLIST, MessageNode, message_node, told_of_phantom
@@ -148,6 +150,8 @@ def test_server_that_is_down_for_the_whole_run_gets_everything_once_it_is_up(
         with _serving(certificates, server, port=port):
             server.replies.append("451 later")
             while DeliveryState.PENDING in node.states():
+                due = max(one.not_before for one in node.deliveries())  # who has failed more often waits longer
+                harness.wait_until(lambda due=due: datetime.now(UTC) >= due, what="the next attempt of each")
                 node.tick()
         (mail,) = server.mails
         assert _parsed(mail)["Subject"] == "Lungsentry: 3 flagged examinations"

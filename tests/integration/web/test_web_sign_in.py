@@ -10,8 +10,8 @@ from web_client import PASSWORD, Browser, add_user, browser_on
 
 from db import DatabaseUnavailable, StaleState, StoreError, UserRole
 from db.account_rows import AuditRow, SessionRow
+from dicom_node.secret import digest
 from dicom_node.web import Services
-from dicom_node.web.secret import digest
 
 
 def _who_did(bench: Bench) -> list[tuple[str, str]]:
