@@ -142,7 +142,7 @@ def test_server_that_is_down_for_the_whole_run_gets_everything_once_it_is_up(
     """What could not be told waits; then it goes in one mail, under the same name however often it is tried."""
     with _serving(certificates) as server:
         port = server.port
-    with _node(tmp_path, certificates, server) as node:
+    with message_node(tmp_path, _destination(certificates, port), retry_base_s=0.2) as node:
         for number in range(3):
             node.flag(number)
             node.tick()
