@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.actor import Actor
 from db.errors import StoreError
+from db.job import IMPORTED
 from db.rows import AssociationSeriesRow, InstanceRow, ResentVersionRow, SeriesRow, StudyRow
 from db.series_key import marked_key
 from db.series_state import SeriesEvent, SeriesState
@@ -41,6 +42,7 @@ _LOCK_SERIES = (
         _SERIES.c.last_received_at,
         _SERIES.c.instances_removed_at,
         _SERIES.c.lacking,
+        _SERIES.c.calling_ae_title,
     )
     .where(_SERIES.c.series_instance_uid.in_(bindparam("uids", expanding=True)))
     .order_by(_SERIES.c.series_instance_uid)
@@ -72,6 +74,7 @@ _NOTE_ARRIVAL = (
     .values(
         instance_count=bindparam("count"),
         last_received_at=bindparam("last"),
+        calling_ae_title=bindparam("calling"),
     )
 )
 _THERE = _INSTANCES.alias()
@@ -295,13 +298,16 @@ def _note_arrivals(
         row = series[uid]
         studies[row.study_instance_uid] = max(lasts[uid], studies.get(row.study_instance_uid, lasts[uid]))
         count, last = row.instance_count + gained.get(uid, 0), max(lasts[uid], row.last_received_at)
+        # an examination that was imported is a scanner's from when one sends more of it: people are told of it again
+        calling = senders[uid].name if row.calling_ae_title == IMPORTED else row.calling_ae_title
         lacked = uid in restored and row.lacking is not None and row.state in _WITHOUT_RESULT
         if row.state == SeriesState.RECEIVING or (uid not in changed and not lacked):
-            arrived.append({"series": uid, "count": count, "last": last})
+            arrived.append({"series": uid, "count": count, "last": last, "calling": calling})
         else:
             revisions[uid] += 1
             note = Note(at=now, actor=senders[uid], detail=f"revision {revisions[uid]} begins")
-            begin_revision(session, uid, note, revision=revisions[uid], instance_count=count, last_received_at=last)
+            gone_on = {"instance_count": count, "last_received_at": last, "calling_ae_title": calling}
+            begin_revision(session, uid, note, revision=revisions[uid], **gone_on)
         if row.instances_removed_at is not None:
             incomplete.append(uid)
     if arrived:

@@ -53,7 +53,8 @@ def import_(
     Files are copied into the archive, byte for byte, and stay where they were; the node need not be stopped. What is
     there already changes nothing, so that an import that was broken off is begun anew. Its series are analysed whenever
     nothing else waits. Their results stand in the worklist and in `export`, but go to no destination, nobody is told of
-    what is flagged, and nothing is escalated: an archive of years is nobody's emergency.
+    what is flagged, and nothing is escalated: an archive of years is nobody's emergency. Where a scanner sends more of
+    such a series, it is the scanner's from then on.
     """
     invocation = Invocation.of(ctx)
     invocation.configure_logs()

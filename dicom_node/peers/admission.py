@@ -9,7 +9,7 @@ from enum import Enum
 
 import structlog
 
-from db import Peer, StoreError
+from db import IMPORTED, Peer, StoreError
 
 __all__ = ["BY_TLS", "Refusal", "RefusalBook", "judge", "plain_address"]
 
@@ -47,8 +47,11 @@ def judge(
 ) -> Refusal | None:
     """None if one peer allows the association, else the refusal that comes nearest to being allowed.
 
-    A peer without a called AE title calls the node's own; one without a range may call from anywhere.
+    A peer without a called AE title calls the node's own; one without a range may call from anywhere. Nobody calls
+    with the title that imported series have: what he sent would be flagged in silence.
     """
+    if calling == IMPORTED:
+        return Refusal.CALLING_AE_TITLE
     if accept_unknown:
         return None
     known = [peer for peer in peers if peer.ae_title == calling]

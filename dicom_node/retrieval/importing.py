@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from dicom_node.network.contexts import STORAGE_SOP_CLASSES
 from dicom_node.network.dataset_check import walk_dataset, walk_elements
@@ -40,16 +41,23 @@ class Imported:
 def files_below(paths: Iterable[Path]) -> Iterator[Path]:
     """The files, and all that lie below the folders, in the order of their names; of a DICOMDIR those beside it.
 
-    A folder's entries are held in memory while it is gone through, and no more.
+    Links to folders are not followed, so that none is gone through twice. A folder that cannot be read stands for
+    itself. A folder's entries are held in memory while it is gone through, and no more.
     """
     for path in paths:
-        if path.name.upper() == "DICOMDIR" and path.is_file():
-            yield from files_below([path.parent])
-        elif path.is_dir():
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-            yield from files_below(Path(entry) for entry in entries if entry.name.upper() != "DICOMDIR")
-        else:
-            yield path
+        top = path.parent if _is_media_directory(path.name) and path.is_file() else path
+        if not top.is_dir():
+            yield top
+            continue
+        unread: list[OSError] = []
+        for folder, names, files in os.walk(top, onerror=unread.append):
+            names.sort()
+            yield from (Path(folder, name) for name in sorted(files) if not _is_media_directory(name))
+        yield from (Path(error.filename) for error in unread)
+
+
+def _is_media_directory(name: str) -> bool:
+    return name.upper() == "DICOMDIR"
 
 
 def import_files(files: Iterable[Path], take: Taker, *, max_instance_bytes: int) -> Iterator[Imported]:
@@ -60,8 +68,8 @@ def import_files(files: Iterable[Path], take: Taker, *, max_instance_bytes: int)
     """
     for path in files:
         try:
-            if path.stat().st_size > max_instance_bytes:
-                yield Imported(path=path, reason="it is larger than receiver.max_instance_bytes")
+            if reason := _untaken(path, max_instance_bytes):
+                yield Imported(path=path, reason=reason)
                 continue
             content = path.read_bytes()
         except OSError as error:
@@ -78,6 +86,16 @@ def import_files(files: Iterable[Path], take: Taker, *, max_instance_bytes: int)
         status = take(command, encoded)
         taken = status == _SUCCESS or status in _WARNINGS
         yield Imported(path=path, reason=None if taken else _WHY.get(status, f"status {status:#06x}"))
+
+
+def _untaken(path: Path, max_instance_bytes: int) -> str | None:
+    """Why the file is not even opened: a pipe would be waited for without end."""
+    found = path.stat()
+    if S_ISDIR(found.st_mode):
+        return "the folder cannot be read"
+    if not S_ISREG(found.st_mode):
+        return "it is no regular file"
+    return "it is larger than receiver.max_instance_bytes" if found.st_size > max_instance_bytes else None
 
 
 def _parsed(content: bytes, max_instance_bytes: int) -> tuple[StoreCommand, bytes] | str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.alert import UNDECIDED
-from db import StoredAlert
+from db import IMPORTED, WorklistEntry
 
 __all__ = ["Due", "due_of"]
 
@@ -30,8 +30,8 @@ class Due:
         return f"within {minutes} min" if minutes % 60 else f"within {minutes // 60} h"
 
 
-def due_of(alert: StoredAlert, now: datetime) -> Due:
-    """When the alert is due."""
-    return Due(
-        at=alert.due_at, left=alert.due_at - now, within=alert.alert.time_allowed, waits=alert.state in UNDECIDED
-    )
+def due_of(entry: WorklistEntry, now: datetime) -> Due:
+    """When the alert is due; one of an archive that was imported waits for nobody."""
+    alert = entry.alert
+    waits = alert.state in UNDECIDED and entry.series.calling_ae_title != IMPORTED
+    return Due(at=alert.due_at, left=alert.due_at - now, within=alert.alert.time_allowed, waits=waits)

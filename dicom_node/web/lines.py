@@ -61,7 +61,7 @@ def lines_of(visit: Visit, entries: Sequence[WorklistEntry]) -> tuple[Line, ...]
     return tuple(
         Line(
             entry=one,
-            due=due_of(one.alert, now),
+            due=due_of(one, now),
             bar=bar_of(one.findings.both_lungs),
             lobes=lobes_of(one.findings),
             change=_change(one, around[one.alert.id]),

@@ -1,10 +1,13 @@
 """Archives of existing files: taken once whatever happens, analysed after all else, and nobody is told."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import node_harness as harness
 import pydicom
@@ -18,6 +21,7 @@ from dicom_node.composition import node_sweeps, worker_with
 from dicom_node.node import prepare
 from dicom_node.settings import DicomDestination, MailDestination, Settings, document
 from dicom_node.sweeps import Sweeps
+from dicom_node.web.due import due_of
 
 
 @pytest.fixture
@@ -88,7 +92,10 @@ def test_an_archive_is_taken_once_and_analysed_in_silence(settings: Settings, ar
         alerts = store.alerts.list()
         assert len(alerts) == 2
         assert store.deliveries.list() == ()
-        assert store.worklist.page().total == 2
+        entries = store.worklist.page().entries
+        assert len(entries) == 2
+        later = max(one.due_at for one in alerts) + timedelta(days=1)
+        assert not any(due_of(one, later).waits for one in entries)
     before = _run(tmp_path, "export", "csv", str(tmp_path / "cohort.csv"))
     assert before.startswith("2 results")
     assert (tmp_path / "cohort.csv").read_text().count("20190304") == 2
@@ -135,3 +142,48 @@ def test_the_nodes_own_archive_is_not_imported(settings: Settings, tmp_path: Pat
     done = CliRunner().invoke(app, ["--config", str(tmp_path / "lungsentry.toml"), "import", str(settings.archive_dir)])
     assert done.exit_code == 2
     assert "name other folders" in done.stderr
+
+
+def test_what_a_scanner_adds_to_an_import_is_told(settings: Settings, tmp_path: Path) -> None:
+    """More of an imported series makes it a fresh examination: analysed first, sent, and people hear of it."""
+    slices = harness.write_ct(tmp_path / "ct")
+    before = tmp_path / "before"
+    before.mkdir()
+    for path in slices[:8]:
+        path.rename(before / path.name)
+    _run(tmp_path, "import", str(before))
+    with Store.open(settings.database_url) as store:
+        _queue(settings, store)
+        series = harness.index(settings, store, slices[8:])
+        _queue(settings, store)
+        (job,) = store.jobs.list([JobState.QUEUED])
+        assert (job.series_instance_uid, job.site, job.priority) == (series, "SCANNER", JobPriority.FRESH)
+        worker = worker_with(settings, store, lambda series, _tell: stand_in_analysis(settings, series))
+        harness.run_due_job(store, worker)
+        assert {one.destination for one in store.deliveries.list()} == {"PACS", "WARD"}
+
+
+def test_odd_entries_of_a_folder_stop_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe, a link in a circle and a folder that cannot be read are told or left; the images beside are taken."""
+    folder = tmp_path / "archive"
+    harness.write_ct(folder)
+    os.mkfifo(folder / "pipe")
+    (folder / "circle").symlink_to(folder)
+    (folder / "locked").mkdir()
+    entries = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return entries(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    told = json.loads(_run(tmp_path, "import", str(folder), "--json", code=1))
+    assert told["taken"] == 10
+    assert {Path(one["path"]).name: one["reason"] for one in told["left"]} == {
+        "pipe": "it is no regular file",
+        "locked": "the folder cannot be read",
+    }
+    assert len(list(settings.archive_dir.glob("??/*/*.dcm"))) == 10

@@ -2,7 +2,7 @@
 
 import pytest
 
-from db import Peer
+from db import IMPORTED, Peer
 from dicom_node.peers.admission import Refusal, RefusalBook, judge
 
 
@@ -65,3 +65,13 @@ def test_flood_of_refusals_is_bounded() -> None:
 
     assert len(written) == 22
     assert written[0] == ("X0", "L", "192.0.2.1", "the calling AE title is not known")
+
+
+@pytest.mark.parametrize("accept_unknown", [False, True])
+def test_nobody_calls_as_an_import(accept_unknown: bool) -> None:
+    """What is sent under that title would be flagged in silence: it is refused, even to who is listed."""
+    listed = [Peer(ae_title=IMPORTED, called_ae_title=None, cidr=None, host=None, port=None)]
+    found = judge(
+        listed, calling=IMPORTED, called="NODE", address="10.1.2.3", node_ae_title="NODE", accept_unknown=accept_unknown
+    )
+    assert found is Refusal.CALLING_AE_TITLE
